@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Assertions: our bugs stop the machine with a dump. Never for guest input.
+ * Tested by every host test (there PANIC aborts). */
+#pragma once
+#include "hv/base/types.h"
+
+/* Prints the reason and never returns. Context: any, including NMI and a second panic. Defined by
+ * arch-x86/cpu/panic.c, or by tools/tests/fake. */
+_Noreturn void hv_panic(const char *file, int line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#define PANIC(...) hv_panic(__FILE__, __LINE__, __VA_ARGS__)
+#define ASSERT(cond)                                                                               \
+    do {                                                                                           \
+        if (__builtin_expect(!(cond), 0))                                                          \
+            hv_panic(__FILE__, __LINE__, "assertion failed: %s", #cond);                           \
+    } while (0)

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The hypervisor's command line: one table, from which the documentation and `help` are made.
+ * Tested by tools/tests/test_options.c and the fuzzer. */
+#pragma once
+#include "hv/base/types.h"
+
+enum coherency_mode { COHERENCY_MATRIX, COHERENCY_LOCKED, COHERENCY_SHOOTDOWN };
+enum overflow_mode { OVERFLOW_LAZY, OVERFLOW_SHOOTDOWN };
+enum hvsig_mode { HVSIG_KVM, HVSIG_OWN };
+enum mmu_mode { MMU_SHADOW, MMU_REF };
+
+#define OPT_MAX_CONSOLES 6
+#define OPT_CONSOLE_LEN 48
+
+struct hv_options {
+    enum coherency_mode coherency;
+    enum overflow_mode overflow;
+    bool consumers_traced; /* consumers=traced|all */
+    bool interest;         /* interest=on|off */
+    bool derived;          /* derived=on|off, default off */
+    bool unsync;           /* unsync=on|off */
+    bool postpone;         /* postpone=on|off: steps 868, 870 */
+    bool batch;            /* batch=on|off: fill neighbours */
+    bool large;            /* large=on|off: 2 MiB sptes */
+    enum mmu_mode mmu;     /* mmu=shadow|ref */
+    uint32_t audit;        /* audit=0..3 */
+    uint32_t loglvl;       /* enum log_level */
+    uint32_t smp;          /* smp=N: CPUs given to VM 0; 0: all */
+    uint64_t mem_mib;      /* mem=N[M|G]: guest RAM in MiB; 0: what is there */
+    uint32_t pool_pages;   /* pool=N: shadow pages a CPU; 0: computed */
+    bool test;             /* test=1: guest's debug-exit port ends the emulator */
+    bool vmreset;          /* reserved */
+    bool noreboot;         /* noreboot=1: a panic or guest reset halts the machine */
+    enum hvsig_mode hvsig; /* hvsig=kvm|own */
+    bool x2apic_host;      /* x2apic=on|off: use it on the host where the CPU has it */
+    bool help;             /* help: print the table at boot */
+    unsigned nconsoles;
+    char console[OPT_MAX_CONSOLES][OPT_CONSOLE_LEN];
+};
+extern struct hv_options hv_opt;
+
+/* Fills *out from defaults and `cmdline` (NUL-terminated, hostile, at most 4096 bytes read). Words
+ * starting with '/' are ignored; an unknown option or malformed value is reported through `warn`
+ * (one line each) and the default kept. Never fails. */
+void options_parse(struct hv_options *out, const char *cmdline, void (*warn)(const char *line));
+/* Calls emit once per line with the option table as text. */
+void options_describe(void (*emit)(const char *line));

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Event ring: the last events of each CPU, for panics and the monitor, instead of log lines in the
+ * exit path. Tested by tools/tests/test_base.c. */
+#pragma once
+#include "hv/base/types.h"
+
+enum ring_kind {
+    RING_NONE,
+    RING_EXIT,   /* a: vmexit kind, b: guest RIP */
+    RING_PF,     /* a: gva, b: error code */
+    RING_POST,   /* a: gpa | flags, b: consumers */
+    RING_DRAIN,  /* a: event, b: patches */
+    RING_FILL,   /* a: gva, b: spte */
+    RING_TRACE,  /* a: gfn, b: old trace word */
+    RING_UNSYNC, /* a: gfn, b: 1 in, 0 out */
+    RING_IPI,    /* a: target, b: action bits */
+    RING_IRQ,    /* a: vector, b: 0 */
+    RING_CR,     /* a: register number, b: value */
+    RING_NOTE,
+    RING_KIND_COUNT
+};
+#define RING_EVENTS 512 /* power of two */
+struct ring_event {
+    uint64_t tsc, a, b;
+    uint32_t kind, pad;
+};
+/* Owner CPU only; no lock. Context: any but NMI. */
+void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b);
+/* The newest `n` events of a CPU as text lines through `emit`. Any CPU; may tear while the owner runs. */
+void ring_dump(uint32_t cpu, unsigned n, void (*emit)(const char *line));

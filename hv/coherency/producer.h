@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Producer 396, Fig. 11: stores to guest memory that may hold page tables, and posting patches.
+ * Only the sub-VMM loop calls these: never an interrupt handler, never a drain. In
+ * coherency=shootdown and overflow=shootdown they wait for the consumers and serve inbound
+ * requests meanwhile (self->serve). Tested by tools/tests/test_channel.c. */
+#pragma once
+#include "hv/coherency/coherency.h"
+
+/* Atomically replaces `width` bytes (1, 2, 4, 8) at `host`, which is the guest address `at`, by
+ * `value`; posts the entry (or entries) it lies in to the frame's consumers, this CPU included,
+ * by the interest rule (design 4.2). Must not cross an 8-byte boundary. Performed as one LOCKed
+ * 8-byte RMW, so the old entry's P and A come from the same RMW. Returns the old value (width bytes).
+ * Source: Fig. 11 steps 831..848; [0096], [0106]..[0110]. */
+uint64_t producer_exchange(struct coh_cpu *self, gpa_t at, void *host, unsigned width,
+                           uint64_t value);
+/* Same, only if the current value equals `expected`; true if stored. A failed compare posts
+ * nothing. *old: the value found. */
+bool producer_cmpxchg(struct coh_cpu *self, gpa_t at, void *host, unsigned width, uint64_t expected,
+                      uint64_t value, uint64_t *old);
+/* Any other store of ours of n bytes inside one frame: `storing` names the frame, memcpy, full
+ * fence, load the trace word, WHOLE to its consumers. */
+void producer_store(struct coh_cpu *self, gpa_t at, void *host, const void *src, size_t n);
+/* WHOLE for frame f to each CPU of `to` (self included goes through the own channel). */
+void producer_post_whole(struct coh_cpu *self, gfn_t f, cpuset_t to);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* gpa -> hpa of one VM in 2 MiB granules, fixed at boot. Everything a VM may reach is in here; every
+ * spte is checked against it. Tested by tools/tests/test_p2m.c. */
+#pragma once
+#include "hv/base/types.h"
+#include "hv/port/machine.h"
+
+#define P2M_NONE UINT32_MAX
+struct p2m {
+    uint32_t *granule;  /* [gpa >> 21] -> hpa >> 21, or P2M_NONE */
+    uint64_t ngranules; /* end of the table; gpas at or above ngranules << 21 are no RAM */
+};
+
+/* true and *out set if `a` is guest RAM. The first MiB's legacy hole A0000-FFFFF is RAM here too
+ * (plain memory; ROM area and text buffer). */
+static inline bool p2m_lookup(const struct p2m *p, gpa_t a, hpa_t *out)
+{
+    uint64_t g = a.v >> REGION_SHIFT;
+    if (g >= p->ngranules || p->granule[g] == P2M_NONE)
+        return false;
+    *out = hpa(((uint64_t)p->granule[g] << REGION_SHIFT) | (a.v & REGION_MASK));
+    return true;
+}
+/* Host pointer to guest RAM at `a`, valid to the end of its 2 MiB granule; NULL if it is no RAM. */
+static inline void *p2m_ptr(const struct p2m *p, gpa_t a)
+{
+    hpa_t h;
+    return p2m_lookup(p, a, &h) ? port_ptr(h) : NULL;
+}
+/* true if host frame `f` belongs to this VM (for the assertion in mmu/set.c): `f` is the frame of gfn. */
+static inline bool p2m_owns(const struct p2m *p, gfn_t g, pfn_t f)
+{
+    hpa_t h;
+    return p2m_lookup(p, gfn_gpa(g), &h) && hpa_pfn(h).v == f.v;
+}

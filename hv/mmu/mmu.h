@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shadow pager of one CPU, private to it: no lock, no atomics of its own. Public interface for
+ * hv/vcpu. Tested by tools/tests/test_mmu_*.c. */
+#pragma once
+#include "hv/coherency/coherency.h"
+#include "hv/mem/p2m.h"
+
+struct mmu; /* layout in hv/mmu/state.h, private to hv/mmu (hv/vcpu embeds it in struct subvmm) */
+
+/* The guest's view of the registers that shape translation. */
+struct mmu_regs {
+    uint64_t cr0, cr3, cr4, efer;
+};
+/* Access kinds, in the bit layout of a page-fault error code. */
+#define PFEC_P BIT(0)
+#define PFEC_W BIT(1)
+#define PFEC_U BIT(2)
+#define PFEC_RSVD BIT(3)
+#define PFEC_I BIT(4)
+/* Ours, for mmu_translate only: an implicit supervisor access (descriptor table), or EFLAGS.AC set. */
+#define ACCESS_AC BIT(16) /* explicit supervisor access with RFLAGS.AC=1: SMAP does not apply */
+
+struct guest_fault { /* what to inject: #PF with cr2 and error code */
+    gva_t cr2;
+    uint32_t pfec;
+};
+
+enum mmu_verdict {
+    MMU_RESUME,  /* shadow repaired: run the guest again */
+    MMU_FORWARD, /* fault->cr2/pfec go to the guest */
+    MMU_EMULATE, /* store to a traced frame: emulate the instruction (out->gpa is where it hit) */
+    MMU_MMIO,    /* not RAM: emulate against the device bus */
+    MMU_PARK,    /* a state the pager does not support */
+};
+struct mmu_fault_out {
+    struct guest_fault fault;
+    gpa_t gpa;
+};
+
+struct mmu_config {
+    struct coh_cpu *coh;
+    const struct p2m *p2m;
+    const struct hv_options *opt;
+    uint32_t cpu;
+    void *pool;          /* page-aligned private memory for shadow pages and their bookkeeping */
+    hpa_t pool_hpa;      /* its host-physical address, contiguous */
+    uint64_t pool_bytes;
+    uint32_t nasids;     /* usable ASIDs are 1..nasids-1 */
+    unsigned phys_bits;  /* guest MAXPHYADDR for reserved bits */
+    bool nx_host, smep_host, smap_host;
+};
+/* Size of struct mmu, to be embedded. */
+size_t mmu_sizeof(void);
+/* Context: owner CPU, before its loop. Returns HV_NOMEM if the pool is below the floor. */
+enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg) HV_MUST_CHECK;
+/* INIT/SIPI and power-on: forgets the guest's translations (a coherency event), sets the mode. */
+void mmu_reset(struct mmu *m, const struct mmu_regs *regs);
+
+/* --- coherency events (design 4.5). Each drains, repairs and schedules the flush. --- */
+/* After the guest changed CR0/CR4/EFER: `regs` is the new view. */
+void mmu_event_mode(struct mmu *m, const struct mmu_regs *regs);
+/* MOV CR3. noflush: bit 63 with PCIDE. */
+void mmu_event_cr3(struct mmu *m, uint64_t cr3, bool noflush);
+void mmu_event_invlpg(struct mmu *m, gva_t va);
+/* INVPCID types 1..3, CR4.PGE toggles and the like: everything of all roots is synchronised. */
+void mmu_event_flush(struct mmu *m);
+
+/* A #PF exit (Fig. 8). pfec: as the hardware reported it; rflags_ac: RFLAGS.AC; cpl 0..3. */
+enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_ac,
+                           struct mmu_fault_out *out) HV_MUST_CHECK;
+/* The emulator could not perform the store that mmu_fault returned MMU_EMULATE for (or declines: REP over
+ * much of the page, wide SIMD): the frame goes unsync (leaf) or is zapped (non-leaf) and the
+ * instruction can be re-executed. */
+void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at);
+/* gva -> gpa for the emulator through the software cache, with the guest's permission checks and A/D
+ * updates. access: PFEC_W|U|I and ACCESS_*. HV_FAULT: *fault. HV_OK: *out, valid to its page's end. */
+enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
+                          struct guest_fault *fault) HV_MUST_CHECK;
+/* Invalidates permission knowledge when CPL-independent state did not change: none needed. */
+
+/* --- entry and idle --- */
+struct mmu_root {
+    hpa_t root;     /* for VMCB.CR3 */
+    uint32_t asid;
+    bool flush;     /* TLB_CONTROL must flush this ASID (or all if flush_all) at this entry */
+    bool flush_all; /* ASIDs were recycled */
+    uint64_t downgrades; /* flush-generation assertion: compare at VMRUN, see mmu_entered() */
+};
+/* Just before VMRUN, nothing of mmu_* may run between this and mmu_entered() but serving nothing. */
+void mmu_enter(struct mmu *m, struct mmu_root *out);
+/* Asserts that nothing was downgraded since mmu_enter without a flush; right before VMRUN. */
+void mmu_entered(struct mmu *m, const struct mmu_root *r);
+/* Serves inbound requests; true if anything changed. Called by the loop and while waiting. */
+bool mmu_serve(struct mmu *m);
+/* Drains if anything is pending: idle loop, any exit. */
+void mmu_drain(struct mmu *m);
+/* Before a long HLT: leaves unsync pages; a parked VCPU deregisters everything (park=true). */
+void mmu_idle(struct mmu *m, bool park);
+/* audit=1..3 or on demand; findings are logged and counted. Returns their number. */
+unsigned mmu_audit(struct mmu *m, unsigned level);
+/* Text dump of the walk of va, guest beside shadow, for monitor and park dumps. */
+void mmu_dump_walk(struct mmu *m, gva_t va, void (*emit)(const char *line));
+void mmu_dump(struct mmu *m, void (*emit)(const char *line));

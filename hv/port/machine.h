@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What hv/ needs of the machine: memory access, consoles, power. Defined by arch-x86, or a fake. */
+#pragma once
+#include "hv/base/types.h"
+
+/* Pointer to host-physical memory through the direct map. Covers guest RAM and public memory, not
+ * private pools of other CPUs. Inline and constant-time on the machine. */
+extern uintptr_t port_direct_base;
+static inline void *port_ptr(hpa_t a)
+{
+    return (void *)(port_direct_base + (uintptr_t)a.v);
+}
+/* Raw output to every active console; input byte or -1. Context: any CPU; write serialises itself
+ * and tolerates a panic in between. */
+void port_console_write(const char *text, size_t len);
+int port_console_read(void);
+/* Guest debug port 0xE9 and isa-debug-exit 0xF4 are forwarded here (the latter with test=1). */
+void port_debugcon(uint8_t byte);
+void port_debug_exit(uint32_t value);
+/* Ends the machine: ACPI S5; reset by FADT, CF9, 8042, triple fault in turn. */
+_Noreturn void port_poweroff(void);
+_Noreturn void port_reset(void);
+_Noreturn void port_stop(void); /* halt this CPU for ever (noreboot, panic) */
+/* Wall clock of the RTC read once at boot, seconds since 1970, for the virtual RTC. */
+uint64_t port_boot_time_s(void);

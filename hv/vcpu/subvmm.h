@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A sub-VMM (301): code and private state of one physical CPU hosting one VCPU. Lives in the CPU's
+ * private window; other CPUs cannot address it. */
+#pragma once
+#include "hv/coherency/coherency.h"
+#include "hv/mmu/mmu.h"
+#include "hv/mmu/state.h"
+#include "hv/vcpu/vcpu.h"
+
+struct vm;
+struct subvmm {
+    uint32_t cpu;
+    struct vm *vm;
+    struct coh_cpu coh;
+    struct vcpu vcpu;
+    struct mmu mmu;
+    uint64_t entries; /* VMRUNs so far */
+    bool paused;
+    uint64_t last_audit;
+};
+/* Builds the sub-VMM of this CPU (private memory at s, shadow pool at pool) and never returns: the loop
+ * drain, serve, inject, enter, handle. Context: owner CPU, interrupts on, after vcpu_ops->enable. */
+_Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                          uint64_t pool_bytes);
+/* Failure class 3: the guest did something unsupported. Dumps everything, parks the VCPU. */
+void subvmm_park(struct subvmm *s, const char *why);
+
+/* --- helpers for exit handlers (hv/vcpu/exit_*.c) --- */
+void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uint32_t error);
+void vcpu_inject_gp0(struct subvmm *s);
+void vcpu_inject_ud(struct subvmm *s);
+void vcpu_inject_pf(struct subvmm *s, const struct guest_fault *f);
+/* Moves RIP behind the instruction: x->next_rip if known, else RIP + length. Ends the STI shadow;
+ * raises #DB if RFLAGS.TF. */
+void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length);
+/* Length of the instruction when only that is needed: next_rip or decode. HV_FAULT: pending set. */
+enum hv_err vcpu_skip_decoded(struct subvmm *s, const struct vmexit *x) HV_MUST_CHECK;
+/* Current code size 2, 4, 8 and CPL. */
+unsigned vcpu_code_size(struct subvmm *s);
+unsigned vcpu_cpl(struct subvmm *s);

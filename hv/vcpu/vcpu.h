@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One VCPU and the table of what a vendor folder must be able to do for it.
+ * Tested by tools/tests/test_exits.c with a fake vendor. */
+#pragma once
+#include "hv/base/types.h"
+#include "hv/vcpu/vmexit.h"
+
+enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
+enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+
+/* VMCB attribute layout: type 3..0, S 4, DPL 6..5, P 7, AVL 8, L 9, D/B 10, G 11 (APM 15.5.1). */
+struct segment {
+    uint16_t sel, attr;
+    uint32_t limit; /* bytes, expanded */
+    uint64_t base;
+};
+struct dtable {
+    uint64_t base;
+    uint32_t limit;
+};
+/* Always current in memory while the VCPU is out of the guest. */
+struct vcpu_regs {
+    uint64_t gpr[16];
+    uint64_t rip, rflags, cr2;
+};
+/* Fetched and stored in groups by ops->get/put. */
+struct vcpu_segs {
+    struct segment seg[SEG_COUNT];
+    struct dtable gdtr, idtr;
+    uint8_t cpl;
+};
+struct vcpu_msrs { /* natively switched ones */
+    uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+};
+struct vcpu_debug {
+    uint64_t dr[4], dr6, dr7;
+};
+/* The guest's view of control state; hv/vcpu owns it, ops->put(VCPU_CTL) derives the VMCB's. */
+struct vcpu_ctl {
+    uint64_t cr0, cr3, cr4, efer;
+    uint8_t cr8;
+};
+enum vcpu_group { VCPU_SEGS, VCPU_MSRS, VCPU_DEBUG, VCPU_CTL };
+
+enum vcpu_state {
+    VCPU_WAIT_SIPI, /* after power-on (APs) and INIT */
+    VCPU_RUNNING,
+    VCPU_HALTED,  /* HLT: until an interrupt, NMI, INIT */
+    VCPU_PARKED,  /* unsupported guest state; serves requests, never enters */
+    VCPU_STOPPED, /* the VM ended */
+};
+enum event_type { EVENT_NONE, EVENT_INTR, EVENT_NMI, EVENT_EXCEPTION };
+struct vcpu_event {
+    enum event_type type;
+    uint8_t vector;
+    bool has_error;
+    uint32_t error;
+    uint64_t cr2; /* #PF */
+};
+
+struct vcpu {
+    uint32_t cpu; /* = virtual APIC id */
+    enum vcpu_state state;
+    bool is_bsp;
+    struct vcpu_regs regs;
+    struct vcpu_ctl ctl;
+    struct vcpu_event pending; /* to inject at the next entry, ahead of interrupts */
+    bool nmi_pending, nmi_blocked;
+    bool window_armed;
+    bool int_shadow; /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
+    uint64_t pat, mtrr_def, tsc_aux, misc_enable, apic_base, tsc_adjust, xcr0;
+    uint64_t mtrr_fixed[11], mtrr_var[16];
+    uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
+    void *arch; /* struct svm_vcpu */
+};
+
+/* What hv/vcpu needs of a vendor; one constant table a vendor. Context: owner CPU. */
+struct vcpu_ops {
+    const char *name;
+    /* Enables the extension on this CPU (EFER.SVME, host save area). After the feature check. */
+    enum hv_err (*enable)(void);
+    /* Builds the VCPU's control block with all intercepts; registers undefined until reset/put. */
+    enum hv_err (*init)(struct vcpu *v);
+    /* Enters the guest with root, ASID and flush as last set by set_root, injects v->... nothing by
+     * itself, returns on the next VMEXIT with *x filled and v->regs current. Called with interrupts
+     * off (RFLAGS.IF=0); returns with interrupts on and the physical interrupt that caused the exit, if
+     * any, already taken. */
+    void (*run)(struct vcpu *v, struct vmexit *x);
+    void (*get)(struct vcpu *v, enum vcpu_group g, void *out);
+    void (*put)(struct vcpu *v, enum vcpu_group g, const void *in);
+    /* Places an event for the next run. Exceptions with error codes etc. already decided. */
+    void (*inject)(struct vcpu *v, const struct vcpu_event *e);
+    void (*set_root)(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
+    /* Arms or disarms the interrupt window. */
+    void (*window)(struct vcpu *v, bool on);
+    /* true if the guest is in the shadow of STI or MOV SS; set clears or sets it. */
+    void (*set_int_shadow)(struct vcpu *v, bool on);
+    /* NMI window: IRET interception while an NMI is being handled. */
+    void (*nmi_mask)(struct vcpu *v, bool on);
+    uint32_t (*nasids)(void);
+    void (*dump)(struct vcpu *v, void (*emit)(const char *line));
+};
+extern const struct vcpu_ops *vcpu_ops; /* set once at boot by boot/main.c */

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The device bus of a VM: port and memory ranges with handlers, filled at boot, then read-only.
+ * Tested by tools/tests/test_vdev_*.c. */
+#pragma once
+#include "hv/base/types.h"
+
+struct vio { /* one access */
+    uint32_t cpu;  /* which VCPU */
+    uint64_t addr; /* port, or gpa */
+    uint8_t size;  /* 1, 2, 4 (memory also 8) */
+    bool write;
+    uint64_t value; /* in: write data; out: read data */
+};
+typedef void (*vio_handler)(void *dev, struct vio *io);
+#define VBUS_MAX 32
+struct vbus_range {
+    uint64_t base, len;
+    vio_handler handler;
+    void *dev;
+};
+struct vbus {
+    struct vbus_range pio[VBUS_MAX], mmio[VBUS_MAX];
+    unsigned npio, nmmio;
+};
+void vbus_add_pio(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev);
+void vbus_add_mmio(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, void *dev);
+/* Unclaimed: reads give all ones of the size, writes are ignored; false then. Context: any VCPU's CPU. */
+bool vbus_pio(struct vbus *b, struct vio *io);
+bool vbus_mmio(struct vbus *b, struct vio *io);
