@@ -27,4 +27,7 @@ void action_request_read(struct coh_cpu *self, uint32_t from, enum request_kind 
 void action_request_ack(struct coh_cpu *self, uint32_t from);
 /* Online: running its loop, whatever its VCPU does. Called once when the loop starts. */
 void action_online(struct coh_cpu *self);
+/* The loop ends for good: nobody waits for this CPU any more. Before it runs a guest again all its
+ * shadow state must have been discarded. */
+void action_offline(struct coh_cpu *self);
 cpuset_t action_online_set(const struct coherency *co);

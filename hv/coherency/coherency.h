@@ -90,6 +90,7 @@ struct coherency {
     enum coherency_mode mode;
     enum overflow_mode overflow;
     bool consumers_traced, interest, derived;
+    bool entry4; /* some frame may hold 4-byte entries: a store posts both halves of its 8 bytes */
     uint64_t nframes;                 /* gfns 0..nframes-1 have trace words */
     _Atomic uint64_t *frame;          /* [gfn] */
     _Atomic uint64_t *region;         /* [gfn >> 9] */
@@ -108,6 +109,10 @@ struct coh_cpu {
     bool (*serve)(void *ctx);
     void *ctx;
     uint64_t seq; /* of the requests this CPU makes */
+    /* derived=on: the host frame (address bits) a guest entry maps to, 0: none. Called by the producer
+     * with ctx; set by hv/mmu after coh_cpu_init, NULL: patches carry no derived value. */
+    uint64_t (*derive)(void *ctx, uint64_t gpte);
+    bool draining, waiting; /* neither a drain nor a wait is re-entrant: asserted */
 };
 
 /* Bytes of frame and region words for `nframes` guest frames. */
