@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One instruction per wrapper; every other file of arch-x86 that needs an instruction includes this.
+ * Tested by every boot under QEMU and Bochs. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpuid_regs {
+    uint32_t eax, ebx, ecx, edx;
+};
+struct desc_ptr { /* operand of LGDT, LIDT, SGDT, SIDT */
+    uint16_t limit;
+    uint64_t base;
+} __attribute__((packed));
+
+static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    struct cpuid_regs r;
+    __asm__ volatile("cpuid"
+                     : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+                     : "a"(leaf), "c"(subleaf));
+    return r;
+}
+static inline uint64_t rdmsr(uint32_t msr)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr) : "memory");
+    return (uint64_t)hi << 32 | lo;
+}
+static inline void wrmsr(uint32_t msr, uint64_t v)
+{
+    __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+}
+static inline uint8_t in8(uint16_t port)
+{
+    uint8_t v;
+    __asm__ volatile("inb %[port], %[v]" : [v] "=a"(v) : [port] "Nd"(port) : "memory");
+    return v;
+}
+static inline uint16_t in16(uint16_t port)
+{
+    uint16_t v;
+    __asm__ volatile("inw %[port], %[v]" : [v] "=a"(v) : [port] "Nd"(port) : "memory");
+    return v;
+}
+static inline uint32_t in32(uint16_t port)
+{
+    uint32_t v;
+    __asm__ volatile("inl %[port], %[v]" : [v] "=a"(v) : [port] "Nd"(port) : "memory");
+    return v;
+}
+static inline void out8(uint16_t port, uint8_t v)
+{
+    __asm__ volatile("outb %[v], %[port]" : : [v] "a"(v), [port] "Nd"(port) : "memory");
+}
+static inline void out16(uint16_t port, uint16_t v)
+{
+    __asm__ volatile("outw %[v], %[port]" : : [v] "a"(v), [port] "Nd"(port) : "memory");
+}
+static inline void out32(uint16_t port, uint32_t v)
+{
+    __asm__ volatile("outl %[v], %[port]" : : [v] "a"(v), [port] "Nd"(port) : "memory");
+}
+
+#define ASM_CR_READ(n)                                                                             \
+    static inline uint64_t read_cr##n(void)                                                        \
+    {                                                                                              \
+        uint64_t v;                                                                                \
+        __asm__ volatile("mov %%cr" #n ", %[v]" : [v] "=r"(v) : : "memory");                       \
+        return v;                                                                                  \
+    }
+#define ASM_CR_WRITE(n)                                                                            \
+    static inline void write_cr##n(uint64_t v)                                                     \
+    {                                                                                              \
+        __asm__ volatile("mov %[v], %%cr" #n : : [v] "r"(v) : "memory");                           \
+    }
+ASM_CR_READ(0)
+ASM_CR_READ(2)
+ASM_CR_READ(3)
+ASM_CR_READ(4)
+ASM_CR_READ(8)
+ASM_CR_WRITE(0)
+ASM_CR_WRITE(2)
+ASM_CR_WRITE(3)
+ASM_CR_WRITE(4)
+ASM_CR_WRITE(8)
+#undef ASM_CR_READ
+#undef ASM_CR_WRITE
+
+#define ASM_DR(n)                                                                                  \
+    static inline uint64_t read_dr##n(void)                                                        \
+    {                                                                                              \
+        uint64_t v;                                                                                \
+        __asm__ volatile("mov %%dr" #n ", %[v]" : [v] "=r"(v) : : "memory");                       \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void write_dr##n(uint64_t v)                                                     \
+    {                                                                                              \
+        __asm__ volatile("mov %[v], %%dr" #n : : [v] "r"(v) : "memory");                           \
+    }
+ASM_DR(0)
+ASM_DR(1)
+ASM_DR(2)
+ASM_DR(3)
+ASM_DR(6)
+ASM_DR(7)
+#undef ASM_DR
+
+/* Not a serialising instruction: fence_lfence() before it where order matters. */
+static inline uint64_t rdtsc(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
+    return (uint64_t)hi << 32 | lo;
+}
+static inline uint64_t xgetbv(uint32_t index)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(index) : "memory");
+    return (uint64_t)hi << 32 | lo;
+}
+static inline void xsetbv(uint32_t index, uint64_t v)
+{
+    __asm__ volatile("xsetbv"
+                     :
+                     : "c"(index), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))
+                     : "memory");
+}
+static inline uint64_t read_rflags(void)
+{
+    uint64_t v;
+    __asm__ volatile("pushfq; pop %[v]" : [v] "=r"(v) : : "memory");
+    return v;
+}
+static inline void cpu_pause(void)
+{
+    __asm__ volatile("pause" : : : "memory");
+}
+static inline void cpu_hlt(void)
+{
+    __asm__ volatile("hlt" : : : "memory");
+}
+static inline void cpu_cli(void)
+{
+    __asm__ volatile("cli" : : : "memory");
+}
+static inline void cpu_sti(void)
+{
+    __asm__ volatile("sti" : : : "memory");
+}
+static inline void cpu_wbinvd(void)
+{
+    __asm__ volatile("wbinvd" : : : "memory");
+}
+static inline void fence_mfence(void)
+{
+    __asm__ volatile("mfence" : : : "memory");
+}
+static inline void fence_lfence(void)
+{
+    __asm__ volatile("lfence" : : : "memory");
+}
+static inline void cpu_invlpg(uint64_t va)
+{
+    __asm__ volatile("invlpg (%[va])" : : [va] "r"(va) : "memory");
+}
+static inline void cpu_lgdt(const struct desc_ptr *p)
+{
+    __asm__ volatile("lgdt %[p]" : : [p] "m"(*p) : "memory");
+}
+static inline void cpu_lidt(const struct desc_ptr *p)
+{
+    __asm__ volatile("lidt %[p]" : : [p] "m"(*p) : "memory");
+}
+static inline void cpu_sgdt(struct desc_ptr *p)
+{
+    __asm__ volatile("sgdt %[p]" : [p] "=m"(*p) : : "memory");
+}
+static inline void cpu_sidt(struct desc_ptr *p)
+{
+    __asm__ volatile("sidt %[p]" : [p] "=m"(*p) : : "memory");
+}
+static inline void cpu_ltr(uint16_t sel)
+{
+    __asm__ volatile("ltr %[sel]" : : [sel] "r"(sel) : "memory");
+}
+static inline uint16_t cpu_str(void)
+{
+    uint16_t sel;
+    __asm__ volatile("str %[sel]" : [sel] "=r"(sel));
+    return sel;
+}
+static inline void cpu_lldt(uint16_t sel)
+{
+    __asm__ volatile("lldt %[sel]" : : [sel] "r"(sel) : "memory");
+}
+/* 32-bit MMIO registers: volatile means exactly this and nothing else. */
+static inline uint32_t mmio_read32(const void *p)
+{
+    return *(const volatile uint32_t *)p;
+}
+static inline void mmio_write32(void *p, uint32_t v)
+{
+    *(volatile uint32_t *)p = v;
+}
+
+/* Instructions that may raise #GP or #UD: false if they did, with nothing changed. For probing at
+ * boot; defined in arch-x86/cpu/probe.S, after the IDT is loaded. */
+bool probe_rdmsr(uint32_t msr, uint64_t *out);
+bool probe_wrmsr(uint32_t msr, uint64_t v);
