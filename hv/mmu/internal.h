@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Calls between the files of hv/mmu. All: owner CPU, sub-VMM loop. */
+#pragma once
+#include "arch-x86/defs/x86.h"
+#include "hv/base/assert.h"
+#include "hv/base/log.h"
+#include "hv/base/ring.h"
+#include "hv/base/stats.h"
+#include "hv/base/string.h"
+#include "hv/coherency/actions.h"
+#include "hv/coherency/producer.h"
+#include "hv/coherency/trace.h"
+#include "hv/mmu/state.h"
+
+#define FLUSH_MUST_USE __attribute__((warn_unused_result))
+
+static inline uint64_t *sp_spte(struct mmu *m, uint32_t page, unsigned idx)
+{
+    return &m->sptes[((size_t)page << 9) | idx];
+}
+static inline hpa_t sp_hpa(const struct mmu *m, uint32_t page)
+{
+    return hpa(m->cfg.pool_hpa.v + ((uint64_t)page << PAGE_SHIFT));
+}
+/* The shadow page a non-leaf spte points to. */
+static inline uint32_t spte_child(const struct mmu *m, uint64_t spte)
+{
+    return (uint32_t)(((spte & PTE_ADDR) - m->cfg.pool_hpa.v) >> PAGE_SHIFT);
+}
+static inline bool spte_is_leaf(unsigned level, uint64_t spte)
+{
+    return level == 1 || (spte & PTE_PS) != 0;
+}
+static inline unsigned va_index(gva_t va, unsigned level)
+{
+    return (unsigned)(va.v >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
+}
+/* Frames mapped by one entry of a level. */
+static inline uint64_t level_frames(unsigned level)
+{
+    return 1ull << (9 * (level - 1));
+}
+static inline gpa_t sp_entry_gpa(const struct sp *s, unsigned idx)
+{
+    return gpa((s->gfn.v << PAGE_SHIFT) + idx * 8ull);
+}
+
+/* --- set.c: the one writer of sptes --- */
+/* Writes one spte. Keeps the reverse map, parent links, present bitmap and writer bits, and bumps the flush
+ * generation on a downgrade. gfn: first frame mapped if `spte` is a leaf. Returns true if a
+ * present translation lost something (the generation was bumped). Children left without a parent are
+ * freed by the caller through sp_orphans(). */
+bool spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f) FLUSH_MUST_USE;
+/* Raw table write of the reference pager: no map, no links; same flush generation. */
+void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte);
+/* Drops every writable spte of frame f and a writable 2 MiB spte over it, then clears this
+ * CPU's writer bits. */
+void rmap_drop_writable(struct mmu *m, gfn_t f);
+bool rmap_has_writable(struct mmu *m, gfn_t f);
+bool rmap_has_large(struct mmu *m, gfn_t f);
+
+/* --- pool.c --- */
+enum hv_err pool_init(struct mmu *m);
+struct sp *sp_at(struct mmu *m, uint32_t page);
+uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
+/* First page of the chain for gfn f that shadows f (not direct), or the next after `page`. */
+uint32_t sp_first(struct mmu *m, gfn_t f);
+uint32_t sp_next(struct mmu *m, uint32_t page);
+/* Finds or makes the page; a new one with a source table has its trace installed before this returns (step
+ * 812). m->changed is set if something was served meanwhile: the walk must restart. HV_NOMEM
+ * cannot happen while the floor holds. */
+uint32_t sp_get(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
+/* Drops a page: parent entries, its sptes, children without another parent, registration. */
+void sp_zap(struct mmu *m, uint32_t page);
+void sp_zap_all(struct mmu *m);
+/* Frees `page` if nothing refers to it any more, and so on downwards. */
+void sp_orphan(struct mmu *m, uint32_t page);
+bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root);
+
+/* --- walk.c --- */
+struct walk {
+    gva_t va;
+    uint32_t access;    /* PFEC_W|U|I, ACCESS_AC */
+    uint32_t sp;        /* shadow page of the table holding the leaf entry, or of the failing level */
+    unsigned level;     /* of the leaf entry: 1, 2, 3; 4..1 of the failing one */
+    uint64_t gpte;      /* leaf entry with A (and D) as set */
+    bool eff_w, eff_u, eff_nx;
+    gfn_t target;       /* 4 KiB frame that va maps to */
+    uint32_t pfec;      /* for HV_FAULT */
+};
+/* Walks the guest's tables for va through traced shadow pages, sets A and, for writes, D, links the shadow
+ * pages passed. HV_OK; HV_FAULT: forward with w->pfec; HV_AGAIN: bounded restarts exhausted (resume
+ * the guest and fault again). */
+enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w) HV_MUST_CHECK;
+uint64_t gpte_read(struct mmu *m, gpa_t at);
+bool gpte_reserved(const struct mmu *m, uint64_t gpte, unsigned level);
+bool gpte_is_leaf(uint64_t gpte, unsigned level);
+/* Rights of a spte that mirrors a guest entry: W U NX, without the frame. */
+uint64_t gpte_link_rights(const struct mmu *m, uint32_t role, uint64_t gpte);
+uint32_t role_child(uint32_t role, uint64_t gpte);
+
+/* --- fill.c --- */
+enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO, FILL_AGAIN };
+enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
+uint64_t leaf_rights(const struct mmu *m, uint32_t role, uint64_t gpte, bool write);
+
+/* --- repair.c --- */
+void repair_init(struct mmu *m);
+void repair_spte(struct mmu *m, uint32_t page, unsigned idx);
+void repair_entry(struct mmu *m, gpa_t entry);
+/* Re-reads every present spte of a page. */
+void repair_page(struct mmu *m, uint32_t page);
+
+/* --- unsync.c --- */
+void unsync_list(struct mmu *m, uint32_t page);
+void unsync_unlist(struct mmu *m, uint32_t page);
+/* Re-reads listed pages reachable from the current root (all: every one). */
+void unsync_sync(struct mmu *m, bool all);
+/* Re-reads only the leaf entries of va. */
+void unsync_sync_va(struct mmu *m, gva_t va);
+/* Frame f is written by this CPU without further exits: RMW, list or zap own pages; the caller maps it
+ * writable and then calls unsync_announce with the word returned. */
+uint64_t unsync_enter(struct mmu *m, gfn_t f);
+void unsync_announce(struct mmu *m, gfn_t f, uint64_t old);
+/* Full flush or idle: leave what other CPUs consume. */
+void unsync_leave(struct mmu *m, bool idle);
+/* Policy: should the trapped store to f be emulated (false) or the frame be given up (true)? */
+bool unsync_wanted(struct mmu *m, gfn_t f);
+
+/* --- root.c --- */
+/* Page of the current root, made if need be; m->changed as for sp_get. */
+uint32_t root_page(struct mmu *m);
+void root_forget(struct mmu *m, uint32_t page); /* the page is being zapped */
+void root_invalidate(struct mmu *m);            /* CR3 or mode changed */
+
+/* --- ref.c: reference pager --- */
+enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_fault_out *out);
+void ref_drop_all(struct mmu *m);
+void ref_drop_va(struct mmu *m, gva_t va);
+enum hv_err ref_walk(struct mmu *m, gva_t va, uint32_t access, struct walk *w) HV_MUST_CHECK;
