@@ -1,15 +1,40 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Patchbay: `make help` lists the targets. Output goes to build/ only.
+# Builds Patchbay and calls the tools that run and check it. `make help` lists the targets and the
+# variables. All output goes to $(O), by default build/. Tested by .ci/run.
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
 O ?= build
-CROSS ?= $(if $(filter x86_64,$(shell uname -m)),,x86_64-linux-gnu-)
-TOOLCHAIN ?= gcc
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),:,printf '  %-7s %s\n' '$(1)' '$(2)')
 
-CC := $(if $(filter clang,$(TOOLCHAIN)),clang --target=x86_64-linux-gnu,$(CROSS)gcc)
+# The prefixed tools where they exist; the plain ones are the same on an x86-64 host without them.
+CROSS ?= x86_64-linux-gnu-
+ifeq ($(shell command -v $(CROSS)ld 2>/dev/null)$(filter-out x86_64,$(shell uname -m)),)
+override CROSS :=
+endif
+TOOLCHAIN ?= gcc
+ifeq ($(TOOLCHAIN),clang)
+CC := clang --target=x86_64-linux-gnu
+else
+CC := $(CROSS)gcc
+endif
 LD := $(CROSS)ld
 OBJCOPY := $(CROSS)objcopy
 NM := $(CROSS)nm
+READELF := $(CROSS)readelf
+HOSTCC ?= gcc
+IASL ?= iasl
+PYTHON ?= python3
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo 0.1)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla \
 	-Wcast-align -Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Wframe-larger-than=2048 \
@@ -17,37 +42,175 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-protot
 CFLAGS := -std=gnu11 -O2 -g -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-pic -fno-pie \
 	-fno-stack-protector -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none \
 	-ffile-prefix-map=$(CURDIR)=. -I. $(WARN)
+LDFLAGS := -nostdlib -z max-page-size=4096 -z noexecstack --build-id=none
 
 HV_SRC := $(sort $(wildcard hv/*.c hv/*/*.c))
 ARCH_SRC := $(sort $(wildcard arch-x86/*/*.c boot/*.c))
 ASM_SRC := $(sort $(wildcard arch-x86/*/*.S boot/*.S))
 OBJ := $(patsubst %,$(O)/obj/%.o,$(HV_SRC) $(ARCH_SRC) $(ASM_SRC))
 
-all: $(O)/patchbay.elf
+all: $(O)/patchbay.elf $(O)/compile_commands.json ## build the hypervisor (build/patchbay.elf)
 
-$(O)/obj/%.c.o: %.c
+# Folders with generated files or images of their own bring a fragment.
+-include boot/boot.mk
+-include $(wildcard hv/*/*.mk)
+-include guest/guest.mk
+
+# --- objects ---------------------------------------------------------------------------------
+# Objects depend on the flags they were built with, so that TOOLCHAIN= or an edit here rebuilds.
+FLAGS_LINE := $(CC) $(CFLAGS)
+$(O)/obj/.flags: FORCE
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
-$(O)/obj/%.S.o: %.S
+	@printf '%s\n' '$(FLAGS_LINE)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_LINE)' > $@
+VERSION_FLAG := '-DPATCHBAY_VERSION="$(VERSION)"'
+VERSION_SRC := $(shell grep -ls PATCHBAY_VERSION $(ARCH_SRC) $(HV_SRC) /dev/null)
+$(O)/obj/.version: FORCE
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	@printf '%s\n' '$(VERSION)' | cmp -s - $@ || printf '%s\n' '$(VERSION)' > $@
+$(patsubst %,$(O)/obj/%.o,$(VERSION_SRC)): $(O)/obj/.version
+$(patsubst %,$(O)/obj/%.o,$(VERSION_SRC)): EXTRA = $(VERSION_FLAG)
+
+$(O)/obj/%.c.o: %.c $(O)/obj/.flags
+	@mkdir -p $(@D)
+	@$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) $(EXTRA) -MMD -MP -c $< -o $@
+$(O)/obj/%.S.o: %.S $(O)/obj/.flags
+	@mkdir -p $(@D)
+	@$(call say,AS,$<)
+	$(Q)$(CC) $(CFLAGS) $(EXTRA) -MMD -MP -c $< -o $@
+
+# A link rule of boot/boot.mk (symbol table) takes precedence over the plain one.
+ifeq ($(shell grep -sc '^$$(O)/patchbay.elf:' boot/boot.mk),1)
+else
 $(O)/patchbay.elf: $(OBJ) linker.ld
-	$(Q)$(LD) -nostdlib -z max-page-size=4096 -z noexecstack -T linker.ld -o $@ $(OBJ)
+	@$(call say,LD,$@)
+	$(Q)$(LD) $(LDFLAGS) -T linker.ld -o $@ $(OBJ)
+endif
+# No segment may be writable and executable at once, and none may be missing its permissions.
+$(O)/.wx-checked: $(O)/patchbay.elf
+	$(Q)if $(READELF) -lW $< | grep -E '^ +(LOAD|GNU_STACK) .* RWE? *E '; then \
+	    echo 'patchbay.elf: a segment is writable and executable' >&2; exit 1; fi
+	$(Q)$(READELF) -lW $< | grep -qE '^ +LOAD .* R E ' && touch $@
+all: $(O)/.wx-checked
 
-# Host build of hv/ under sanitizers, for tools/tests/test_*.c
-HOSTCC ?= gcc
-SAN ?= -fsanitize=address,undefined -fno-sanitize-recover=undefined
-HOSTCFLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer -I. -DHV_HOST=1 -Wall -Wextra -Wno-sign-conversion
-HOST_OBJ := $(patsubst %,$(O)/host/%.o,$(HV_SRC) $(wildcard tools/tests/fake/*.c))
-$(O)/host/%.c.o: %.c
+# --- host build of hv/ under sanitizers, for tools/tests/test_*.c -----------------------------
+HOSTWARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wformat=2 -Wno-sign-conversion -Werror
+HOSTCFLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer -I. -DHV_HOST=1 $(HOSTWARN)
+SAN_host := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SAN_tsan := -fsanitize=thread
+HOST_SRC := $(HV_SRC) $(sort $(wildcard tools/tests/fake/*.c))
+HOST_TESTS := $(sort $(basename $(notdir $(wildcard tools/tests/test_*.c))))
+TSAN_TESTS := $(filter %_tsan,$(HOST_TESTS))
+ASAN_TESTS := $(filter-out %_tsan,$(HOST_TESTS))
+LDLIBS_test_decode := -lZydis -lZycore
+define host_flavour
+$(O)/$(1)/%.c.o: %.c Makefile
+	@mkdir -p $$(@D)
+	@$$(call say,HOSTCC,$$< ($(1)))
+	$$(Q)$$(HOSTCC) $$(HOSTCFLAGS) $$(SAN_$(1)) -MMD -MP -c $$< -o $$@
+$(O)/$(1)/libhv.a: $$(patsubst %,$(O)/$(1)/%.o,$$(HOST_SRC))
+	@$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && ar rcsD $$@ $$^
+$(O)/$(1)/test_%: $(O)/$(1)/tools/tests/test_%.c.o $(O)/$(1)/libhv.a
+	@$$(call say,LINK,$$@)
+	$$(Q)$$(HOSTCC) $$(SAN_$(1)) $$^ -o $$@ $$(LDLIBS_test_$$*) -lpthread
+-include $$(patsubst %,$(O)/$(1)/%.d,$$(HOST_SRC) $$(wildcard tools/tests/test_*.c))
+endef
+$(eval $(call host_flavour,host))
+$(eval $(call host_flavour,tsan))
+.PRECIOUS: $(O)/host/%.c.o $(O)/tsan/%.c.o
+host-tests: $(ASAN_TESTS:%=$(O)/host/%) $(TSAN_TESTS:%=$(O)/tsan/%)
+
+# The option table of the README comes from options_describe itself.
+$(O)/host/options-table: $(O)/host/tools/options-table.c.o $(O)/host/libhv.a
+	$(Q)$(HOSTCC) $(SAN_host) $^ -o $@ -lpthread
+
+# --- guest kernel and initramfs ----------------------------------------------------------------
+$(O)/cache/vmlinuz: tools/fetch.sh
+	@$(call say,FETCH,$@)
+	$(Q)tools/fetch.sh kernel $(O)/cache
+	@touch $@
+$(O)/cache/busybox: tools/fetch.sh
+	@$(call say,FETCH,$@)
+	$(Q)tools/fetch.sh busybox $(O)/cache
+	@touch $@
+$(O)/pbload: tools/initramfs/pbload.c
 	@mkdir -p $(@D)
-	$(Q)$(HOSTCC) $(HOSTCFLAGS) $(SAN) -MMD -MP -c $< -o $@
-$(O)/host/libhv.a: $(HOST_OBJ)
-	$(Q)rm -f $@ && ar rcs $@ $^
-$(O)/host/test_%: tools/tests/test_%.c $(O)/host/libhv.a
-	$(Q)$(HOSTCC) $(HOSTCFLAGS) $(SAN) -MMD -MP $< $(O)/host/libhv.a -o $@ $(LDLIBS_$*) -lpthread
+	@$(call say,HOSTCC,$@)
+	$(Q)$(CROSS)gcc -std=gnu11 -O2 -g0 -static -pthread -Wall -Wextra -Werror $< -o $@
+INITRD_PARTS := $(sort $(wildcard tools/initramfs/init tools/initramfs/scripts/*))
+$(O)/initrd.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload
+	@$(call say,CPIO,$@)
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload
 
-clean:
+# --- what people run ---------------------------------------------------------------------------
+SMP ?= 4
+MEM ?= 1024
+FW ?= bios
+EMU ?= qemu
+CPU ?= max
+MACHINE ?= pc
+APPEND ?= console=ttyS0
+RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT LOG FW EMU TEST CPU MACHINE
+export $(RUN_VARS) USB BARE DIRECT O
+RUN_NEEDS := $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz)
+
+setup: ## install what is missing to build, run and check
+	@tools/setup.sh $(O) run check
+run: ## boot KERNEL on Patchbay in the emulator and give its shell (Ctrl-A x quits)
+	@tools/setup.sh $(O) run
+	@$(MAKE) --no-print-directory _run
+_run: $(if $(filter 1,$(BARE)),,$(O)/patchbay.elf $(O)/.wx-checked) $(RUN_NEEDS)
+	@$(PYTHON) tools/run.py
+iso: ## make the bootable image build/patchbay.iso (CD and USB, BIOS and UEFI)
+	@tools/setup.sh $(O) run
+	@$(MAKE) --no-print-directory $(O)/patchbay.iso
+$(O)/patchbay.iso: $(O)/patchbay.elf $(O)/.wx-checked $(RUN_NEEDS) tools/mkiso.sh tools/iso.py \
+		tools/pblib/iso.py $(wildcard boot/grub.cfg)
+	@$(call say,ISO,$@)
+	$(Q)$(PYTHON) tools/iso.py $@
+gdb: ## as run, stopped at the first instruction, with gdb attached (see tools/gdb/hv.py)
+	@tools/setup.sh $(O) run dev
+	@$(MAKE) --no-print-directory _gdb
+_gdb: $(O)/patchbay.elf $(RUN_NEEDS)
+	@$(PYTHON) tools/gdb/launch.py
+
+GROUP ?=
+check: ## everything: builds, lint, host tests, guest tests, Linux; GROUP=name selects
+	@tools/setup.sh $(O) run check
+	@$(PYTHON) tools/check.py $(GROUP)
+check-unit: ## host tests of hv/ under ASan, UBSan and TSan
+	@$(PYTHON) tools/check.py unit
+check-guest: ## guest tests, on the bare emulator and on Patchbay
+	@$(PYTHON) tools/check.py guest
+check-linux: ## Linux sessions: CPU counts, coherency modes, loads with verification
+	@$(PYTHON) tools/check.py linux
+check-boot: ## boot paths: UEFI, USB, 8 CPUs, multiboot1
+	@$(PYTHON) tools/check.py boot
+check-model: ## the protocol models, every known-bad variant refuted
+	@$(PYTHON) tools/check.py model
+bench-boot: ## boot time, CPU cost and exits by kind, Patchbay against the bare emulator
+	@$(MAKE) --no-print-directory $(O)/patchbay.elf $(RUN_NEEDS)
+	@$(PYTHON) tools/benchboot.py
+lint: ## format, layers, headers, SPDX, sizes, clang-tidy, cppcheck, README's tables
+	@$(PYTHON) tools/lint.py
+format: ## clang-format every C file in place
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+$(O)/compile_commands.json: $(O)/obj/.flags Makefile tools/compdb.py
+	$(Q)$(PYTHON) tools/compdb.py $@ '$(FLAGS_LINE)' $(HV_SRC) $(ARCH_SRC)
+clean: ## remove the output folder, the fetched packages in it included
 	rm -rf $(O)
--include $(OBJ:.o=.d) $(HOST_OBJ:.o=.d)
-.PHONY: all clean
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= LOG= FW=bios|uefi'
+	@echo '  EMU=qemu|bochs TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
+	@echo
+	@echo 'Typical:  make run'
+	@echo '          make run SMP=2 HV="audit=2 coherency=locked" APPEND="console=ttyS0 pb.script=smoke"'
+	@echo '          make check GROUP=unit'
+
+FORCE:
+-include $(OBJ:.o=.d)
+.PHONY: all setup run _run iso gdb _gdb check check-unit check-guest check-linux check-boot check-model \
+	bench-boot lint format clean help host-tests FORCE
