@@ -72,6 +72,12 @@ struct vcpu {
     uint64_t pat, mtrr_def, tsc_aux, misc_enable, apic_base, tsc_adjust, xcr0;
     uint64_t mtrr_fixed[11], mtrr_var[16];
     uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
+    uint64_t iret_rip; /* RIP of the IRET that ends NMI blocking, while it has not run */
+    uint64_t cr4_allowed, efer_allowed; /* bits this machine shows, fixed at power-on */
+    unsigned phys_bits;                 /* MAXPHYADDR shown to the guest */
+    uint64_t msr_scratch[4];            /* plain storage registers, enum msr_scratch */
+    uint64_t kvmclock;                  /* system-time MSR as written */
+    uint64_t kvm_wall;                  /* wall-clock MSR as written */
     void *arch; /* struct svm_vcpu */
 };
 
@@ -99,6 +105,8 @@ struct vcpu_ops {
     /* NMI window: IRET interception while an NMI is being handled. */
     void (*nmi_mask)(struct vcpu *v, bool on);
     uint32_t (*nasids)(void);
+    /* CPUID of the processor itself: out[0..3] = EAX EBX ECX EDX. */
+    void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
     void (*dump)(struct vcpu *v, void (*emit)(const char *line));
 };
 extern const struct vcpu_ops *vcpu_ops; /* set once at boot by boot/main.c */

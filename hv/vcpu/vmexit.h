@@ -42,6 +42,7 @@
     X(VMMCALL)                                                                                     \
     X(DT_ACCESS)   /* descriptor-table loads and stores, if intercepted */                         \
     X(ICEBP)                                                                                       \
+    X(IRET)        /* while nmi_mask is on; before the IRET executes */                            \
     X(INVALID)     /* VMRUN refused the VMCB: our bug or unsupported state */
 
 enum vmexit_kind {
