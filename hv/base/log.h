@@ -16,6 +16,12 @@ void log_set_level(enum log_level level);
 bool log_ratelimit(uint64_t *state);
 /* Raw bytes to all consoles and the ring (guest UART output, machine-readable lines). */
 void log_raw(const char *text, size_t len);
+/* Keeps other CPUs' output out until log_release(what log_hold returned): for one long line made of many
+ * log_raw calls. A waiter takes over after a bounded time. Context: loop and boot, nothing that waits. */
+bool log_hold(void);
+void log_release(bool held);
+/* Everything still in the ring, oldest first, in whole lines: for a console that comes up later. */
+void log_replay(void (*write)(const char *text, size_t len));
 
 #define log_err(subsys, ...) log_msg(LOG_ERR, subsys, __VA_ARGS__)
 #define log_warn(subsys, ...) log_msg(LOG_WARN, subsys, __VA_ARGS__)

@@ -69,6 +69,7 @@ struct stats {
     _Atomic uint64_t exits[STATS_MAX_EXITS];
 };
 extern struct stats hv_stats[HV_MAX_CPUS];
+extern const char *const stat_name[STAT_COUNT];
 
 /* Owner CPU only: a relaxed load and store, no LOCK prefix. Readers see a recent value. */
 static inline void stat_add(uint32_t cpu, enum stat s, uint64_t n)
