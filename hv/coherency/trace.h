@@ -20,6 +20,9 @@ static inline cpuset_t trace_writers(uint64_t w)
     return (cpuset_t)((w >> 31) & TRACE_CONSUMERS);
 }
 uint64_t trace_word(const struct coh_cpu *self, gfn_t f);   /* seq_cst load; 0 beyond nframes */
+/* The same behind plain stores to the frame: a read-modify-write that changes nothing, so that either a
+ * registration that follows reads those stores or this load sees the registration. */
+uint64_t trace_word_after_stores(const struct coh_cpu *self, gfn_t f);
 uint64_t region_word(const struct coh_cpu *self, gfn_t f);  /* count 63..32, writers 30..0 */
 
 enum trace_fill {

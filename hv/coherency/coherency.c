@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Sets up the memory CPUs of one VM share to keep their private shadow page tables coherent.
+ * Tested by tools/tests/test_channel.c, test_trace.c, test_actions.c. */
+#include "hv/coherency/coherency.h"
+#include "hv/base/assert.h"
+
+static uint64_t nregions(uint64_t nframes)
+{
+    return (nframes + REGION_SIZE / PAGE_SIZE - 1) / (REGION_SIZE / PAGE_SIZE);
+}
+
+size_t coherency_bytes(uint64_t nframes)
+{
+    return (size_t)(nframes + nregions(nframes)) * sizeof(uint64_t);
+}
+
+static void channel_clear(struct channel *ch)
+{
+    for (unsigned i = 0; i < CHANNEL_SLOTS; i++)
+        atomic_init(&ch->slot[i], 0);
+    atomic_init(&ch->overflow, 0);
+    atomic_init(&ch->posts, 0);
+    atomic_init(&ch->coalesces, 0);
+    atomic_init(&ch->overflows, 0);
+    atomic_init(&ch->drained, 0);
+}
+
+static void cpu_clear(struct cpu_shared *c)
+{
+    atomic_init(&c->pending, 0);
+    atomic_init(&c->storing, 0);
+    atomic_init(&c->action, 0);
+    atomic_init(&c->mode, MODE_OFFLINE);
+    for (unsigned i = 0; i < HV_MAX_CPUS; i++) {
+        atomic_init(&c->mailbox[i].request, 0);
+        atomic_init(&c->mailbox[i].seq, 0);
+        atomic_init(&c->mailbox[i].ack, 0);
+    }
+}
+
+static void shared_clear(struct shared_channel *s)
+{
+    atomic_init(&s->lock.next, 0);
+    atomic_init(&s->lock.owner, 0);
+    s->lock.level = LOCK_COHERENCY;
+    for (unsigned i = 0; i < CHANNEL_SLOTS; i++) {
+        s->slot[i].word = 0;
+        s->slot[i].consumers = 0;
+    }
+    s->overflow = 0;
+}
+
+void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void *mem,
+                    struct channel (*matrix)[HV_MAX_CPUS], const struct hv_options *opt)
+{
+    ASSERT(ncpus >= 1 && ncpus <= HV_MAX_CPUS);
+    co->ncpus = ncpus;
+    co->mode = opt->coherency;
+    co->overflow = opt->overflow;
+    co->consumers_traced = opt->consumers_traced;
+    co->interest = opt->interest;
+    co->derived = opt->derived;
+    co->entry4 = false;
+    co->nframes = nframes;
+    co->frame = mem;
+    co->region = co->frame + nframes;
+    atomic_init(&co->trace_counter, 1);
+    co->matrix = matrix;
+    for (uint32_t p = 0; p < ncpus; p++) {
+        cpu_clear(&co->cpu[p]);
+        for (uint32_t c = 0; c < ncpus; c++)
+            channel_clear(&matrix[p][c]);
+    }
+    shared_clear(&co->shared);
+}
+
+void coh_cpu_init(struct coh_cpu *self, struct coherency *co, uint32_t cpu,
+                  bool (*serve)(void *ctx), void *ctx)
+{
+    ASSERT(cpu < co->ncpus);
+    *self = (struct coh_cpu){.co = co, .cpu = cpu, .serve = serve, .ctx = ctx};
+}

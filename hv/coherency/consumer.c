@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Consumer 399: Fig. 12. Frees a patch *before* it is applied, unlike the figure (878 behind 876):
+ * a store between a re-read and a later freeing would be lost. Tested by
+ * tools/tests/test_channel.c, test_channel_tsan.c. */
+#include "hv/coherency/consumer.h"
+#include "hv/base/assert.h"
+#include "hv/base/ring.h"
+#include "hv/base/stats.h"
+#include "hv/coherency/channel.h"
+
+bool consumer_pending(const struct coh_cpu *self)
+{
+    /* acquire suffices, a plain load in x86 terms: a post we must see was made before a
+     * guest-visible synchronisation that came before our event */
+    return atomic_load_explicit(&self->co->cpu[self->cpu].pending, memory_order_acquire) != 0;
+}
+
+static void sink_patch(const struct coh_cpu *self, const struct patch_sink *sink, uint64_t word,
+                       const struct patch_payload *dv)
+{
+    gpa_t at = gpa(word & SLOT_GPA);
+    stat_inc(self->cpu, STAT_patches_applied);
+    if (word & SLOT_WHOLE)
+        sink->whole(sink->ctx, gpa_gfn(at));
+    else
+        sink->repair(sink->ctx, at, (word & SLOT_DV) ? dv : NULL); /* 872 to 876 */
+}
+
+static void sink_overflow(const struct coh_cpu *self, const struct patch_sink *sink)
+{
+    stat_inc(self->cpu, STAT_overflow_recoveries);
+    sink->overflow(sink->ctx);
+}
+
+/* The second loop (864): one channel. Returns what was handed to the sink. */
+static unsigned drain_channel(struct coh_cpu *self, struct channel *ch,
+                              const struct patch_sink *sink, unsigned *postponed)
+{
+    unsigned n = 0;
+    if (channel_take_overflow(ch)) {
+        sink_overflow(self, sink);
+        n++;
+    }
+    for (unsigned i = 0; i < CHANNEL_SLOTS; i++) {
+        struct patch_payload dv;
+        /* acquire: pairs with the publishing store in channel_post */
+        uint64_t w = atomic_load_explicit(&ch->slot[i], memory_order_acquire); /* 866 */
+        if (!w)
+            continue;
+        if (sink->covers && !sink->covers(sink->ctx, gpa(w & SLOT_GPA), w & SLOT_WHOLE)) { /* 868 */
+            ++*postponed; /* 870: it stays in its slot */
+            continue;
+        }
+        w = channel_free(ch, i, &dv); /* 878 */
+        ASSERT(w);
+        channel_count(&ch->drained);
+        sink_patch(self, sink, w, &dv);
+        n++;
+    }
+    return n;
+}
+
+static unsigned drain_shared(struct coh_cpu *self, const struct patch_sink *sink,
+                             unsigned *postponed)
+{
+    struct shared_channel *s = &self->co->shared;
+    struct shared_patch batch[SHARED_BATCH];
+    unsigned n = 0, cursor = 0;
+    if (shared_take_overflow(s, self->cpu)) {
+        sink_overflow(self, sink);
+        n++;
+    }
+    while (cursor < CHANNEL_SLOTS) {
+        unsigned k = shared_take(s, self->cpu, &cursor, sink, batch, postponed);
+        for (unsigned i = 0; i < k; i++)
+            sink_patch(self, sink, batch[i].word, &batch[i].dv);
+        n += k;
+    }
+    return n;
+}
+
+unsigned consumer_drain(struct coh_cpu *self, const struct patch_sink *sink)
+{
+    struct coherency *co = self->co;
+    _Atomic uint64_t *pending = &co->cpu[self->cpu].pending;
+    unsigned n = 0, put_off = 0;
+    uint64_t producers, left, again = 0;
+    ASSERT(!self->draining);
+    if (!consumer_pending(self)) {
+        stat_inc(self->cpu, STAT_drains_empty);
+        return 0;
+    }
+    self->draining = true;
+    /* Taken before the scan: a patch published behind our back sets its bit again.
+     * Pairs with the fetch_or of the producer. */
+    producers = atomic_exchange_explicit(pending, 0, memory_order_seq_cst);
+    left = producers;
+    for (uint32_t p = 0; p < co->ncpus; p++) { /* 862 */
+        unsigned postponed = 0;
+        if (!(left & BIT(p)))
+            continue;
+        if (co->mode == COHERENCY_LOCKED) {
+            n += drain_shared(self, sink, &postponed);
+            left = 0; /* one channel for all */
+        } else {
+            n += drain_channel(self, &co->matrix[p][self->cpu], sink, &postponed);
+        }
+        put_off += postponed;
+        again |= postponed ? BIT(p) : 0;
+    }
+    if (again) /* 870: still pending; relaxed, only this CPU depends on it */
+        atomic_fetch_or_explicit(pending, again, memory_order_relaxed);
+    stat_inc(self->cpu, STAT_drains);
+    stat_add(self->cpu, STAT_patches_postponed, put_off);
+    ring_add(self->cpu, RING_DRAIN, producers, n);
+    self->draining = false;
+    return n; /* 880 */
+}
+
+bool consumer_derived_usable(const struct coh_cpu *self, const struct patch_payload *dv,
+                             uint64_t gpte)
+{
+    /* acquire: pairs with trace_install. The value is an address, not a right: a writable spte
+     * still goes through trace_fill_writable, so a trace placed after this load is not missed. */
+    if (!dv || dv->gpte != gpte ||
+        dv->counter != atomic_load_explicit(&self->co->trace_counter, memory_order_acquire))
+        return false;
+    stat_inc(self->cpu, STAT_derived_used);
+    return true;
+}
+
+static bool storing_names(uint64_t storing, gpa_t entry)
+{
+    if (!(storing & STORING_BUSY))
+        return false;
+    return storing & STORING_FRAME ? storing >> PAGE_SHIFT == entry.v >> PAGE_SHIFT
+                                   : storing >> 4 == entry.v >> 4;
+}
+
+bool consumer_explains(const struct coh_cpu *self, gpa_t entry)
+{
+    struct coherency *co = self->co;
+    gpa_t at = gpa(entry.v & ~(co->entry4 ? 3ull : 7ull));
+    uint64_t key = patch_key_entry(at), whole = patch_key_whole(gpa_gfn(at));
+    /* Storing words first: a post that completes while we look has then left its slot behind.
+     * acquire: pairs with the release that clears `storing` in producer.c. */
+    for (uint32_t p = 0; p < co->ncpus; p++)
+        if (storing_names(atomic_load_explicit(&co->cpu[p].storing, memory_order_acquire), at))
+            return true;
+    if (co->mode == COHERENCY_LOCKED)
+        return shared_explains(&co->shared, self->cpu, key, whole);
+    for (uint32_t p = 0; p < co->ncpus; p++)
+        if (channel_has(&co->matrix[p][self->cpu], key) ||
+            channel_has(&co->matrix[p][self->cpu], whole))
+            return true;
+    for (uint32_t p = 0; p < co->ncpus; p++)
+        if (atomic_load_explicit(&co->matrix[p][self->cpu].overflow, memory_order_acquire))
+            return true;
+    return false;
+}
