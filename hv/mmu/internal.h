@@ -12,8 +12,6 @@
 #include "hv/coherency/trace.h"
 #include "hv/mmu/state.h"
 
-#define FLUSH_MUST_USE __attribute__((warn_unused_result))
-
 static inline uint64_t *sp_spte(struct mmu *m, uint32_t page, unsigned idx)
 {
     return &m->sptes[((size_t)page << 9) | idx];
@@ -47,10 +45,10 @@ static inline gpa_t sp_entry_gpa(const struct sp *s, unsigned idx)
 
 /* --- set.c: the one writer of sptes --- */
 /* Writes one spte. Keeps the reverse map, parent links, present bitmap and writer bits, and bumps the flush
- * generation on a downgrade. gfn: first frame mapped if `spte` is a leaf. Returns true if a
- * present translation lost something (the generation was bumped). Children left without a parent are
- * freed by the caller through sp_orphans(). */
-bool spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f) FLUSH_MUST_USE;
+ * generation itself on a downgrade, so that no caller can forget the flush: mmu_enter flushes every ASID
+ * that is older than the generation. f: first frame mapped if `spte` is a leaf. Children left
+ * without a parent are freed by the caller through sp_orphan(). */
+void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 /* Raw table write of the reference pager: no map, no links; same flush generation. */
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte);
 /* Drops every writable spte of frame f and a writable 2 MiB spte over it, then clears this

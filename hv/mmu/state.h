@@ -32,7 +32,9 @@ struct sp { /* a shadow page; its 512 sptes are pool page number (index of this 
     uint16_t npresent;
     uint32_t hash_next;     /* other pages of the same hash chain */
     uint32_t parent;        /* head of the list of parent entries: location + 1, 0 = none */
-    uint32_t list_prev, list_next;
+    uint32_t list_prev, list_next; /* unsync list */
+    uint32_t orphan_next;   /* pages about to be freed */
+    bool orphan;
     uint64_t stamp;         /* walk that used it last */
     uint64_t listed_at;     /* event number when listed or last re-read */
     uint64_t present[8];    /* bitmap of present sptes */
@@ -85,6 +87,9 @@ struct mmu {
     uint32_t shash_mask;
     uint32_t free_head;        /* through sp.hash_next */
     uint32_t rmap_used;
+    uint32_t orphan_head;
+    uint32_t *m2p;             /* host granule -> guest granule, P2M_NONE */
+    uint64_t nm2p;
 
     /* roots */
     struct mmu_root_slot roots[MMU_ROOTS];

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shadow pages: the fixed pool, lookup by (gfn, level, role), registration with the trace words,
+ * dropping and reclaim. Tested by tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+#define RECLAIM_SCAN 128 /* pages looked at for one victim */
+
+static uint32_t shash_of(const struct mmu *m, gfn_t f)
+{
+    return (uint32_t)((f.v * 0x9e3779b97f4a7c15ull) >> 40) & m->shash_mask;
+}
+
+static uint32_t pow2_at_most(uint64_t n)
+{
+    uint32_t p = 1;
+    while ((uint64_t)p * 2 <= n && p < (1u << 30))
+        p *= 2;
+    return p;
+}
+
+/* Host granule -> guest granule, the reverse of the p2m. */
+static uint64_t m2p_size(const struct p2m *p)
+{
+    uint64_t top = 0;
+    for (uint64_t g = 0; g < p->ngranules; g++)
+        if (p->granule[g] != P2M_NONE && p->granule[g] >= top)
+            top = p->granule[g] + 1ull;
+    return top;
+}
+
+static void m2p_fill(struct mmu *m, uint32_t *table)
+{
+    m->m2p = table;
+    for (uint64_t i = 0; i < m->nm2p; i++)
+        table[i] = P2M_NONE;
+    for (uint64_t g = 0; g < m->cfg.p2m->ngranules; g++)
+        if (m->cfg.p2m->granule[g] != P2M_NONE)
+            table[m->cfg.p2m->granule[g]] = (uint32_t)g;
+}
+
+enum hv_err pool_init(struct mmu *m)
+{
+    m->nm2p = m2p_size(m->cfg.p2m);
+    uint64_t fixed = m->nm2p * sizeof(uint32_t) + PAGE_SIZE;
+    uint64_t each = PAGE_SIZE + 512 * sizeof(uint32_t) /* rlink */ + 64 * sizeof(uint32_t) /* rhash */
+                    + sizeof(struct sp) + sizeof(uint32_t) /* shash */;
+    if (m->cfg.pool_bytes <= fixed)
+        return HV_NOMEM;
+    uint64_t n = (m->cfg.pool_bytes - fixed) / each;
+    if (m->cfg.opt->pool_pages && m->cfg.opt->pool_pages < n)
+        n = m->cfg.opt->pool_pages;
+    if (n < MMU_POOL_FLOOR)
+        return HV_NOMEM;
+    if (n > BIT(22)) /* a location is 32 bits */
+        n = BIT(22);
+    m->npages = (uint32_t)n;
+    m->sptes = m->cfg.pool;
+    m->sps = (struct sp *)(void *)((char *)m->cfg.pool + n * PAGE_SIZE);
+    m->rlink = (uint32_t *)(void *)(m->sps + n);
+    m->rhash = m->rlink + n * 512;
+    m->rhash_mask = pow2_at_most(n * 64) - 1;
+    m->shash = m->rhash + m->rhash_mask + 1;
+    m->shash_mask = pow2_at_most(n) - 1;
+    memset(m->cfg.pool, 0, n * PAGE_SIZE);
+    memset(m->sps, 0, n * sizeof(*m->sps));
+    memset(m->rhash, 0, (m->rhash_mask + 1ull) * sizeof(uint32_t));
+    memset(m->shash, 0xff, (m->shash_mask + 1ull) * sizeof(uint32_t));
+    m2p_fill(m, m->shash + m->shash_mask + 1);
+    m->free_head = SP_NONE;
+    for (uint32_t i = m->npages; i-- > 0;) {
+        m->sps[i].hash_next = m->free_head;
+        m->free_head = i;
+    }
+    m->nfree = m->npages;
+    m->orphan_head = SP_NONE;
+    m->unsync_head = m->unsync_tail = SP_NONE;
+    return HV_OK;
+}
+
+struct sp *sp_at(struct mmu *m, uint32_t page)
+{
+    ASSERT(page < m->npages);
+    return &m->sps[page];
+}
+
+uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
+{
+    uint32_t p = m->shash[shash_of(m, f)];
+    while (p != SP_NONE) {
+        const struct sp *s = &m->sps[p];
+        if (s->gfn.v == f.v && s->level == level && s->role == role)
+            return p;
+        p = s->hash_next;
+    }
+    return SP_NONE;
+}
+
+static uint32_t chain_source(struct mmu *m, uint32_t p, gfn_t f)
+{
+    while (p != SP_NONE && (m->sps[p].gfn.v != f.v || (m->sps[p].role & ROLE_DIRECT)))
+        p = m->sps[p].hash_next;
+    return p;
+}
+
+uint32_t sp_first(struct mmu *m, gfn_t f)
+{
+    return chain_source(m, m->shash[shash_of(m, f)], f);
+}
+
+uint32_t sp_next(struct mmu *m, uint32_t page)
+{
+    return chain_source(m, m->sps[page].hash_next, m->sps[page].gfn);
+}
+
+static void hash_remove(struct mmu *m, uint32_t page)
+{
+    uint32_t *p = &m->shash[shash_of(m, m->sps[page].gfn)];
+    while (*p != page) {
+        ASSERT(*p != SP_NONE);
+        p = &m->sps[*p].hash_next;
+    }
+    *p = m->sps[page].hash_next;
+}
+
+static void orphan_push(struct mmu *m, uint32_t page)
+{
+    struct sp *s = sp_at(m, page);
+    if (s->orphan || s->parent || s->is_root)
+        return;
+    s->orphan = true;
+    s->orphan_next = m->orphan_head;
+    m->orphan_head = page;
+}
+
+/* Drops one page; children that lose their last parent are pushed. */
+static void zap_one(struct mmu *m, uint32_t page)
+{
+    struct sp *s = sp_at(m, page);
+
+    m->changed = true;
+    while (s->parent) {
+        sploc_t loc = s->parent - 1;
+        spte_set(m, loc >> 9, loc & 511, 0, s->gfn);
+    }
+    if (s->is_root)
+        root_forget(m, page);
+    for (unsigned w = 0; w < 8; w++) {
+        while (s->present[w]) {
+            unsigned idx = w * 64 + (unsigned)__builtin_ctzll(s->present[w]);
+            uint64_t e = *sp_spte(m, page, idx);
+            uint32_t child = spte_is_leaf(s->level, e) ? SP_NONE : spte_child(m, e);
+            spte_set(m, page, idx, 0, s->gfn);
+            if (child != SP_NONE)
+                orphan_push(m, child);
+        }
+    }
+    unsync_unlist(m, page);
+    hash_remove(m, page);
+    if (!(s->role & ROLE_DIRECT) && sp_first(m, s->gfn) == SP_NONE) {
+        trace_drop(m->coh, s->gfn);
+        stat_inc(m->cpu, STAT_trace_drops);
+    }
+    memset(s, 0, sizeof(*s));
+    s->hash_next = m->free_head;
+    m->free_head = page;
+    m->nfree++;
+    stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
+}
+
+static void orphans_free(struct mmu *m)
+{
+    while (m->orphan_head != SP_NONE) {
+        uint32_t p = m->orphan_head;
+        m->orphan_head = m->sps[p].orphan_next;
+        zap_one(m, p);
+    }
+}
+
+void sp_zap(struct mmu *m, uint32_t page)
+{
+    zap_one(m, page);
+    orphans_free(m);
+}
+
+void sp_orphan(struct mmu *m, uint32_t page)
+{
+    orphan_push(m, page);
+    orphans_free(m);
+}
+
+void sp_zap_all(struct mmu *m)
+{
+    for (uint32_t p = 0; p < m->npages; p++)
+        if (m->sps[p].used)
+            sp_zap(m, p);
+}
+
+/* Lower is dropped first. The guest's direct map (ROLE_DIRECT) and upper levels go last. */
+static uint64_t reclaim_score(const struct sp *s)
+{
+    return s->stamp + ((s->role & ROLE_DIRECT) ? BIT(62) : 0) + ((uint64_t)(s->level - 1) << 58);
+}
+
+/* Drops one page that neither the present walk nor the current root is made of. */
+static void reclaim(struct mmu *m)
+{
+    uint32_t best = SP_NONE;
+    uint32_t root = m->root == SP_NONE ? SP_NONE : m->roots[m->root].sp;
+
+    for (uint32_t seen = 0, i = 0; i < m->npages && seen < RECLAIM_SCAN; i++) {
+        m->clock = m->clock + 1 < m->npages ? m->clock + 1 : 0;
+        const struct sp *s = &m->sps[m->clock];
+        if (!s->used || s->stamp == m->walk || m->clock == root)
+            continue;
+        seen++;
+        if (best == SP_NONE || reclaim_score(s) < reclaim_score(&m->sps[best]))
+            best = m->clock;
+    }
+    ASSERT(best != SP_NONE); /* the floor is far above what one walk holds */
+    sp_zap(m, best);
+    stat_inc(m->cpu, STAT_reclaims);
+}
+
+static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
+{
+    bool changed = m->changed;
+    if (m->nfree == 0)
+        reclaim(m);
+    m->changed = changed; /* what reclaim drops is nothing the walk stands on */
+    uint32_t page = m->free_head;
+    struct sp *s = sp_at(m, page);
+    m->free_head = s->hash_next;
+    m->nfree--;
+    memset(s, 0, sizeof(*s));
+    s->used = true;
+    s->gfn = f;
+    s->level = (uint8_t)level;
+    s->role = role;
+    s->stamp = m->walk;
+    s->list_prev = s->list_next = SP_NONE;
+    uint32_t *head = &m->shash[shash_of(m, f)];
+    s->hash_next = *head;
+    *head = page;
+    stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
+    stat_max(m->cpu, STAT_shadow_pages_high, m->npages - m->nfree);
+    return page;
+}
+
+/* Step 812: the trace stands, and every writer has acknowledged, before the source is read. */
+static void register_source(struct mmu *m, uint32_t page, bool first)
+{
+    gfn_t f = m->sps[page].gfn;
+    cpuset_t ask = 0;
+    bool self_drop = false;
+
+    if (!first) {
+        if (trace_word(m->coh, f) & TRACE_UNSYNC)
+            unsync_list(m, page);
+        return;
+    }
+    uint64_t old = trace_install(m->coh, f, &ask, &self_drop);
+    stat_inc(m->cpu, STAT_trace_installs);
+    ring_add(m->cpu, RING_TRACE, f.v, old);
+    if (self_drop)
+        rmap_drop_writable(m, f);
+    if (old & TRACE_UNSYNC)
+        unsync_list(m, page); /* before anything is served: a WHOLE may never come */
+    if (ask && action_request(m->coh, ask, REQUEST_DROP, f))
+        m->changed = true;
+}
+
+uint32_t sp_get(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
+{
+    uint32_t page = sp_find(m, f, level, role);
+    if (page != SP_NONE) {
+        m->sps[page].stamp = m->walk;
+        return page;
+    }
+    bool direct = (role & ROLE_DIRECT) != 0;
+    bool first = !direct && sp_first(m, f) == SP_NONE;
+    page = sp_alloc(m, f, level, role);
+    if (!direct)
+        register_source(m, page, first);
+    return page;
+}
+
+bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root)
+{
+    uint32_t stack[64];
+    unsigned n = 0;
+    unsigned steps = 0;
+
+    stack[n++] = page;
+    while (n) {
+        uint32_t p = stack[--n];
+        if (p == root)
+            return true;
+        for (uint32_t l = m->sps[p].parent; l; l = m->rlink[l - 1]) {
+            if (n == ARRAY_SIZE(stack) || ++steps > 256)
+                return true; /* too many ways up to follow: treat as reachable */
+            stack[n++] = (l - 1) >> 9;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The one writer of sptes: reverse map, parent links, writer bits and the flush generation follow
+ * from here. Tested by tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+static uint32_t rhash_of(const struct mmu *m, uint64_t frame_hpa)
+{
+    uint64_t k = (frame_hpa >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull;
+    return (uint32_t)(k >> 32) & m->rhash_mask;
+}
+
+static void chain_add(struct mmu *m, uint32_t *head, sploc_t loc)
+{
+    m->rlink[loc] = *head;
+    *head = loc + 1;
+}
+
+static void chain_remove(struct mmu *m, uint32_t *head, sploc_t loc)
+{
+    for (uint32_t *p = head; *p; p = &m->rlink[*p - 1]) {
+        if (*p == loc + 1) {
+            *p = m->rlink[loc];
+            return;
+        }
+    }
+    PANIC("mmu: spte location 0x%x is in no chain", loc);
+}
+
+/* First location of a writable leaf spte that maps the frame at `h`; large: 2 MiB sptes only. */
+static uint32_t rmap_first(struct mmu *m, uint64_t h, bool large)
+{
+    for (uint32_t l = m->rhash[rhash_of(m, h)]; l; l = m->rlink[l - 1]) {
+        uint64_t e = m->sptes[l - 1];
+        if ((e & PTE_ADDR) == h && large == (m->sps[(l - 1) >> 9].level == 2))
+            return l;
+    }
+    return 0;
+}
+
+static gfn_t hpa_to_gfn(const struct mmu *m, uint64_t h)
+{
+    uint64_t g = h >> REGION_SHIFT;
+    ASSERT(g < m->nm2p && m->m2p[g] != P2M_NONE);
+    return gfn(((uint64_t)m->m2p[g] << (REGION_SHIFT - PAGE_SHIFT)) |
+               ((h & REGION_MASK) >> PAGE_SHIFT));
+}
+
+/* Every spte's target belongs to the VM or is a shadow page of the next level: always checked. */
+static void check_target(const struct mmu *m, const struct sp *s, uint64_t spte, gfn_t f)
+{
+    if (spte_is_leaf(s->level, spte)) {
+        ASSERT(s->level <= 2);
+        ASSERT(p2m_owns(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
+        ASSERT(s->level == 1 || ((spte & PTE_ADDR) & REGION_MASK) == 0);
+    } else {
+        uint32_t child = spte_child(m, spte);
+        ASSERT((spte & PTE_ADDR) >= m->cfg.pool_hpa.v && child < m->npages);
+        ASSERT(m->sps[child].used && m->sps[child].level + 1 == s->level);
+    }
+}
+
+/* Does a TLB that holds `old` allow more, or something else, than `new`? */
+static bool is_downgrade(unsigned level, uint64_t old, uint64_t new)
+{
+    if (!(old & PTE_P))
+        return false;
+    if (!(new & PTE_P) || ((old ^ new) & PTE_ADDR) || (level > 1 && ((old ^ new) & PTE_PS)))
+        return true;
+    return (old & ~new & (PTE_W | PTE_U)) || (new & ~old & PTE_NX);
+}
+
+static void unhook(struct mmu *m, const struct sp *s, sploc_t loc, uint64_t old)
+{
+    if (!spte_is_leaf(s->level, old)) {
+        chain_remove(m, &m->sps[spte_child(m, old)].parent, loc);
+    } else if (old & PTE_W) {
+        chain_remove(m, &m->rhash[rhash_of(m, old & PTE_ADDR)], loc);
+        m->rmap_used--;
+    }
+}
+
+static void hook(struct mmu *m, const struct sp *s, sploc_t loc, uint64_t new)
+{
+    if (!spte_is_leaf(s->level, new)) {
+        chain_add(m, &m->sps[spte_child(m, new)].parent, loc);
+    } else if (new & PTE_W) {
+        chain_add(m, &m->rhash[rhash_of(m, new & PTE_ADDR)], loc);
+        m->rmap_used++;
+        stat_max(m->cpu, STAT_rmap_high, m->rmap_used);
+    }
+}
+
+/* A writable leaf spte of the frame or region at `h` is gone: with the last alias, and after the
+ * flush generation moved, give up the writer bit (design 4.1). */
+static void writer_gone(struct mmu *m, unsigned level, uint64_t h)
+{
+    if (rmap_first(m, h, level == 2))
+        return;
+    if (level == 2)
+        trace_clear_region_writer(m->coh, hpa_to_gfn(m, h));
+    else
+        (void)trace_clear_writer(m->coh, hpa_to_gfn(m, h));
+}
+
+static void count_present(struct sp *s, unsigned idx, uint64_t old, uint64_t new)
+{
+    if ((old & PTE_P) == (new & PTE_P))
+        return;
+    s->present[idx >> 6] ^= BIT(idx & 63);
+    if (new & PTE_P)
+        s->npresent++;
+    else
+        s->npresent--;
+}
+
+void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
+{
+    struct sp *s = sp_at(m, page);
+    sploc_t loc = (page << 9) | idx;
+    uint64_t *slot = sp_spte(m, page, idx);
+    uint64_t old = *slot;
+    bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);
+
+    if (!(spte & PTE_P))
+        spte = 0; /* not-present sptes carry no address: design 5, trap 34 */
+    else
+        check_target(m, s, spte, f);
+    if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))
+        lost_w = false; /* same frame, still writable */
+    if (old & PTE_P)
+        unhook(m, s, loc, old);
+    __atomic_store_n(slot, spte, __ATOMIC_RELAXED); /* read by this CPU's own table walker only */
+    if (spte & PTE_P)
+        hook(m, s, loc, spte);
+    count_present(s, idx, old, spte);
+
+    if (is_downgrade(s->level, old, spte)) {
+        m->downgrades++;
+        m->xlate_gen++;
+    }
+    if (lost_w)
+        writer_gone(m, s->level, old & PTE_ADDR);
+}
+
+void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte)
+{
+    uint64_t *slot = sp_spte(m, page, idx);
+
+    if (is_downgrade(1, *slot, spte))
+        m->downgrades++;
+    __atomic_store_n(slot, spte, __ATOMIC_RELAXED);
+}
+
+bool rmap_has_writable(struct mmu *m, gfn_t f)
+{
+    hpa_t h;
+    return p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h) && rmap_first(m, h.v, false);
+}
+
+bool rmap_has_large(struct mmu *m, gfn_t f)
+{
+    hpa_t h;
+    return p2m_lookup(m->cfg.p2m, gpa((f.v << PAGE_SHIFT) & ~REGION_MASK), &h) &&
+           rmap_first(m, h.v, true);
+}
+
+void rmap_drop_writable(struct mmu *m, gfn_t f)
+{
+    hpa_t h;
+    uint32_t l;
+
+    if (!p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h))
+        return;
+    while ((l = rmap_first(m, h.v, false))) { /* W and D go together: trap 25 */
+        uint64_t e = m->sptes[l - 1];
+        spte_set(m, (l - 1) >> 9, (l - 1) & 511, e & ~(PTE_W | PTE_D), f);
+    }
+    while ((l = rmap_first(m, h.v & ~REGION_MASK, true))) { /* lazy split */
+        spte_set(m, (l - 1) >> 9, (l - 1) & 511, 0, f);
+        stat_inc(m->cpu, STAT_split_large);
+    }
+    /* A bit may have been set for a mapping that was never made. */
+    if (trace_word(m->coh, f) & TRACE_WRITER(m->cpu))
+        (void)trace_clear_writer(m->coh, f);
+    if (region_word(m->coh, f) & BIT(m->cpu))
+        trace_clear_region_writer(m->coh, f);
+}
