@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One run of the emulator as a record, filled from the Makefile's variables or by a check.
+Tested by every check that boots anything."""
+import dataclasses
+import os
+
+
+@dataclasses.dataclass
+class Run:
+    out: str = "build"  # O=: where the built files are
+    name: str = "run"  # files of this run are out/name.*
+    kernel: str = ""
+    initrd: str = ""
+    append: str = "console=ttyS0"
+    modules: str = ""
+    hv: str = ""
+    smp: int = 4
+    mem: int = 1024  # MiB
+    timeout: float = 0  # seconds, 0: none
+    log: str = ""  # a copy of the console goes here
+    fw: str = "bios"
+    emu: str = "qemu"
+    cpu: str = "max"
+    machine: str = "pc"
+    test: bool = False  # a guest reset is a failure
+    usb: bool = False  # the image as a USB disk
+    bare: bool = False  # the kernel without Patchbay
+    direct: bool = False  # multiboot1 by qemu -kernel instead of the image
+    gdb: bool = False  # stopped, gdb server on localhost:1234
+    own_initrd: bool = False  # the project's initramfs, whose shell announces itself
+
+    @property
+    def elf(self):
+        return os.path.join(self.out, "patchbay.elf")
+
+    def file(self, suffix):
+        return os.path.join(self.out, self.name + "." + suffix)
+
+
+def _flag(name):
+    return os.environ.get(name, "").lower() in ("1", "y", "yes", "on")
+
+
+def _number(name, default):
+    text = os.environ.get(name, "") or str(default)
+    try:
+        return int(float(text))
+    except ValueError:
+        raise SystemExit("run: %s=%s is not a number" % (name, text)) from None
+
+
+def _mebibytes(text):
+    text = text or "1024"
+    try:
+        if text[-1] in "gG":
+            return int(float(text[:-1]) * 1024)
+        return int(text.rstrip("mM"))
+    except ValueError:
+        raise SystemExit("run: MEM=%s: MiB, or a number with M or G" % text) from None
+
+
+def from_environment():
+    """The Makefile's variables; empty ones mean the default."""
+    e = os.environ.get
+    out = e("O") or "build"
+    kernel, initrd = e("KERNEL", ""), e("INITRD", "")
+    run = Run(
+        out=out,
+        kernel=kernel or os.path.join(out, "cache/vmlinuz"),
+        initrd=initrd or ("" if kernel else os.path.join(out, "initrd.gz")),
+        append=e("APPEND", "console=ttyS0"),
+        modules=e("MODULES", ""),
+        hv=e("HV", ""),
+        smp=_number("SMP", 4),
+        mem=_mebibytes(e("MEM", "")),
+        timeout=_number("TIMEOUT", 0),
+        log=e("LOG", ""),
+        fw=e("FW") or "bios",
+        emu=e("EMU") or "qemu",
+        cpu=e("CPU") or "max",
+        machine=e("MACHINE") or "pc",
+        test=_flag("TEST"),
+        usb=_flag("USB"),
+        bare=_flag("BARE"),
+        direct=_flag("DIRECT"),
+        own_initrd=not kernel and not initrd,
+    )
+    for path in [run.kernel, run.initrd]:
+        if path and not os.path.exists(path):
+            raise SystemExit("run: %s does not exist" % path)
+    if run.fw not in ("bios", "uefi") or run.emu not in ("qemu", "bochs"):
+        raise SystemExit("run: FW is bios or uefi, EMU is qemu or bochs")
+    if run.emu == "bochs" and (run.fw == "uefi" or run.bare or run.direct):
+        raise SystemExit("run: EMU=bochs boots the image with its own BIOS only")
+    return run

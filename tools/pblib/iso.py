@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Stages a tree with grub.cfg and the boot modules and has tools/mkiso.sh make the image.
+Tested by the boot group of tools/check.py."""
+import os
+import shutil
+import subprocess
+
+TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def quote(text):
+    """The words of a command line, each quoted for GRUB's shell."""
+    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in text.split())
+
+
+def modules_of(kernel, initrd, append, more):
+    """[(file, string)] in load order. more: "file words, file words" as MODULES= gives it."""
+    modules = []
+    if kernel:
+        modules.append((kernel, "role=linux -- " + append))
+    if initrd:
+        modules.append((initrd, "role=initrd"))
+    for item in (more or "").split(","):
+        path, _, words = item.strip().partition(" ")
+        if path:
+            modules.append((path, words.strip()))
+    return modules
+
+
+def grub_entry(title, hv, names, append=None):
+    """One menu entry. names: [(name in the image, string)]."""
+    lines = ["menuentry %s {" % ("'" + title + "'"), "    multiboot2 /boot/patchbay.elf " + quote(hv)]
+    for name, string in names:
+        if append is not None and " -- " in string:
+            string = string.split(" -- ")[0] + " -- " + append
+        lines.append("    module2 /boot/%s %s" % (name, quote(string)))
+    return "\n".join(lines + ["}"]) + "\n"
+
+
+HEAD = """# Made by tools/pblib/iso.py.
+serial --unit=0 --speed=115200
+if [ "$grub_platform" = "efi" ]; then
+    terminal_input console serial
+    terminal_output console
+else
+    terminal_input console serial
+    terminal_output console serial
+fi
+set default=0
+set timeout=%d
+"""
+
+
+def grub_cfg_run(hv, names):
+    return HEAD % 0 + grub_entry("Patchbay", hv, names)
+
+
+def grub_cfg_menu(hv, names, append):
+    """The menu of the distributed image."""
+    entries = [
+        ("Patchbay", hv, append),
+        ("Patchbay, verbose", hv + " loglvl=debug", append + " ignore_loglevel"),
+        ("Patchbay, console on COM1 only", hv + " console=com1,115200", append),
+        ("Patchbay, self-test: verified load under audit", hv + " audit=2", append + " pb.script=full"),
+        ("Patchbay, safe: reference pager, no large pages", hv + " mmu=ref large=off unsync=off", append),
+    ]
+    return HEAD % 5 + "".join(grub_entry(t, h, names, a) for t, h, a in entries)
+
+
+def make(out, elf, modules, cfg_of):
+    """cfg_of(names) gives grub.cfg for [(name in the image, string)]. Returns nothing; raises on failure."""
+    tree = out + ".tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    os.makedirs(os.path.join(tree, "boot/grub"))
+    shutil.copyfile(elf, os.path.join(tree, "boot/patchbay.elf"))
+    names = []
+    for path, string in modules:
+        name = os.path.basename(path)
+        while name in [n for n, _ in names] + ["patchbay.elf", "grub"]:
+            name = "x" + name
+        shutil.copyfile(path, os.path.join(tree, "boot", name))
+        names.append((name, string))
+    with open(os.path.join(tree, "boot/grub/grub.cfg"), "w") as f:
+        f.write(cfg_of(names))
+    subprocess.run([os.path.join(TOOLS, "mkiso.sh"), out, tree], check=True)
+    shutil.rmtree(tree)
