@@ -19,3 +19,5 @@ uint64_t phys_top(void);
 /* Iterates the RAM ranges added (not the free ones): for direct map and banner. false at the end. */
 bool phys_range(unsigned i, hpa_t *base, uint64_t *len);
 void phys_seal(void);
+/* Forgets everything, for host tests; never called on the machine. */
+void phys_reset(void);
