@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Guest RAM: which host granules a VM gets and where its guest sees them.
+ * Tested by tools/tests/test_p2m.c. */
+#include "hv/base/log.h"
+#include "hv/base/string.h"
+#include "hv/mem/phys.h"
+#include "hv/vm/vm.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define LOW_END_MAX 0xc0000000ull /* the PCI hole and the APICs lie above */
+#define HIGH_BASE 0x100000000ull
+#define RAM_MIN (64 * MIB)
+
+/* Free bytes in whole granules, and one past the last of them. */
+static uint64_t granules_free(uint64_t *top)
+{
+    uint64_t sum = 0;
+    *top = phys_top() & ~REGION_MASK;
+    for (uint64_t a = 0; a < *top; a += REGION_SIZE)
+        if (phys_granule_free(hpa(a)))
+            sum += REGION_SIZE;
+    return sum;
+}
+
+/* Bytes the guest gets; logs when that is less than was asked for. */
+static uint64_t ram_size(const struct hv_options *opt, uint64_t keep_bytes)
+{
+    uint64_t top, have = granules_free(&top);
+    have = have > keep_bytes ? (have - keep_bytes) & ~REGION_MASK : 0;
+    if (opt->mem_mib == 0)
+        return have;
+    uint64_t want = opt->mem_mib > UINT64_MAX / MIB ? UINT64_MAX : opt->mem_mib * MIB;
+    want &= ~REGION_MASK;
+    if (want <= have)
+        return want;
+    log_warn("vm", "mem=%luM asked for, only %lu MiB are free: the guest gets those", opt->mem_mib,
+             have / MIB);
+    return have;
+}
+
+/* Zeroes a granule, writing only pages that are not zero already: firmware, the boot loader and we
+ * left data in some, and most of a machine's memory was never touched. */
+static void granule_clear(hpa_t base)
+{
+    for (uint64_t off = 0; off < REGION_SIZE; off += PAGE_SIZE) {
+        uint64_t *page = port_ptr(hpa(base.v + off));
+        uint64_t any = 0;
+        for (unsigned i = 0; i < PAGE_SIZE / 8 && !any; i += 8)
+            any = page[i] | page[i + 1] | page[i + 2] | page[i + 3] | page[i + 4] | page[i + 5] |
+                  page[i + 6] | page[i + 7];
+        if (any)
+            memset(page, 0, PAGE_SIZE);
+    }
+}
+
+static bool is_ram(const struct vm *vm, uint64_t a)
+{
+    return a < vm->ram_low_end || (a >= HIGH_BASE && a < vm->ram_high_end);
+}
+
+static enum hv_err granule_take(struct p2m *p, uint64_t g, uint64_t host)
+{
+    TRY(phys_reserve(hpa(host), REGION_SIZE));
+    p->granule[g] = (uint32_t)(host >> REGION_SHIFT);
+    granule_clear(hpa(host));
+    return HV_OK;
+}
+
+/* First every granule that can lie at its own address, then the rest from the lowest free ones,
+ * which leaves the top of memory in one piece for what is allocated later. */
+static enum hv_err granules_place(struct vm *vm, uint64_t *moved)
+{
+    struct p2m *p = &vm->p2m;
+    uint64_t host = 0, top = phys_top();
+    for (uint64_t g = 0; g < p->ngranules; g++)
+        if (is_ram(vm, g << REGION_SHIFT) && phys_granule_free(hpa(g << REGION_SHIFT)))
+            TRY(granule_take(p, g, g << REGION_SHIFT));
+    *moved = 0;
+    for (uint64_t g = 0; g < p->ngranules; g++) {
+        if (!is_ram(vm, g << REGION_SHIFT) || p->granule[g] != P2M_NONE)
+            continue;
+        while (host < top && !phys_granule_free(hpa(host)))
+            host += REGION_SIZE;
+        if (host >= top)
+            return HV_NOMEM;
+        TRY(granule_take(p, g, host));
+        *moved += 1;
+    }
+    return HV_OK;
+}
+
+enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt, uint64_t keep_bytes)
+{
+    hpa_t table;
+    uint64_t moved;
+    /* the table itself comes out of the RAM counted below; its size depends on it only upwards */
+    uint64_t most = ((phys_top() >> REGION_SHIFT) + (HIGH_BASE >> REGION_SHIFT)) * sizeof(uint32_t);
+    enum hv_err err = phys_alloc(most, PAGE_SIZE, 0, &table);
+    uint64_t bytes = err == HV_OK ? ram_size(opt, keep_bytes) : 0;
+    if (bytes < RAM_MIN) {
+        log_err("vm",
+                "%lu MiB left for the guest, %lu MiB are the least: give the machine more memory, "
+                "or a larger mem=, or fewer CPUs by smp=",
+                bytes / MIB, RAM_MIN / MIB);
+        return HV_NOMEM;
+    }
+    vm->ram_bytes = bytes;
+    vm->ram_low_end = bytes < LOW_END_MAX ? bytes : LOW_END_MAX;
+    vm->ram_high_end = bytes > LOW_END_MAX ? HIGH_BASE + (bytes - LOW_END_MAX) : 0;
+    vm->p2m.ngranules = (vm->ram_high_end ? vm->ram_high_end : vm->ram_low_end) >> REGION_SHIFT;
+    vm->p2m.granule = port_ptr(table);
+    for (uint64_t g = 0; g < vm->p2m.ngranules; g++)
+        vm->p2m.granule[g] = P2M_NONE;
+    err = granules_place(vm, &moved);
+    if (err != HV_OK) {
+        log_err("vm", "firmware's memory map is too fragmented for %lu MiB: try a smaller mem=",
+                bytes / MIB);
+        return err;
+    }
+    log_info("vm", "guest RAM %lu MiB, %lu of %lu granules away from their own address",
+             bytes / MIB, moved, bytes >> REGION_SHIFT);
+    return HV_OK;
+}
