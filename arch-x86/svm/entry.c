@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One entry into the guest and what is prepared for it: event, interrupt window, root and flush.
+ * Tested by every boot under QEMU and Bochs. */
+#include "arch-x86/defs/x86.h"
+#include "arch-x86/svm/internal.h"
+#include "arch-x86/svm/offsets.h"
+
+#define REGS_AT(field, offset)                                                                     \
+    _Static_assert(offsetof(struct vcpu_regs, field) == (offset), "enter.S: " #field)
+REGS_AT(gpr[RAX], VCPU_REGS_RAX);
+REGS_AT(gpr[RCX], VCPU_REGS_RCX);
+REGS_AT(gpr[RDX], VCPU_REGS_RDX);
+REGS_AT(gpr[RBX], VCPU_REGS_RBX);
+REGS_AT(gpr[RSP], VCPU_REGS_RSP);
+REGS_AT(gpr[RBP], VCPU_REGS_RBP);
+REGS_AT(gpr[RSI], VCPU_REGS_RSI);
+REGS_AT(gpr[RDI], VCPU_REGS_RDI);
+REGS_AT(gpr[R8], VCPU_REGS_R8);
+REGS_AT(gpr[R9], VCPU_REGS_R9);
+REGS_AT(gpr[R10], VCPU_REGS_R10);
+REGS_AT(gpr[R11], VCPU_REGS_R11);
+REGS_AT(gpr[R12], VCPU_REGS_R12);
+REGS_AT(gpr[R13], VCPU_REGS_R13);
+REGS_AT(gpr[R14], VCPU_REGS_R14);
+REGS_AT(gpr[R15], VCPU_REGS_R15);
+REGS_AT(cr2, VCPU_REGS_CR2);
+
+static void entry_registers(struct vcpu *v, struct svm_vcpu *a)
+{
+    /* These four are never cached (APM 15.15.3 "VMCB Clean Field"). */
+    struct vmcb_save *s = svm_save_dirty(a, CLEAN_CR2);
+
+    s->rip = v->regs.rip;
+    s->rflags = v->regs.rflags;
+    s->rax = v->regs.gpr[RAX];
+    s->rsp = v->regs.gpr[RSP];
+    s->cr2 = v->regs.cr2;
+}
+
+/* Things that only live for one entry. */
+static void exit_cleanup(struct svm_vcpu *a)
+{
+    struct vmcb_control *c = &a->vmcb->ctl;
+
+    c->clean = svm_features.clean ? CLEAN_ALL : 0;
+    c->tlb_control = TLB_KEEP;
+    c->eventinj = 0;
+    if (a->injecting_df)
+        svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = SVM_EXCEPTIONS;
+}
+
+void svm_run(struct vcpu *v, struct vmexit *x)
+{
+    struct svm_vcpu *a = svm_of(v);
+    struct vmcb_save *s = &a->vmcb->save;
+
+    entry_registers(v, a);
+    svm_enter(&v->regs, a->vmcb_hpa, a->host_hpa);
+    svm_translate(a, &svm_features, v->regs.rip, x);
+    exit_cleanup(a);
+    v->regs.rip = s->rip;
+    v->regs.rflags = s->rflags;
+    v->regs.gpr[RAX] = s->rax;
+    v->regs.gpr[RSP] = s->rsp;
+    a->injected = 0;
+    a->injecting_df = false;
+}
+
+void svm_inject(struct vcpu *v, const struct vcpu_event *e)
+{
+    struct svm_vcpu *a = svm_of(v);
+    uint64_t inj = EVENT_V | e->vector;
+
+    switch (e->type) {
+    case EVENT_NONE:
+        return;
+    case EVENT_INTR:
+        inj |= EVENT_TYPE_INTR;
+        break;
+    case EVENT_NMI:
+        inj = EVENT_V | EVENT_TYPE_NMI | VEC_NMI;
+        break;
+    case EVENT_EXCEPTION:
+        inj |= EVENT_TYPE_EXCEPTION;
+        if (e->has_error)
+            inj |= EVENT_EV | (uint64_t)e->error << 32;
+        if (e->vector == VEC_PF)
+            v->regs.cr2 = e->cr2;
+        if (e->vector == VEC_DF) { /* a fault while it is delivered is the guest's triple fault */
+            a->injecting_df = true;
+            svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = ~0u;
+        }
+        break;
+    }
+    a->vmcb->ctl.eventinj = inj;
+    a->vmcb->ctl.int_shadow = 0; /* delivery ends it */
+    a->injected = inj;
+}
+
+void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all)
+{
+    struct svm_vcpu *a = svm_of(v);
+
+    if (a->vmcb->save.cr3 != root.v)
+        svm_save_dirty(a, CLEAN_CRX)->cr3 = root.v;
+    if (a->vmcb->ctl.asid != asid)
+        svm_ctl_dirty(a, CLEAN_ASID)->asid = asid;
+    if (flush_all || (flush_asid && !svm_features.flush_by_asid))
+        a->vmcb->ctl.tlb_control = TLB_FLUSH_ALL;
+    else if (flush_asid && a->vmcb->ctl.tlb_control != TLB_FLUSH_ALL)
+        a->vmcb->ctl.tlb_control = TLB_FLUSH_ASID;
+    a->root = root.v;
+}
+
+void svm_window(struct vcpu *v, bool on)
+{
+    struct svm_vcpu *a = svm_of(v);
+    const uint64_t arm = VINTR_V_IRQ | VINTR_PRIO_15 | VINTR_IGN_TPR;
+    struct vmcb_control *c = &a->vmcb->ctl;
+
+    if (on == !!(c->intercept1 & ICPT1_VINTR) && on == !!(c->vintr & VINTR_V_IRQ))
+        return;
+    c = svm_ctl_dirty(a, CLEAN_I | CLEAN_TPR);
+    if (on) {
+        c->vintr |= arm;
+        c->intercept1 |= ICPT1_VINTR;
+    } else {
+        c->vintr &= ~arm;
+        c->intercept1 &= ~ICPT1_VINTR;
+    }
+}
+
+void svm_set_int_shadow(struct vcpu *v, bool on)
+{
+    svm_of(v)->vmcb->ctl.int_shadow = on;
+}
+
+void svm_nmi_mask(struct vcpu *v, bool on)
+{
+    struct vmcb_control *c = svm_ctl_dirty(svm_of(v), CLEAN_I);
+
+    if (on)
+        c->intercept1 |= ICPT1_IRET;
+    else
+        c->intercept1 &= ~ICPT1_IRET;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of arch-x86/svm share: the state behind vcpu.arch, features, and the operations
+ * that svm_ops is made of. Only this folder includes it. */
+#pragma once
+#include "arch-x86/defs/svm.h"
+#include "arch-x86/defs/vmcb.h"
+#include "hv/vcpu/vcpu.h"
+
+struct svm_vcpu {
+    struct vmcb *vmcb;
+    uint64_t vmcb_hpa, host_hpa; /* guest's block; the host's VMLOAD state */
+    uint64_t root;               /* VMCB.CR3 must equal it after every exit */
+    uint64_t injected;           /* EVENTINJ of this entry, 0 none */
+    bool injecting_df;           /* every exception is intercepted for this entry */
+};
+
+struct svm_features {
+    bool nrips, clean, flush_by_asid, assists;
+    bool nx, tsc_aux;
+    uint32_t nasids;
+};
+extern struct svm_features svm_features; /* of the boot CPU; all are alike */
+
+static inline struct svm_vcpu *svm_of(struct vcpu *v)
+{
+    return v->arch;
+}
+/* The clean bit of what is written next: the only place that knows they exist. */
+static inline struct vmcb_control *svm_ctl_dirty(struct svm_vcpu *a, uint32_t clean)
+{
+    a->vmcb->ctl.clean &= ~clean;
+    return &a->vmcb->ctl;
+}
+static inline struct vmcb_save *svm_save_dirty(struct svm_vcpu *a, uint32_t clean)
+{
+    a->vmcb->ctl.clean &= ~clean;
+    return &a->vmcb->save;
+}
+
+/* perm.c: physical addresses of the permission maps, built once. */
+uint64_t svm_msrpm(void);
+uint64_t svm_iopm(void);
+void svm_perm_build(void);
+/* init.c */
+enum hv_err svm_enable(void);
+enum hv_err svm_init(struct vcpu *v);
+uint32_t svm_nasids(void);
+#define SVM_EXCEPTIONS                                                                             \
+    (1u << 14 | 1u << 1 | 1u << 17 | 1u << 18 | 1u << 8) /* #PF #DB #AC #MC #DF */
+/* state.c */
+void svm_get(struct vcpu *v, enum vcpu_group g, void *out);
+void svm_put(struct vcpu *v, enum vcpu_group g, const void *in);
+/* entry.c */
+void svm_run(struct vcpu *v, struct vmexit *x);
+void svm_inject(struct vcpu *v, const struct vcpu_event *e);
+void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
+void svm_window(struct vcpu *v, bool on);
+void svm_set_int_shadow(struct vcpu *v, bool on);
+void svm_nmi_mask(struct vcpu *v, bool on);
+/* translate.c: raw exit -> neutral record. Pure: reads the block, writes *x. */
+void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint64_t entry_rip,
+                   struct vmexit *x);
+/* dump.c */
+void svm_dump(struct vcpu *v, void (*emit)(const char *line));
+/* enter.S: VMLOAD, VMRUN, VMSAVE of the guest's block, VMLOAD of the host's; all GPRs but RAX and
+ * RSP through regs, CR2 through regs. IF=0, GIF=1 on entry; IF=1, GIF=1 on return. */
+void svm_enter(struct vcpu_regs *regs, uint64_t vmcb_hpa, uint64_t host_hpa);

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Raw SVM exits as neutral records. Decode assists and next RIP are used where the processor has
+ * them; QEMU has neither, Bochs only the latter. Tested by tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "arch-x86/svm/internal.h"
+#include "hv/base/string.h"
+
+/* Exits caused by an instruction that the handler completes: only for these is the next RIP valid.
+ */
+static const struct {
+    uint16_t code;
+    uint8_t kind;
+} svm_insn_exits[] = {
+    {SVM_EXIT_CR0_SEL_WRITE, EXIT_CR_WRITE},
+    {SVM_EXIT_RDTSC, EXIT_RDTSC},
+    {SVM_EXIT_RDPMC, EXIT_RDPMC},
+    {SVM_EXIT_CPUID, EXIT_CPUID},
+    {SVM_EXIT_RSM, EXIT_RSM},
+    {SVM_EXIT_IRET, EXIT_IRET},
+    {SVM_EXIT_INVD, EXIT_INVD},
+    {SVM_EXIT_PAUSE, EXIT_PAUSE},
+    {SVM_EXIT_HLT, EXIT_HLT},
+    {SVM_EXIT_INVLPG, EXIT_INVLPG},
+    {SVM_EXIT_INVLPGA, EXIT_INVLPGA},
+    {SVM_EXIT_IOIO, EXIT_IO},
+    {SVM_EXIT_MSR, EXIT_RDMSR},
+    {SVM_EXIT_VMRUN, EXIT_HV_INSN},
+    {SVM_EXIT_VMMCALL, EXIT_VMMCALL},
+    {SVM_EXIT_VMLOAD, EXIT_HV_INSN},
+    {SVM_EXIT_VMSAVE, EXIT_HV_INSN},
+    {SVM_EXIT_STGI, EXIT_HV_INSN},
+    {SVM_EXIT_CLGI, EXIT_HV_INSN},
+    {SVM_EXIT_SKINIT, EXIT_HV_INSN},
+    {SVM_EXIT_RDTSCP, EXIT_RDTSCP},
+    {SVM_EXIT_ICEBP, EXIT_ICEBP},
+    {SVM_EXIT_WBINVD, EXIT_WBINVD},
+    {SVM_EXIT_MONITOR, EXIT_MONITOR},
+    {SVM_EXIT_MWAIT, EXIT_MWAIT},
+    {SVM_EXIT_MWAIT_ARMED, EXIT_MWAIT},
+    {SVM_EXIT_XSETBV, EXIT_XSETBV},
+    {SVM_EXIT_RDPRU, EXIT_RDPRU},
+    {SVM_EXIT_INVLPGB, EXIT_HV_INSN},
+    {SVM_EXIT_INVLPGB_ILLEGAL, EXIT_HV_INSN},
+    {SVM_EXIT_INVPCID, EXIT_INVPCID},
+    {SVM_EXIT_MCOMMIT, EXIT_HV_INSN},
+    {SVM_EXIT_TLBSYNC, EXIT_HV_INSN},
+};
+static const struct {
+    uint16_t code;
+    uint8_t kind;
+} svm_other_exits[] = {
+    {SVM_EXIT_INTR, EXIT_INTR},         {SVM_EXIT_NMI, EXIT_NMI},
+    {SVM_EXIT_SMI, EXIT_SMI},           {SVM_EXIT_INIT, EXIT_INIT},
+    {SVM_EXIT_VINTR, EXIT_IRQ_WINDOW},  {SVM_EXIT_TASK_SWITCH, EXIT_TASK_SWITCH},
+    {SVM_EXIT_SHUTDOWN, EXIT_SHUTDOWN},
+};
+
+/* One-hot 1, 2, 4 -> itself; anything else is an operand the decoder must find. */
+static uint8_t one_hot(uint64_t v)
+{
+    return v == 1 || v == 2 || v == 4 ? (uint8_t)v : 0;
+}
+
+static void translate_io(const struct vmcb_control *c, struct vmexit *x)
+{
+    uint64_t i = c->exitinfo1;
+    uint8_t addr = one_hot(i >> IOIO_ADDR_SHIFT & 7);
+
+    x->io_port = (uint16_t)(i >> 16);
+    x->io_size = one_hot(i >> IOIO_SIZE_SHIFT & 7);
+    x->io_in = i & IOIO_IN;
+    x->io_string = i & IOIO_STR;
+    x->io_rep = i & IOIO_REP;
+    x->io_have_addrsize = addr != 0;
+    x->io_addrsize = (uint8_t)(addr * 2);
+    x->next_rip = c->exitinfo2;
+    if (!x->io_size)
+        x->kind = EXIT_UNKNOWN;
+}
+
+static void translate_cr(const struct vmcb_control *c, const struct svm_features *f,
+                         struct vmexit *x)
+{
+    bool write = x->code & 0x10;
+
+    x->cr = x->code & 0xf;
+    x->kind = x->code < SVM_EXIT_DR_READ ? (write ? EXIT_CR_WRITE : EXIT_CR_READ)
+                                         : (write ? EXIT_DR_WRITE : EXIT_DR_READ);
+    if (f->assists &&
+        (x->kind == EXIT_DR_READ || x->kind == EXIT_DR_WRITE || (c->exitinfo1 & CRX_MOV)))
+        x->gpr = c->exitinfo1 & CRX_GPR;
+}
+
+static void translate_exception(const struct svm_vcpu *a, struct vmexit *x)
+{
+    const struct vmcb_control *c = &a->vmcb->ctl;
+
+    x->vector = x->code & 0x1f;
+    x->kind = x->vector == VEC_PF ? EXIT_PF : EXIT_EXCEPTION;
+    x->error = (uint32_t)c->exitinfo1;
+    x->error_valid =
+        x->vector == VEC_DF || (x->vector >= VEC_TS && x->vector <= VEC_PF) || x->vector == VEC_AC;
+    if (x->kind == EXIT_PF) {
+        x->gva = gva(c->exitinfo2);
+        x->have_gva = true;
+        x->pfec = x->error;
+    }
+    /* An exception while our #DF was being delivered: shutdown (APM 8.2.9 "Double-Fault"). */
+    if (a->injecting_df && (c->exitintinfo & EVENT_V) &&
+        (c->exitintinfo & EVENT_VECTOR) == VEC_DF && x->kind != EXIT_PF)
+        x->kind = EXIT_SHUTDOWN;
+}
+
+static void translate_insn(const struct vmcb_control *c, const struct svm_features *f,
+                           struct vmexit *x)
+{
+    if (f->nrips)
+        x->next_rip = c->nrip;
+    switch (x->code) {
+    case SVM_EXIT_IOIO:
+        translate_io(c, x);
+        break;
+    case SVM_EXIT_MSR:
+        x->kind = c->exitinfo1 & 1 ? EXIT_WRMSR : EXIT_RDMSR;
+        break;
+    case SVM_EXIT_INVLPG:
+        x->have_gva = f->assists;
+        x->gva = gva(c->exitinfo1);
+        break;
+    default:
+        break;
+    }
+}
+
+static void translate_bytes(const struct vmcb_control *c, const struct svm_features *f,
+                            struct vmexit *x)
+{
+    /* The byte count is advisory (APM 15.33.4 "Nested and intercepted #PF"): 0 means fetch. */
+    if (!f->assists || c->insn_len == 0 || c->insn_len > sizeof(x->insn))
+        return;
+    x->insn_len = c->insn_len;
+    memcpy(x->insn, c->insn, sizeof(x->insn));
+}
+
+static void translate_kind(const struct svm_vcpu *a, const struct svm_features *f, struct vmexit *x)
+{
+    const struct vmcb_control *c = &a->vmcb->ctl;
+
+    if (x->code < SVM_EXIT_EXCEPTION) {
+        if (f->nrips)
+            x->next_rip = c->nrip;
+        translate_cr(c, f, x);
+        return;
+    }
+    if (x->code < SVM_EXIT_INTR) {
+        translate_exception(a, x);
+        if (x->kind == EXIT_PF)
+            translate_bytes(c, f, x);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(svm_insn_exits); i++)
+        if (svm_insn_exits[i].code == x->code) {
+            x->kind = svm_insn_exits[i].kind;
+            translate_insn(c, f, x);
+            return;
+        }
+    for (size_t i = 0; i < ARRAY_SIZE(svm_other_exits); i++)
+        if (svm_other_exits[i].code == x->code)
+            x->kind = svm_other_exits[i].kind;
+    if (x->code >= SVM_EXIT_IDTR_READ && x->code <= SVM_EXIT_TR_WRITE)
+        x->kind = EXIT_DT_ACCESS;
+}
+
+void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint64_t entry_rip,
+                   struct vmexit *x)
+{
+    const struct vmcb_control *c = &a->vmcb->ctl;
+
+    memset(x, 0, sizeof(*x));
+    x->kind = EXIT_UNKNOWN;
+    x->gpr = VMEXIT_GPR_NONE;
+    x->code = c->exitcode;
+    x->info1 = c->exitinfo1;
+    x->info2 = c->exitinfo2;
+    if ((int32_t)x->code < 0) { /* QEMU writes a 32-bit -1 */
+        x->kind = EXIT_INVALID;
+        return;
+    }
+    x->window_shadow = c->int_shadow & 1;
+    /* Only what this entry injected, and only if nothing was delivered: anything else in
+     * EXITINTINFO belongs to the guest, may be stale, and happens again by itself. */
+    x->redeliver = a->injected && (c->exitintinfo & EVENT_V) && a->vmcb->save.rip == entry_rip;
+    translate_kind(a, f, x);
+    /* A hardware task switch loads CR3 from the TSS where the emulator cannot intercept it. */
+    if (a->vmcb->save.cr3 != a->root)
+        x->kind = EXIT_TASK_SWITCH;
+}
