@@ -17,12 +17,15 @@ struct vbus_range {
     uint64_t base, len;
     vio_handler handler;
     void *dev;
+    bool bytes; /* wider accesses reach the handler as consecutive single bytes */
 };
 struct vbus {
     struct vbus_range pio[VBUS_MAX], mmio[VBUS_MAX];
     unsigned npio, nmmio;
 };
 void vbus_add_pio(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev);
+/* The same for devices with an 8-bit data path: the handler sees size 1 only. */
+void vbus_add_pio_bytes(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev);
 void vbus_add_mmio(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, void *dev);
 /* Unclaimed: reads give all ones of the size, writes are ignored; false then. Context: any VCPU's CPU. */
 bool vbus_pio(struct vbus *b, struct vio *io);

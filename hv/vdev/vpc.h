@@ -37,7 +37,8 @@ void vlapic_set_irr(struct vpc *pc, uint32_t from_cpu, uint32_t cpu, uint8_t vec
 /* CR8 view of TPR, 0..15. */
 uint8_t vlapic_get_cr8(struct vpc *pc, uint32_t cpu);
 void vlapic_set_cr8(struct vpc *pc, uint32_t cpu, uint8_t cr8);
-/* x2APIC MSRs 800..8FF and IA32_APIC_BASE (1B), TSC_DEADLINE (6E0). HV_INVALID: #GP. */
+/* x2APIC MSRs 800..8FF and IA32_APIC_BASE (1B), TSC_DEADLINE (6E0). HV_INVALID: #GP. HV_UNSUPPORTED: legal,
+ * but moves the APIC page away from VPC_LAPIC_BASE. */
 enum hv_err vlapic_rdmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t *value) HV_MUST_CHECK;
 enum hv_err vlapic_wrmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t value) HV_MUST_CHECK;
 /* The gpa of this VCPU's APIC page, or false if disabled or in x2APIC mode: hv/mmu maps no RAM there; MMIO
@@ -52,6 +53,9 @@ uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now);
 /* Console input byte for COM1 (CPU 0's UART interrupt or the poll). false: FIFO full, keep it. */
 bool vpc_uart_input(struct vpc *pc, uint8_t byte);
+/* Console text the guest wrote and that is still collected goes out now (it also does by itself after
+ * 10 ms, and before power-off, reset and debug exit). For the other ends of a VM. Any CPU, no lock held. */
+void vpc_flush(struct vpc *pc);
 /* One text line of device state each. */
 void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Finds the device of a port or memory access. Tested by tools/tests/test_vdev_misc.c. */
+#include "hv/vdev/vbus.h"
+#include "hv/base/assert.h"
+
+static void vbus_add(struct vbus_range *r, unsigned *n, struct vbus_range add)
+{
+    ASSERT(*n < VBUS_MAX && add.len);
+    r[(*n)++] = add;
+}
+
+void vbus_add_pio(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev)
+{
+    vbus_add(b->pio, &b->npio, (struct vbus_range){base, len, h, dev, false});
+}
+
+void vbus_add_pio_bytes(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev)
+{
+    vbus_add(b->pio, &b->npio, (struct vbus_range){base, len, h, dev, true});
+}
+
+void vbus_add_mmio(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, void *dev)
+{
+    vbus_add(b->mmio, &b->nmmio, (struct vbus_range){base, len, h, dev, false});
+}
+
+static const struct vbus_range *vbus_find(const struct vbus_range *r, unsigned n, uint64_t at)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (at - r[i].base < r[i].len)
+            return &r[i];
+    return NULL;
+}
+
+static uint64_t size_mask(uint8_t size)
+{
+    return size >= 8 ? ~0ull : BIT(8 * size) - 1;
+}
+
+/* Calls the handler if the whole access lies in its range. */
+static bool vbus_call(const struct vbus_range *r, struct vio *io)
+{
+    uint64_t mask = size_mask(io->size);
+    bool claimed = r && io->addr - r->base + io->size <= r->len;
+    if (io->write)
+        io->value &= mask;
+    else
+        io->value = mask;
+    if (claimed)
+        r->handler(r->dev, io);
+    if (!io->write)
+        io->value &= mask;
+    return claimed;
+}
+
+bool vbus_pio(struct vbus *b, struct vio *io)
+{
+    const struct vbus_range *r = vbus_find(b->pio, b->npio, io->addr);
+    if (!r || !r->bytes || io->size == 1)
+        return vbus_call(r, io);
+
+    uint64_t value = 0;
+    for (unsigned i = 0; i < io->size; i++) {
+        struct vio one = {.cpu = io->cpu,
+                          .addr = io->addr + i,
+                          .size = 1,
+                          .write = io->write,
+                          .value = io->value >> (8 * i)};
+        (void)vbus_call(vbus_find(b->pio, b->npio, one.addr), &one);
+        value |= one.value << (8 * i);
+    }
+    if (!io->write)
+        io->value = value;
+    return true;
+}
+
+bool vbus_mmio(struct vbus *b, struct vio *io)
+{
+    return vbus_call(vbus_find(b->mmio, b->nmmio, io->addr), io);
+}
