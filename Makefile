@@ -2,6 +2,7 @@
 # Builds Patchbay and calls the tools that run and check it. `make help` lists the targets and the
 # variables. All output goes to $(O), by default build/. Tested by .ci/run.
 MAKEFLAGS += --no-builtin-rules
+export PYTHONDONTWRITEBYTECODE := 1
 ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
@@ -98,6 +99,10 @@ HOSTWARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wformat=2 -Wno-sig
 HOSTCFLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer -I. -DHV_HOST=1 $(HOSTWARN)
 SAN_host := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SAN_tsan := -fsanitize=thread
+SAN_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+HOSTCC_host := $(HOSTCC)
+HOSTCC_tsan := $(HOSTCC)
+HOSTCC_fuzz := clang
 HOST_SRC := $(HV_SRC) $(sort $(wildcard tools/tests/fake/*.c))
 HOST_TESTS := $(sort $(basename $(notdir $(wildcard tools/tests/test_*.c))))
 TSAN_TESTS := $(filter %_tsan,$(HOST_TESTS))
@@ -107,18 +112,22 @@ define host_flavour
 $(O)/$(1)/%.c.o: %.c Makefile
 	@mkdir -p $$(@D)
 	@$$(call say,HOSTCC,$$< ($(1)))
-	$$(Q)$$(HOSTCC) $$(HOSTCFLAGS) $$(SAN_$(1)) -MMD -MP -c $$< -o $$@
+	$$(Q)$$(HOSTCC_$(1)) $$(HOSTCFLAGS) $$(SAN_$(1)) -MMD -MP -c $$< -o $$@
 $(O)/$(1)/libhv.a: $$(patsubst %,$(O)/$(1)/%.o,$$(HOST_SRC))
 	@$$(call say,AR,$$@)
 	$$(Q)rm -f $$@ && ar rcsD $$@ $$^
 $(O)/$(1)/test_%: $(O)/$(1)/tools/tests/test_%.c.o $(O)/$(1)/libhv.a
 	@$$(call say,LINK,$$@)
-	$$(Q)$$(HOSTCC) $$(SAN_$(1)) $$^ -o $$@ $$(LDLIBS_test_$$*) -lpthread
--include $$(patsubst %,$(O)/$(1)/%.d,$$(HOST_SRC) $$(wildcard tools/tests/test_*.c))
+	$$(Q)$$(HOSTCC_$(1)) $$(SAN_$(1)) $$^ -o $$@ $$(LDLIBS_test_$$*) -lpthread
+-include $$(patsubst %,$(O)/$(1)/%.d,$$(HOST_SRC) $$(wildcard tools/tests/*_*.c))
 endef
 $(eval $(call host_flavour,host))
 $(eval $(call host_flavour,tsan))
-.PRECIOUS: $(O)/host/%.c.o $(O)/tsan/%.c.o
+$(eval $(call host_flavour,fuzz))
+.PRECIOUS: $(O)/host/%.c.o $(O)/tsan/%.c.o $(O)/fuzz/%.c.o
+$(O)/fuzz/fuzz_%: $(O)/fuzz/tools/tests/fuzz_%.c.o $(O)/fuzz/libhv.a
+	@$(call say,LINK,$@)
+	$(Q)clang -fsanitize=fuzzer,address,undefined $^ -o $@
 host-tests: $(ASAN_TESTS:%=$(O)/host/%) $(TSAN_TESTS:%=$(O)/tsan/%)
 
 # The option table of the README comes from options_describe itself.

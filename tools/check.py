@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest linux boot, or the beginning of a
+step's name. Prints each step, keeps logs in build/logs, and ends with "N passed, N failed"; the exit status is 0
+only if nothing failed. Time limits are bounds against hanging, never assertions. Tested by .ci/run."""
+import glob
+import os
+import shutil
+import sys
+
+from pblib import ktap, lint, steps
+from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
+from pblib.steps import Step
+
+JOBS = str(os.cpu_count() or 2)
+MAKE = ["make", "--no-print-directory", "-j" + JOBS]
+SANITIZER_ENV = {
+    "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+
+
+# --- builds ---------------------------------------------------------------------------------------
+def quiet(results, output):
+    results.expect(" warning: " not in output, "the build prints warnings")
+
+
+def build(toolchain, out, targets):
+    def action(results):
+        quiet(results, results.command(MAKE + ["O=" + out, "TOOLCHAIN=" + toolchain] + targets(out), 1200))
+
+    return action
+
+
+def hypervisor(out):
+    return ["all", out + "/patchbay.elf32"]
+
+
+def everything(out):
+    return hypervisor(out) + ["guest", out + "/cache/vmlinuz", out + "/initrd.gz"]
+
+
+def reproducible(results):
+    """The image, its ELF file and the initramfs come out the same in another folder."""
+    again = os.path.join(OUT, "again")
+    shutil.rmtree(again, ignore_errors=True)
+    os.makedirs(again)
+    shutil.copytree(os.path.join(OUT, "cache"), os.path.join(again, "cache"))
+    for out in (OUT, again):
+        if os.path.exists(out + "/patchbay.iso"):
+            os.remove(out + "/patchbay.iso")
+        results.command(MAKE + ["O=" + out, out + "/patchbay.iso"], 600)
+    for name in ("patchbay.elf", "initrd.gz", "patchbay.iso"):
+        pair = []
+        for out in (OUT, again):
+            with open(os.path.join(out, name), "rb") as f:
+                pair.append(f.read())
+        results.expect(pair[0] == pair[1], "%s differs between two builds" % name)
+    shutil.rmtree(again)
+
+
+# --- host tests -----------------------------------------------------------------------------------
+def host_tests(flavour):
+    """One step per sanitizer: builds what builds, runs every test, counts each TAP line."""
+
+    def action(results):
+        tsan = flavour == "tsan"
+        names = sorted(os.path.basename(p)[:-2] for p in glob.glob("tools/tests/test_*.c"))
+        names = [n for n in names if n.endswith("_tsan") == tsan]
+        results.expect(names, "no host tests of this kind")
+        paths = ["%s/%s/%s" % (OUT, flavour, n) for n in names]
+        output = results.command(MAKE + ["-k", "O=" + OUT] + paths, 1800, text="not every host test builds")
+        quiet(results, output)
+        for path in paths:
+            run_host_test(results, path)
+
+    return action
+
+
+def run_host_test(results, path):
+    name = os.path.basename(path)
+    code, output = steps.run_command([path], 900, SANITIZER_ENV)
+    results.log("$ %s\n%s\nstatus %s" % (path, output, code))
+    report = ktap.parse(output)
+    results.report(name, report)
+    if report.ok:
+        results.expect(code == 0, "%s: status %s" % (name, code))
+
+
+def python_tests(results):
+    """The tools' own tests."""
+    for path in sorted(glob.glob("tools/tests/test_*.py")):
+        code, output = steps.run_command([sys.executable, path], 300, {"PYTHONPATH": "tools"})
+        results.log(output)
+        results.report(os.path.basename(path), ktap.parse(output))
+        results.expect(code == 0, "%s: status %s" % (path, code))
+
+
+def fuzz(results):
+    """A bounded run of each fuzzer; longer ones by hand (tools/README.md)."""
+    names = sorted(os.path.basename(p)[:-2] for p in glob.glob("tools/tests/fuzz_*.c"))
+    paths = ["%s/fuzz/%s" % (OUT, n) for n in names]
+    results.command(MAKE + ["-k", "O=" + OUT] + paths, 1200, text="not every fuzzer builds")
+    for path in paths:
+        results.command([path, "-runs=50000", "-max_len=8192", "-seed=1", "-max_total_time=60",
+                         "-artifact_prefix=%s/" % LOGS], 300)
+
+
+def models(results):
+    output = results.command(["tools/model/run.sh"], 1800)
+    results.expect("refuted" in output, "the models gave no summary")
+
+
+def lint_step(function):
+    def action(results):
+        problems = function(OUT)
+        for text in problems:
+            results.fail(text)
+        if not problems:
+            results.passed += 1
+
+    return action
+
+
+# --- the list -------------------------------------------------------------------------------------
+MODES = [  # one option each away from the default
+    "coherency=locked", "coherency=shootdown", "overflow=shootdown", "consumers=all", "interest=off", "derived=on",
+    "unsync=off", "postpone=off", "batch=off", "large=off", "mmu=ref",
+]
+
+
+def all_steps():
+    image = ("build/gcc",)
+    s = [
+        Step("build/gcc", "build", build("gcc", OUT, everything), alone=True),
+        Step("build/clang", "build", build("clang", OUT + "/clang", hypervisor), alone=True),
+        Step("build/reproducible", "build", reproducible, image),
+    ]
+    s += [Step("lint/" + name, "lint", lint_step(function), image if built else ())
+          for name, function, built in lint.CHECKS]
+    s += [
+        Step("unit/asan", "unit", host_tests("host"), alone=True),
+        Step("unit/tsan", "unit", host_tests("tsan"), alone=True),
+        Step("unit/fuzz", "unit", fuzz),
+        Step("unit/tools", "unit", python_tests),
+        Step("model/spin", "model", models),
+    ]
+    for smp in (1, 2, 4):
+        s.append(Step("guest/bare-%d" % smp, "guest", guest_tests("guest-bare-%d" % smp, smp, True), image))
+    for smp in (1, 2, 4):
+        s.append(Step("guest/hosted-%d" % smp, "guest", guest_tests("guest-hosted-%d" % smp, smp, False, mem=512), image))
+    for hv in ("audit=3", "coherency=locked", "coherency=shootdown", "unsync=off", "interest=off derived=on"):
+        name = "hosted-" + hv.replace("=", "-").replace(" ", "-")
+        s.append(Step("guest/" + name, "guest", guest_tests("guest-" + name, 4, False, hv, mem=512), image))
+    s += [
+        Step("linux/full-4", "linux", linux("linux-full-4", "full", "audit=2", 100, timeout=1500), image),
+        Step("linux/cpus-1", "linux", linux("linux-cpus-1", "full", "audit=2", 20, smp=1), image),
+        Step("linux/cpus-2", "linux", linux("linux-cpus-2", "full", "audit=2", 20, smp=2), image),
+    ]
+    for mode in MODES:
+        name = "linux-" + mode.replace("=", "-")
+        s.append(Step("linux/" + mode, "linux", linux(name, "smoke", "audit=2 " + mode, 10), image))
+    s += boot_steps(image)
+    return s
+
+
+def boot_steps(image):
+    def step(name, **fields):
+        return Step("boot/" + name, "boot", linux("boot-" + name, fields.pop("script", "smoke"), **fields), image)
+
+    return [
+        step("cpus-8", smp=8, ops=10, timeout=1200),
+        step("uefi", fw="uefi", smp=2, ops=5),
+        step("usb", usb=True, smp=2, ops=5),
+        step("usb-uefi", usb=True, fw="uefi", smp=1, ops=5),
+        step("multiboot1", direct=True, smp=2, ops=5),
+        step("q35", machine="q35", smp=2, ops=5),
+        step("qemu64", cpu="qemu64", smp=2, ops=5),
+        step("memory-6g", mem=6144, smp=2, ops=5),
+        step("bare", bare=True, script="full", ops=100),
+        Step("boot/terminal-exit", "boot", terminal(False, {"SMP": "4"}), image),
+        Step("boot/terminal-escape", "boot", terminal(True, {"SMP": "1"}), image),
+    ]
+
+
+def main():
+    os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "KERNEL", "INITRD", "APPEND", "MODULES", "HV", "SMP", "MEM",
+                 "TIMEOUT", "LOG", "FW", "EMU", "TEST", "CPU", "MACHINE", "USB", "BARE", "DIRECT"):
+        os.environ.pop(name, None)
+    os.environ["O"] = OUT
+    wanted = sys.argv[1:]
+    chosen = [s for s in all_steps() if not wanted or any(s.group == w or s.name.startswith(w) for w in wanted)]
+    if not chosen:
+        print("check: no step is called %s" % " ".join(wanted))
+        return 2
+    needed = {n for s in chosen for n in s.needs}
+    chosen = [s for s in all_steps() if s.name in needed and s.name not in {c.name for c in chosen}] + chosen
+    os.makedirs(LOGS, exist_ok=True)
+    runner = steps.Runner(chosen, LOGS, emit=lambda text: print(text, flush=True))
+    good = runner.run()
+    print("%d passed, %d failed" % (runner.passed, runner.failed))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

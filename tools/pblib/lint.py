@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The lints: each is a function of the output folder that returns a list of problems.
+Tested by tools/tests/test_pblib.py."""
+import json
+import os
+import re
+import shutil
+import subprocess
+
+LAYERS = ["base", "port", "mem", "coherency", "mmu", "vdev", "vm", "vcpu", "mon"]
+# Types only: a device model or a walker names the sub-VMM, the sub-VMM holds it.
+MAX_LINES = 600
+MARK_BEGIN, MARK_END = "<!-- options: begin -->", "<!-- options: end -->"
+
+
+def tracked(*suffixes):
+    """Files of the project that exist, by suffix."""
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], stdout=subprocess.PIPE, check=True)
+    names = names.stdout.decode().splitlines()
+    return sorted(n for n in names if n.endswith(suffixes or ("",)) and os.path.isfile(n))
+
+
+def read(name):
+    with open(name, encoding="utf-8", errors="surrogateescape") as f:
+        return f.read()
+
+
+def output_of(args):
+    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+SOURCES = (".c", ".h", ".S", ".py", ".sh", ".mk", ".ld", ".asl", ".dsl")
+
+
+def spdx(_out):
+    problems = []
+    for name in tracked():
+        text = read(name)
+        kind = name.endswith(SOURCES) or os.path.basename(name) == "Makefile" or text.startswith("#!")
+        if not kind:
+            continue
+        if not any("SPDX-License-Identifier: BSD-2-Clause" in line for line in text.splitlines()[:2]):
+            problems.append(name + ": no SPDX line at its head")
+    return problems
+
+
+def ascii_and_size(_out):
+    problems = []
+    for name in tracked():
+        if name.startswith("LICENSE"):
+            continue
+        text = read(name)
+        for number, line in enumerate(text.splitlines(), 1):
+            if any(ord(c) > 126 or (ord(c) < 32 and c != "\t") for c in line):
+                problems.append("%s:%d: not ASCII" % (name, number))
+            if line != line.rstrip():
+                problems.append("%s:%d: blank at the end of the line" % (name, number))
+            if re.search(r"\b(TODO|FIXME|XXX)\b", line) and name.endswith((".c", ".h", ".S")):
+                problems.append("%s:%d: unfinished business" % (name, number))
+        if name.endswith(SOURCES) and text.count("\n") > MAX_LINES:
+            problems.append("%s: %d lines, at most %d" % (name, text.count("\n"), MAX_LINES))
+    return problems
+
+
+def layer_of(path):
+    """Position of a header of hv/ in the order of folders; hv/*.h sits on top."""
+    parts = path.split("/")
+    return LAYERS.index(parts[1]) if len(parts) == 3 and parts[1] in LAYERS else len(LAYERS)
+
+
+# Headers that hold only the shapes of another layer's records. Folder -> headers it may name although
+# they lie to its right.
+SHAPES = {
+    "vcpu": {"hv/mon/mon.h"},
+    "mmu": {"hv/vcpu/vcpu.h", "hv/vcpu/vmexit.h", "hv/vcpu/subvmm.h"},
+    "vdev": {"hv/vm/vm.h", "hv/vcpu/subvmm.h", "hv/vcpu/vcpu.h"},
+    "coherency": set(),
+    "mon": set(),
+    "vm": {"hv/vcpu/vcpu.h", "hv/vcpu/subvmm.h"},
+}
+
+
+def layers(_out):
+    """boot -> arch-x86 -> hv; within hv only to the left; no assembly in hv."""
+    problems = []
+    for name in tracked(".c", ".h"):
+        top = name.split("/")[0]
+        if top not in ("hv", "arch-x86", "boot"):
+            continue
+        text = read(name)
+        for included in re.findall(r'^\s*#\s*include\s*"([^"]+)"', text, re.M):
+            folder = included.split("/")[0]
+            bad = False
+            if top == "hv":
+                if folder == "hv":
+                    mine, theirs = layer_of(name), layer_of(included)
+                    bad = theirs > mine and included not in SHAPES.get(name.split("/")[1], set())
+                else:
+                    bad = not included.startswith("arch-x86/defs/")
+            elif top == "arch-x86":
+                bad = folder not in ("arch-x86", "hv") or (name.startswith("arch-x86/defs/") and folder != "arch-x86")
+            if bad:
+                problems.append("%s includes %s" % (name, included))
+            if "/" not in included:
+                problems.append("%s: include %s by its path from the root" % (name, included))
+        if top == "hv" and re.search(r"\b(__asm__|asm)\b\s*(volatile|\()", text):
+            problems.append(name + ": assembly in hv/")
+    return problems
+
+
+def headers(out):
+    """Each header compiles alone, in the way the image is compiled."""
+    flags = json.loads(read(os.path.join(out, "compile_commands.json")))[0]["command"].split(" -c ")[0].split()
+    problems = []
+    for name in tracked(".h"):
+        if name.split("/")[0] not in ("hv", "arch-x86", "boot"):
+            continue
+        if "#pragma once" not in read(name):
+            problems.append(name + ": no #pragma once")
+        code, text = output_of(flags + ["-fsyntax-only", "-Wno-unused-function", "-Wno-unused-const-variable",
+                                        "-x", "c", "-include", name, "/dev/null"])
+        if code:
+            problems.append("%s is not self-contained: %s" % (name, text.strip().splitlines()[0]))
+    return problems
+
+
+def clang_format(_out):
+    problems = []
+    for name in tracked(".c", ".h"):
+        code, text = output_of(["clang-format", "--dry-run", "-Werror", name])
+        if code:
+            problems.append("%s: clang-format would change it (make format)" % name)
+    return problems
+
+
+TIDY = ("-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,"
+        "-bugprone-narrowing-conversions,-bugprone-implicit-widening-of-multiplication-result,"
+        "-bugprone-branch-clone,-bugprone-macro-parentheses,-bugprone-assignment-in-if-condition,"
+        "cert-err34-c,cert-fio38-c,cert-flp30-c,misc-redundant-expression,misc-static-assert,"
+        "misc-unused-parameters,readability-function-size,clang-analyzer-core.*,clang-analyzer-deadcode.*")
+TIDY_CONFIG = ("{CheckOptions: [{key: readability-function-size.LineThreshold, value: 60},"
+               "{key: readability-function-size.StatementThreshold, value: 400},"
+               "{key: readability-function-size.BranchThreshold, value: 100}]}")
+
+
+def clang_tidy(out):
+    files = [n for n in tracked(".c") if n.split("/")[0] in ("hv", "arch-x86", "boot")]
+    jobs = str(os.cpu_count() or 2)
+    done = subprocess.run(["xargs", "-P", jobs, "-n", "4", "clang-tidy", "--quiet", "-p", out, "-checks=" + TIDY,
+                           "-config=" + TIDY_CONFIG], input="\n".join(files).encode(), stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, check=False)
+    text = done.stdout.decode("utf-8", "replace")
+    found = re.findall(r"^.*: (?:warning|error): .*$", text, re.M)
+    here = os.getcwd() + "/"
+    return sorted({line.replace(here, "") for line in found})
+
+
+def cppcheck(_out):
+    suppressed = ["missingInclude", "missingIncludeSystem", "unmatchedSuppression", "unusedFunction",
+                  "normalCheckLevelMaxBranches", "invalidPrintfArgType_uint", "invalidPrintfArgType_sint",
+                  "checkersReport", "preprocessorErrorDirective", "syntaxError:arch-x86/cpu/asm.h"]
+    folders = [f for f in ("hv", "arch-x86", "boot") if os.path.isdir(f)]
+    code, text = output_of(["cppcheck", "-q", "-j", str(os.cpu_count() or 2), "--std=c11", "--platform=unix64",
+                            "--enable=warning,portability", "--inline-suppr", "-I.", "--error-exitcode=1",
+                            "--template={file}:{line}: {severity}: {message} [{id}]"]
+                           + ["--suppress=" + s for s in suppressed] + folders)
+    return [line for line in text.splitlines() if re.match(r"\S+:\d+: ", line)] if code else []
+
+
+def shell(_out):
+    """Every shell script parses; shellcheck where it is installed."""
+    problems = []
+    for name in tracked():
+        first = read(name).split("\n", 1)[0]
+        if not re.match(r"#!.*\b(sh|bash)\b", first):
+            continue
+        code, text = output_of(["bash" if "bash" in first else "sh", "-n", name])
+        if code:
+            problems.append("%s: %s" % (name, text.strip()))
+        elif shutil.which("shellcheck"):
+            code, text = output_of(["shellcheck", "-x", "-S", "warning", "-e", "SC1091", name])
+            problems += ["%s: shellcheck: %s" % (name, text.strip().splitlines()[0])] if code else []
+    return problems
+
+
+def options_text(out):
+    """The option table as the hypervisor prints it."""
+    program = os.path.join(out, "host/options-table")
+    code, text = output_of(["make", "--no-print-directory", "O=" + out, program])
+    if code:
+        raise RuntimeError("options-table does not build: " + text.strip()[-300:])
+    code, text = output_of([program])
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def readme_with(options):
+    head, _, rest = read("README.md").partition(MARK_BEGIN)
+    _, _, tail = rest.partition(MARK_END)
+    return head + MARK_BEGIN + "\n```\n" + options + "\n```\n" + MARK_END + tail
+
+
+def readme(out):
+    """The README's option table is the program's own; every path it names exists."""
+    problems = []
+    text = read("README.md")
+    if MARK_BEGIN not in text or readme_with(options_text(out)) != text:
+        problems.append("README.md: the option table is not current (tools/lint.py --write)")
+    for path in re.findall(r"`((?:boot|arch-x86|hv|guest|tools)/[\w./-]*)`", text):
+        if not os.path.exists(path):
+            problems.append("README.md names %s, which does not exist" % path)
+    return problems
+
+
+def tests_named(_out):
+    """A file that says "Tested by PATH" names something that exists."""
+    problems = []
+    for name in tracked(".c", ".h", ".S", ".py", ".sh"):
+        head = "\n".join(read(name).splitlines()[:12])
+        for path in re.findall(r"[Tt]ested by [^*]*?((?:tools|guest)/[\w/.-]+\.(?:c|py|sh))", head):
+            if not os.path.exists(path):
+                problems.append("%s says it is tested by %s, which does not exist" % (name, path))
+    return problems
+
+
+# name, function, needs the built image
+CHECKS = [
+    ("spdx", spdx, False), ("text", ascii_and_size, False), ("layers", layers, False), ("shell", shell, False),
+    ("format", clang_format, False), ("tests-named", tests_named, False), ("headers", headers, True),
+    ("clang-tidy", clang_tidy, True), ("cppcheck", cppcheck, False), ("readme", readme, True),
+]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Steps that boot something: Linux sessions and the guest tests. Tested by being what `make check` runs."""
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+
+from pblib import config, emu, ktap, linuxlog, session
+
+OUT = os.environ.get("O") or "build"
+LOGS = os.path.join(OUT, "logs")
+
+
+def boot(results, name, run):
+    """One emulator run with its console in the log folder; the finished Session, or None."""
+    run.out, run.name, run.log = OUT, "check-" + name, os.path.join(LOGS, name + ".console")
+    results.log("console: " + run.log)
+    s = session.Session(run)
+    try:
+        s.run()
+    except emu.Problem as e:
+        results.fail(str(e))
+        return None
+    finally:
+        for suffix in ("iso", "iso.log", "ovmf-vars"):
+            if os.path.exists(run.file(suffix)):
+                os.remove(run.file(suffix))
+    results.log("status %s after %.1f s: %s" % (s.status, s.seconds, s.reason or "powered off"))
+    return s
+
+
+def judge_linux(results, s, run, options):
+    """The scripted session's own verdict, the kernel's complaints, the statistics."""
+    results.expect(s.status == session.OK, "status %s: %s" % (s.status, s.reason))
+    for line in s.lines:
+        if line.startswith("pb: FAIL") or line.startswith("pbload: FAIL"):
+            results.fail("in the guest: " + line)
+        elif line.startswith("pb: ok"):
+            results.passed += 1
+    results.expect("pb: session ok" in s.lines, "the session did not finish")
+    results.expect("pb: nproc %d" % run.smp in s.lines, "nproc is not %d" % run.smp)
+    if run.bare:
+        return
+    found = linuxlog.complaints(s.lines)
+    results.expect(not found, "the guest kernel complains: " + " | ".join(found[:4]))
+    problems = linuxlog.check_stats(s.stats[-1] if s.stats else None, options, run.smp)
+    for text in problems:
+        results.fail("statistics: " + text)
+    if not problems:
+        results.passed += 1
+
+
+def linux(name, script, hv="", ops=20, append="", timeout=900, **fields):
+    """An action that boots Linux with a scripted session and judges it."""
+
+    def action(results):
+        run = config.Run(kernel=os.path.join(OUT, "cache/vmlinuz"), initrd=os.path.join(OUT, "initrd.gz"),
+                         append="console=ttyS0 pb.script=%s pb.ops=%d %s" % (script, ops, append), hv=hv,
+                         timeout=timeout, test=True, own_initrd=True, **fields)
+        s = boot(results, name, run)
+        if s is None:
+            return
+        options = dict(word.partition("=")[::2] for word in hv.split())
+        judge_linux(results, s, run, options)
+
+    return action
+
+
+def guest_tests(name, smp, bare, hv="", append="", timeout=900, mem=256):
+    """An action that runs the guest test image and counts each of its KTAP tests."""
+
+    def action(results):
+        run = config.Run(kernel=os.path.join(OUT, "guest/tests.bin"), append=append, smp=smp, mem=mem,
+                         hv="" if bare else (hv + " test=1").strip(), bare=bare, test=True, timeout=timeout)
+        s = boot(results, name, run)
+        if s is None:
+            return
+        with open(run.file("debugcon"), encoding="utf-8", errors="replace") as f:
+            text = f.read()
+        results.log(text)
+        start = text.find("KTAP version")
+        report = ktap.parse(text[max(start, 0):])
+        if start < 0:
+            report.problem = "no KTAP output"
+        results.report(name, report)
+        # isa-debug-exit: (0x10 << 1) | 1 is the image's "passed".
+        results.expect(s.status == 33, "status %s, not 33: %s" % (s.status, s.reason))
+        if not bare:
+            bad = [x for x in s.stats if linuxlog.total(x, "audit_findings")]
+            results.expect(not bad, "audit findings in the statistics")
+
+    return action
+
+
+class Terminal:
+    """`make run` on a pseudo-terminal, as a person has it."""
+
+    def __init__(self, args, log):
+        self.master, slave = pty.openpty()
+        self.child = subprocess.Popen(args, stdin=slave, stdout=slave, stderr=slave, close_fds=True,
+                                      start_new_session=True)
+        os.close(slave)
+        self.text, self.log = "", open(log, "wb")
+
+    def wait_for(self, pattern, timeout):
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            match = re.search(pattern, self.text)
+            if match:
+                self.text = self.text[match.end():]
+                return True
+            if select.select([self.master], [], [], 0.5)[0]:
+                try:
+                    data = os.read(self.master, 65536)
+                except OSError:
+                    data = b""
+                if not data:
+                    return bool(re.search(pattern, self.text))
+                self.log.write(data)
+                self.text += session.ANSI.sub("", data.decode("utf-8", "replace"))
+        return False
+
+    def send(self, text):
+        os.write(self.master, text.encode())
+
+    def close(self):
+        try:
+            return self.child.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.child.pid, 9)
+            return None
+        finally:
+            self.log.close()
+            os.close(self.master)
+
+
+def terminal(quit_by_escape, env):
+    """An action that uses the interactive shell: CPU count, job control, and the two ways out."""
+
+    def action(results):
+        log = os.path.join(LOGS, "terminal-%s.console" % ("escape" if quit_by_escape else "exit"))
+        words = ["%s=%s" % item for item in env.items()]
+        t = Terminal(["make", "--no-print-directory", "O=" + OUT, "run"] + words, log)
+        prompt = r"patchbay:\S*[#$] "
+        if results.expect(t.wait_for(r"patchbay-guest: shell", 600) and t.wait_for(prompt, 60), "no shell"):
+            t.send("echo cpus=$(nproc)\r")
+            results.expect(t.wait_for(r"\ncpus=%s\r" % env.get("SMP", "4"), 60), "nproc")
+            t.wait_for(prompt, 30)
+            t.send("sleep 1000\r")
+            t.wait_for("sleep 1000", 30)
+            time.sleep(2)
+            t.send("\x03")
+            results.expect(t.wait_for(prompt, 60), "Ctrl-C does not reach the guest")
+            t.send("\x01x" if quit_by_escape else "exit\r")
+        status = t.close()
+        results.expect(status == 0, "make run ended with status %s" % status)
+
+    return action

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What must not be in the console of a Linux guest, and what must be in the statistics after it.
+Tested by tools/tests/test_pblib.py."""
+import re
+
+# Complaints of the kernel about CPUs, timers, interrupt controllers, or itself.
+COMPLAINTS = [re.compile(p) for p in (
+    r"Kernel panic|Oops:|\bBUG:|WARNING: CPU|Call Trace:|general protection fault|unable to handle|invalid opcode:",
+    r"soft lockup|hard LOCKUP|rcu.*(stall|INFO:)|blocked for more than|watchdog: BUG",
+    r"TSC.*(unstable|unsynchroni[sz]ed|unreliable|warp|disabled)|Marking clocksource|timekeeping watchdog",
+    r"(?i)calibrat\w*.*(fail|disagree|disabl|unable|bad)|unable to calibrate|PIT calibration (?!matches)",
+    r"(?i)PM-?Timer (failed|had|running at invalid)|APIC frequency too slow|APIC timer disabled",
+    r"(?i)CPU\s?#?\d+.*(not responding|failed|stuck|unresponsive|offline)|do_boot_cpu failed",
+    r"(?i)smpboot:.*(fail|bad|bogus|not)|more processors than|nr_cpus.*exceed",
+    r"(?i)MP-BIOS bug|timer doesn't work|trying to set up timer as|\.\.\.\s*failed",
+    r"(?i)APIC error|spurious.*(interrupt|APIC)|nobody cared|lost.*interrupt|No irq handler for vector",
+    r"(?i)IO-?APIC.*(fail|invalid|broken|disabl|not connected)|x2apic.*(fail|unsupported|disabled by)",
+    r"(?i)ACPI (BIOS )?(Error|Warning|Exception)|ACPI: .*(Unable|disabled|Invalid checksum)",
+    r"(?i)unchecked MSR|mtrr: your CPUs|mtrr.*(inconsist|BIOS bug)|\[Firmware (Bug|Warn)\]",
+    r"(?i)Unstable clock|clocksource.*unstable|hrtimer: interrupt took|clock skew",
+    r"(?i)segfault|traps: .*trap|Bad page|corrupt",
+)]
+
+
+def complaints(lines):
+    """The lines the kernel should not have printed."""
+    found = []
+    for line in lines:
+        if line.startswith(("pb: irq:", "patchbay-stats:")):
+            continue
+        if any(p.search(line) for p in COMPLAINTS):
+            found.append(line)
+    return found
+
+
+def total(stats, name):
+    """A counter summed over the CPUs."""
+    if name in stats.get("total", {}):
+        return stats["total"][name]
+    return sum(cpu.get(name, 0) for cpu in stats.get("cpus", []))
+
+
+def check_stats(stats, options, ncpus):
+    """Problems in one stats line, given the options (name -> value) and the number of CPUs."""
+    if not stats or "error" in stats:
+        return [stats.get("error", "empty") if stats else "no patchbay-stats line"]
+    problems = []
+
+    def want(condition, text):
+        if not condition:
+            problems.append(text)
+
+    def n(name):
+        return total(stats, name)
+
+    want(n("audit_findings") == 0, "audit_findings %d" % n("audit_findings"))
+    want(n("parked") == 0, "parked %d" % n("parked"))
+    want(n("fill_single") > 0, "no fills: was this a shadow pager?")
+    if int(options.get("audit", 0)) > 0:
+        want(n("audits") > 0, "audit=%s and no audit ran" % options["audit"])
+    if options.get("mmu", "shadow") == "ref":
+        return problems
+    want(n("traced_writes") > 0, "no traced write")
+    want(n("trace_installs") > 0, "no trace installed")
+    if ncpus > 1:
+        for name in ("posts", "drains", "patches_applied", "doorbells"):
+            want(n(name) > 0, "%s is 0 with %d CPUs" % (name, ncpus))
+    if options.get("interest") == "off":
+        want(n("skips") == 0, "interest=off and %d skips" % n("skips"))
+    elif ncpus > 1:
+        want(n("skips") > 0, "the interest rule never skipped")
+    if options.get("unsync") == "off":
+        want(n("unsync_in") == 0, "unsync=off and %d pages went unsync" % n("unsync_in"))
+    else:
+        want(n("unsync_in") > 0, "no page ever went unsync")
+    if options.get("derived", "off") != "on":
+        want(n("derived_used") == 0, "derived=off and %d derived values used" % n("derived_used"))
+    if options.get("large") == "off":
+        want(n("fill_large") == 0, "large=off and %d large fills" % n("fill_large"))
+    if options.get("batch") == "off":
+        want(n("fill_batch") == 0, "batch=off and %d batch fills" % n("fill_batch"))
+    if options.get("postpone") == "off":
+        want(n("patches_postponed") == 0, "postpone=off and %d postponed" % n("patches_postponed"))
+    return problems
