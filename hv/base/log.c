@@ -10,22 +10,33 @@
 #define LINE_MAX 512
 #define RING_BYTES 65536u
 #define RATE_BURST 5u
-/* PAUSEs after which a waiter takes the lock away from its holder: a CPU stopped by a panic, or one
- * that was interrupted for ever, costs one such wait and never a deadlock. */
-#define WAIT_SPINS 20000000u
+/* PAUSEs without a byte of progress after which a waiter takes the lock away from its holder: a CPU
+ * stopped by a panic, or one that was interrupted for ever, costs one such wait and never a
+ * deadlock. */
+#define WAIT_SPINS 4000000u
 
 static _Atomic uint32_t threshold = LOG_INFO;
 static char ring[RING_BYTES];
-static uint64_t ring_total; /* bytes ever added; under the owner word */
+static _Atomic uint64_t ring_total; /* bytes ever added; written under the owner word */
 /* 0 free, else CPU + 1. Guards the ring and the order of lines (LOCK_LOG: nothing is taken inside).
  */
 static _Atomic uint32_t owner;
 
+static uint64_t ring_bytes(void)
+{
+    return atomic_load_explicit(&ring_total, memory_order_relaxed);
+}
+
 /* true: to be released; false: this CPU holds it already (an interrupt or a panic in between). */
 static bool hold(uint32_t me)
 {
+    uint64_t total = ring_bytes();
     for (uint32_t spins = 0;; spins++) {
         uint32_t seen = 0;
+        if (total != ring_bytes()) {
+            total = ring_bytes();
+            spins = 0;
+        }
         /* pairs with the release in log_release */
         if (atomic_compare_exchange_weak_explicit(&owner, &seen, me, memory_order_acquire,
                                                   memory_order_relaxed))
@@ -60,11 +71,11 @@ static void ring_append(const char *text, size_t len)
         text += len - RING_BYTES;
         len = RING_BYTES;
     }
-    size_t at = (size_t)(ring_total % RING_BYTES);
+    size_t at = (size_t)(ring_bytes() % RING_BYTES);
     size_t first = RING_BYTES - at < len ? RING_BYTES - at : len;
     memcpy(ring + at, text, first);
     memcpy(ring, text + first, len - first);
-    ring_total += len;
+    atomic_store_explicit(&ring_total, ring_bytes() + len, memory_order_relaxed);
 }
 
 void log_raw(const char *text, size_t len)
@@ -78,10 +89,11 @@ void log_raw(const char *text, size_t len)
 void log_replay(void (*write)(const char *text, size_t len))
 {
     bool held = log_hold();
-    if (ring_total <= RING_BYTES) {
-        write(ring, (size_t)ring_total);
+    uint64_t total = ring_bytes();
+    if (total <= RING_BYTES) {
+        write(ring, (size_t)total);
     } else {
-        size_t at = (size_t)(ring_total % RING_BYTES), skip = 0;
+        size_t at = (size_t)(total % RING_BYTES), skip = 0;
         /* begin with a whole line */
         while (skip < RING_BYTES - 1 && ring[(at + skip) % RING_BYTES] != '\n')
             skip++;
