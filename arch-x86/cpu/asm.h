@@ -205,6 +205,6 @@ static inline void mmio_write32(void *p, uint32_t v)
 }
 
 /* Instructions that may raise #GP or #UD: false if they did, with nothing changed. For probing at
- * boot; defined in arch-x86/cpu/probe.S, after the IDT is loaded. */
+ * boot; defined in arch-x86/cpu/entry.S, after the IDT is loaded. */
 bool probe_rdmsr(uint32_t msr, uint64_t *out);
 bool probe_wrmsr(uint32_t msr, uint64_t v);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The local APIC of this CPU, xAPIC or x2APIC alike. Tested by every boot. */
+#pragma once
+#include "hv/base/types.h"
+
+/* Decides the mode (x2APIC if the firmware left it on or the CPU has it and want_x2apic), maps the
+ * registers at `base`. Context: BSP, after paging. */
+void apic_init(hpa_t base, bool want_x2apic);
+bool apic_is_x2(void);
+/* Enables this CPU's APIC in that mode: spurious vector, LVTs masked, TPR 0. */
+void apic_cpu_init(void);
+uint32_t apic_id(void);
+/* true if `id` can be addressed in the current mode. */
+bool apic_can_address(uint32_t id);
+void apic_eoi(void);
+/* icr: delivery mode, vector, level bits of the low ICR word. Bounded wait for the previous one.
+ * Context: any, including NMI. */
+void apic_ipi(uint32_t id, uint32_t icr);
+/* Timer: one-shot, masked until armed. Calibrated once against the TSC. */
+void apic_timer_calibrate(void);
+void apic_timer_cpu_init(void);
+void apic_timer_arm(uint64_t tsc_deadline);

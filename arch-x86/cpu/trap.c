@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the hypervisor does with its own exceptions and interrupts: handlers are tiny, post an action
+ * at most, and never take a lock or print. Tested by every boot. */
+#include "arch-x86/cpu/trap.h"
+#include "arch-x86/cpu/apic.h"
+#include "arch-x86/cpu/panic.h"
+#include "arch-x86/cpu/percpu.h"
+#include "arch-x86/defs/x86.h"
+#include "hv/coherency/actions.h"
+#include "hv/main.h"
+
+struct extable_entry {
+    uint64_t insn, resume;
+};
+extern const struct extable_entry extable_start[], extable_end[];
+
+static bool fixup(struct trap_frame *f)
+{
+    for (const struct extable_entry *e = extable_start; e < extable_end; e++)
+        if (e->insn == f->rip) {
+            f->rip = e->resume;
+            return true;
+        }
+    return false;
+}
+
+/* Context: NMI, any code interrupted except GIF=0 regions. */
+static void nmi_handle(struct trap_frame *f)
+{
+    struct percpu *p = percpu_self();
+    p->nmis++;
+    /* Read by cpu_halt_window and cleared by port_irq_off on this same CPU. */
+    atomic_store_explicit(&p->nmi_seen, 1, memory_order_relaxed);
+    if (f->rip >= (uint64_t)(uintptr_t)halt_window_start &&
+        f->rip < (uint64_t)(uintptr_t)halt_window_end)
+        f->rip = (uint64_t)(uintptr_t)halt_window_end;
+    panic_nmi(f);
+}
+
+static void post_self(uint64_t bits)
+{
+    uint32_t cpu = percpu_self()->cpu;
+    if (hv_coherency)
+        action_post(hv_coherency, cpu, cpu, bits);
+}
+
+static void interrupt_handle(struct trap_frame *f)
+{
+    switch (f->vector) {
+    case VECTOR_DOORBELL: /* it has ended the guest or the halt: nothing else to do */
+        apic_eoi();
+        break;
+    case VECTOR_TIMER:
+        apic_eoi();
+        post_self(ACTION_TIMER);
+        break;
+    case VECTOR_UART:
+        apic_eoi();
+        post_self(ACTION_INPUT);
+        break;
+    case VECTOR_SPURIOUS: /* no EOI: APM volume 2, 16.4.7 "Spurious Interrupts" */
+        break;
+    default:
+        percpu_self()->unexpected++;
+        if (f->vector >= VECTOR_FIRST_FREE)
+            apic_eoi();
+        break;
+    }
+}
+
+void trap_dispatch(struct trap_frame *f)
+{
+    if (f->vector == VEC_NMI)
+        nmi_handle(f);
+    else if (f->vector >= 32)
+        interrupt_handle(f);
+    else if (!((f->vector == VEC_GP || f->vector == VEC_UD) && fixup(f)))
+        panic_trap(f);
+}
