@@ -44,10 +44,10 @@ static inline gpa_t sp_entry_gpa(const struct sp *s, unsigned idx)
 }
 
 /* --- set.c: the one writer of sptes --- */
-/* Writes one spte. Keeps the reverse map, parent links, present bitmap and writer bits, and bumps the flush
- * generation itself on a downgrade, so that no caller can forget the flush: mmu_enter flushes every ASID
- * that is older than the generation. f: first frame mapped if `spte` is a leaf. Children left
- * without a parent are freed by the caller through sp_orphan(). */
+/* Writes one spte. Keeps the reverse map, parent links, present bitmap and writer bits, and bumps
+ * the flush generation itself on a downgrade, so that no caller can forget the flush: mmu_enter
+ * flushes every ASID that is older than the generation. f: first frame mapped if `spte` is a leaf.
+ * Children left without a parent are freed by the caller through sp_orphan(). */
 void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 /* Raw table write of the reference pager: no map, no links; same flush generation. */
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte);
@@ -64,9 +64,9 @@ uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
 /* First page of the chain for gfn f that shadows f (not direct), or the next after `page`. */
 uint32_t sp_first(struct mmu *m, gfn_t f);
 uint32_t sp_next(struct mmu *m, uint32_t page);
-/* Finds or makes the page; a new one with a source table has its trace installed before this returns (step
- * 812). m->changed is set if something was served meanwhile: the walk must restart. HV_NOMEM
- * cannot happen while the floor holds. */
+/* Finds or makes the page; a new one with a source table has its trace installed before this
+ * returns (step 812). m->changed is set if something was served meanwhile: the walk must restart.
+ * HV_NOMEM cannot happen while the floor holds. */
 uint32_t sp_get(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
 /* Drops a page: parent entries, its sptes, children without another parent, registration. */
 void sp_zap(struct mmu *m, uint32_t page);
@@ -78,17 +78,18 @@ bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root);
 /* --- walk.c --- */
 struct walk {
     gva_t va;
-    uint32_t access;    /* PFEC_W|U|I, ACCESS_AC */
-    uint32_t sp;        /* shadow page of the table holding the leaf entry, or of the failing level */
-    unsigned level;     /* of the leaf entry: 1, 2, 3; 4..1 of the failing one */
-    uint64_t gpte;      /* leaf entry with A (and D) as set */
+    uint32_t access; /* PFEC_W|U|I, ACCESS_AC */
+    uint32_t sp;     /* shadow page of the table holding the leaf entry, or of the failing level */
+    unsigned level;  /* of the leaf entry: 1, 2, 3; 4..1 of the failing one */
+    uint64_t gpte;   /* leaf entry with A (and D) as set */
     bool eff_w, eff_u, eff_nx;
-    gfn_t target;       /* 4 KiB frame that va maps to */
-    uint32_t pfec;      /* for HV_FAULT */
+    gfn_t target;  /* 4 KiB frame that va maps to */
+    uint32_t pfec; /* for HV_FAULT */
+    bool give_up;  /* fill_leaf: map a traced frame writable by making it unsync */
 };
-/* Walks the guest's tables for va through traced shadow pages, sets A and, for writes, D, links the shadow
- * pages passed. HV_OK; HV_FAULT: forward with w->pfec; HV_AGAIN: bounded restarts exhausted (resume
- * the guest and fault again). */
+/* Walks the guest's tables for va through traced shadow pages, sets A and, for writes, D, links the
+ * shadow pages passed. HV_OK; HV_FAULT: forward with w->pfec; HV_AGAIN: bounded restarts exhausted
+ * (resume the guest and fault again). */
 enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w) HV_MUST_CHECK;
 uint64_t gpte_read(struct mmu *m, gpa_t at);
 bool gpte_reserved(const struct mmu *m, uint64_t gpte, unsigned level);
@@ -100,7 +101,8 @@ uint32_t role_child(uint32_t role, uint64_t gpte);
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO, FILL_AGAIN };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
-uint64_t leaf_rights(const struct mmu *m, uint32_t role, uint64_t gpte, bool write);
+/* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
+void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 
 /* --- repair.c --- */
 void repair_init(struct mmu *m);
@@ -112,12 +114,17 @@ void repair_page(struct mmu *m, uint32_t page);
 /* --- unsync.c --- */
 void unsync_list(struct mmu *m, uint32_t page);
 void unsync_unlist(struct mmu *m, uint32_t page);
+/* Listed non-leaf pages (registered while unsync) go at the next event of any kind. */
+void unsync_zap_upper(struct mmu *m);
 /* Re-reads listed pages reachable from the current root (all: every one). */
 void unsync_sync(struct mmu *m, bool all);
+/* `page` was linked below another: what is listed under it may be staler than the last event. */
+void unsync_sync_under(struct mmu *m, uint32_t page);
+void unsync_whole(struct mmu *m, gfn_t f); /* any entry of f may change: list or zap own pages */
 /* Re-reads only the leaf entries of va. */
 void unsync_sync_va(struct mmu *m, gva_t va);
-/* Frame f is written by this CPU without further exits: RMW, list or zap own pages; the caller maps it
- * writable and then calls unsync_announce with the word returned. */
+/* Frame f is written by this CPU without further exits: RMW, list or zap own pages; the caller maps
+ * it writable and then calls unsync_announce with the word returned. */
 uint64_t unsync_enter(struct mmu *m, gfn_t f);
 void unsync_announce(struct mmu *m, gfn_t f, uint64_t old);
 /* Full flush or idle: leave what other CPUs consume. */
@@ -133,6 +140,7 @@ void root_invalidate(struct mmu *m);            /* CR3 or mode changed */
 
 /* --- ref.c: reference pager --- */
 enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_fault_out *out);
+uint32_t ref_root(struct mmu *m);
 void ref_drop_all(struct mmu *m);
-void ref_drop_va(struct mmu *m, gva_t va);
+void ref_drop_va(struct mmu *m, gva_t va, bool invlpg);
 enum hv_err ref_walk(struct mmu *m, gva_t va, uint32_t access, struct walk *w) HV_MUST_CHECK;

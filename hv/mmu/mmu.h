@@ -17,7 +17,8 @@ struct mmu_regs {
 #define PFEC_U BIT(2)
 #define PFEC_RSVD BIT(3)
 #define PFEC_I BIT(4)
-/* Ours, for mmu_translate only: an implicit supervisor access (descriptor table), or EFLAGS.AC set. */
+/* Ours, for mmu_translate only: an implicit supervisor access (descriptor table), or EFLAGS.AC set.
+ */
 #define ACCESS_AC BIT(16) /* explicit supervisor access with RFLAGS.AC=1: SMAP does not apply */
 
 struct guest_fault { /* what to inject: #PF with cr2 and error code */
@@ -42,11 +43,11 @@ struct mmu_config {
     const struct p2m *p2m;
     const struct hv_options *opt;
     uint32_t cpu;
-    void *pool;          /* page-aligned private memory for shadow pages and their bookkeeping */
-    hpa_t pool_hpa;      /* its host-physical address, contiguous */
+    void *pool;     /* page-aligned private memory for shadow pages and their bookkeeping */
+    hpa_t pool_hpa; /* its host-physical address, contiguous */
     uint64_t pool_bytes;
-    uint32_t nasids;     /* usable ASIDs are 1..nasids-1 */
-    unsigned phys_bits;  /* guest MAXPHYADDR for reserved bits */
+    uint32_t nasids;    /* usable ASIDs are 1..nasids-1 */
+    unsigned phys_bits; /* guest MAXPHYADDR for reserved bits */
     bool nx_host, smep_host, smap_host;
 };
 /* Size of struct mmu, to be embedded. */
@@ -68,25 +69,27 @@ void mmu_event_flush(struct mmu *m);
 /* A #PF exit (Fig. 8). pfec: as the hardware reported it; rflags_ac: RFLAGS.AC; cpl 0..3. */
 enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_ac,
                            struct mmu_fault_out *out) HV_MUST_CHECK;
-/* The emulator could not perform the store that mmu_fault returned MMU_EMULATE for (or declines: REP over
- * much of the page, wide SIMD): the frame goes unsync (leaf) or is zapped (non-leaf) and the
- * instruction can be re-executed. */
+/* The emulator could not perform the store that mmu_fault returned MMU_EMULATE for (or declines:
+ * REP over much of the page, wide SIMD): the frame goes unsync (leaf) or is zapped (non-leaf) and
+ * the instruction can be re-executed. */
 void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at);
-/* gva -> gpa for the emulator through the software cache, with the guest's permission checks and A/D
- * updates. access: PFEC_W|U|I and ACCESS_*. HV_FAULT: *fault. HV_OK: *out, valid to its page's end. */
+/* gva -> gpa for the emulator through the software cache, with the guest's permission checks and
+ * A/D updates. access: PFEC_W|U|I and ACCESS_*. HV_FAULT: *fault. HV_OK: *out, valid to its page's
+ * end. */
 enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
                           struct guest_fault *fault) HV_MUST_CHECK;
 /* Invalidates permission knowledge when CPL-independent state did not change: none needed. */
 
 /* --- entry and idle --- */
 struct mmu_root {
-    hpa_t root;     /* for VMCB.CR3 */
+    hpa_t root; /* for VMCB.CR3 */
     uint32_t asid;
-    bool flush;     /* TLB_CONTROL must flush this ASID (or all if flush_all) at this entry */
-    bool flush_all; /* ASIDs were recycled */
+    bool flush;          /* TLB_CONTROL must flush this ASID (or all if flush_all) at this entry */
+    bool flush_all;      /* ASIDs were recycled */
     uint64_t downgrades; /* flush-generation assertion: compare at VMRUN, see mmu_entered() */
 };
-/* Just before VMRUN, nothing of mmu_* may run between this and mmu_entered() but serving nothing. */
+/* Just before VMRUN, nothing of mmu_* may run between this and mmu_entered() but serving nothing.
+ */
 void mmu_enter(struct mmu *m, struct mmu_root *out);
 /* Asserts that nothing was downgraded since mmu_enter without a flush; right before VMRUN. */
 void mmu_entered(struct mmu *m, const struct mmu_root *r);

@@ -64,9 +64,9 @@ static bool is_downgrade(unsigned level, uint64_t old, uint64_t new)
 {
     if (!(old & PTE_P))
         return false;
-    if (!(new & PTE_P) || ((old ^ new) & PTE_ADDR) || (level > 1 && ((old ^ new) & PTE_PS)))
+    if (!(new &PTE_P) || ((old ^ new) & PTE_ADDR) || (level > 1 && ((old ^ new) & PTE_PS)))
         return true;
-    return (old & ~new & (PTE_W | PTE_U)) || (new & ~old & PTE_NX);
+    return (old & ~new &(PTE_W | PTE_U)) || (new & ~old &PTE_NX);
 }
 
 static void unhook(struct mmu *m, const struct sp *s, sploc_t loc, uint64_t old)
@@ -83,8 +83,8 @@ static void hook(struct mmu *m, const struct sp *s, sploc_t loc, uint64_t new)
 {
     if (!spte_is_leaf(s->level, new)) {
         chain_add(m, &m->sps[spte_child(m, new)].parent, loc);
-    } else if (new & PTE_W) {
-        chain_add(m, &m->rhash[rhash_of(m, new & PTE_ADDR)], loc);
+    } else if (new &PTE_W) {
+        chain_add(m, &m->rhash[rhash_of(m, new &PTE_ADDR)], loc);
         m->rmap_used++;
         stat_max(m->cpu, STAT_rmap_high, m->rmap_used);
     }
@@ -104,10 +104,10 @@ static void writer_gone(struct mmu *m, unsigned level, uint64_t h)
 
 static void count_present(struct sp *s, unsigned idx, uint64_t old, uint64_t new)
 {
-    if ((old & PTE_P) == (new & PTE_P))
+    if ((old & PTE_P) == (new &PTE_P))
         return;
     s->present[idx >> 6] ^= BIT(idx & 63);
-    if (new & PTE_P)
+    if (new &PTE_P)
         s->npresent++;
     else
         s->npresent--;
@@ -134,6 +134,8 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
         hook(m, s, loc, spte);
     count_present(s, idx, old, spte);
 
+    if (old != spte)
+        m->sets++;
     if (is_downgrade(s->level, old, spte)) {
         m->downgrades++;
         m->xlate_gen++;

@@ -6,119 +6,119 @@
 #include "hv/mmu/mmu.h"
 
 #define SP_NONE UINT32_MAX
-#define MMU_ROOTS 16         /* retained roots at most */
-#define MMU_MAX_ASIDS 64
-#define MMU_XLATE 32         /* entries of the software gva -> gpa cache */
-#define MMU_HOT 64           /* recently trapped frames remembered */
-#define MMU_UNSYNC_OUT 64    /* frames this CPU writes unsync */
-#define MMU_POOL_FLOOR 96    /* shadow pages without which an instruction might never retire */
+#define MMU_ROOTS 16      /* retained roots at most */
+#define MMU_XLATE 32      /* entries of the software gva -> gpa cache */
+#define MMU_HOT 64        /* recently trapped frames remembered */
+#define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
+#define MMU_POOL_FLOOR 96 /* shadow pages without which an instruction might never retire */
 
 /* What, besides (gfn, level), changes the meaning of a shadow page. One word, compared whole. */
-#define ROLE_DIRECT BIT(0)   /* no source table: gfn + index is mapped (fragments, unpaged) */
-#define ROLE_NXE BIT(1)      /* guest EFER.NXE */
-#define ROLE_WP0 BIT(2)      /* guest CR0.WP = 0; then ROLE_ACC_* are the rights inherited */
+#define ROLE_DIRECT BIT(0) /* no source table: gfn + index is mapped (fragments, unpaged) */
+#define ROLE_NXE BIT(1)    /* guest EFER.NXE */
+#define ROLE_WP0 BIT(2)    /* guest CR0.WP = 0; then ROLE_ACC_* are the rights inherited */
 #define ROLE_ACC_W BIT(3)
 #define ROLE_ACC_U BIT(4)
-#define ROLE_SMEP0 BIT(5)    /* WP0 with SMEP: U=0 copies of user pages must not execute */
-#define ROLE_PAEROOT BIT(6)  /* four PDPTEs over direct pages: the root of an unpaged guest */
-#define ROLE_REF BIT(7)      /* a table of the reference pager */
+#define ROLE_SMEP0 BIT(5)   /* WP0 with SMEP: U=0 copies of user pages must not execute */
+#define ROLE_PAEROOT BIT(6) /* four PDPTEs over direct pages: the root of an unpaged guest */
+#define ROLE_REF BIT(7)     /* a table of the reference pager */
 
-struct sp { /* a shadow page; its 512 sptes are pool page number (index of this struct) */
-    gfn_t gfn;              /* source table, or first frame mapped (ROLE_DIRECT) */
+struct sp {    /* a shadow page; its 512 sptes are pool page number (index of this struct) */
+    gfn_t gfn; /* source table, or first frame mapped (ROLE_DIRECT) */
     uint32_t role;
-    uint8_t level;          /* 1..4; entries of a level-1 page are 4 KiB sptes */
+    uint8_t level; /* 1..4; entries of a level-1 page are 4 KiB sptes */
     bool used, is_root;
-    bool listed;            /* on the unsync list */
+    bool listed; /* on the unsync list */
     uint16_t npresent;
-    uint32_t hash_next;     /* other pages of the same hash chain */
-    uint32_t parent;        /* head of the list of parent entries: location + 1, 0 = none */
+    uint32_t hash_next;            /* other pages of the same hash chain */
+    uint32_t parent;               /* head of the list of parent entries: location + 1, 0 = none */
     uint32_t list_prev, list_next; /* unsync list */
-    uint32_t orphan_next;   /* pages about to be freed */
+    uint32_t orphan_next;          /* pages about to be freed */
     bool orphan;
-    uint64_t stamp;         /* walk that used it last */
-    uint64_t listed_at;     /* event number when listed or last re-read */
-    uint64_t present[8];    /* bitmap of present sptes */
+    uint64_t stamp;      /* walk that used it last */
+    uint64_t listed_at;  /* event number when listed or last re-read */
+    uint64_t present[8]; /* bitmap of present sptes */
 };
 
 /* A spte's location: shadow page << 9 | index. Links hold location + 1, 0 = end. */
 typedef uint32_t sploc_t;
 
 struct mmu_root_slot {
-    uint32_t sp;         /* SP_NONE: free */
-    uint32_t asid;       /* 0: none */
+    uint32_t sp;       /* SP_NONE: free */
+    uint64_t clean_at; /* downgrades when its ASID (slot + 1) was last flushed; ~0: never */
     uint64_t used_at;
 };
 
 struct mmu_xlate {
-    uint64_t page;       /* gva >> 12 */
-    uint64_t gen;        /* valid while equal to mmu.xlate_gen */
+    uint64_t page; /* gva >> 12 */
+    uint64_t gen;  /* valid while equal to mmu.xlate_gen */
     uint64_t gfn;
-    uint32_t access;     /* the access it was checked for */
+    uint32_t access; /* the access it was checked for */
 };
 
-struct mmu_hot {         /* write-trap history of a frame */
+struct mmu_hot { /* write-trap history of a frame */
     uint64_t gfn, epoch;
     uint32_t count;
 };
 
-struct mmu_out {         /* a frame this CPU made unsync */
+struct mmu_out { /* a frame this CPU made unsync */
     uint64_t gfn;
-    bool sticky;         /* re-entered since the last leave */
+    bool sticky; /* re-entered since the last leave */
 };
 
 struct mmu {
     struct mmu_config cfg;
     struct coh_cpu *coh;
     uint32_t cpu;
-    struct mmu_regs regs;      /* guest's view */
-    bool paged;                /* CR0.PG */
-    bool supported;            /* paging mode is one this pager handles */
-    uint32_t role;             /* of the current mode */
-    uint64_t rsvd_common;      /* reserved bits of every entry */
+    struct mmu_regs regs; /* guest's view */
+    bool paged;           /* CR0.PG */
+    bool supported;       /* paging mode is one this pager handles */
+    uint32_t role;        /* of the current mode */
+    uint64_t rsvd_common; /* reserved bits of every entry */
 
     /* pool */
     uint32_t npages, nfree, clock;
-    uint64_t *sptes;           /* [page * 512 + index] */
-    uint32_t *rlink;           /* [location]: next in the reverse-map or parent chain */
-    uint32_t *rhash;           /* heads, location + 1 */
+    uint64_t *sptes; /* [page * 512 + index] */
+    uint32_t *rlink; /* [location]: next in the reverse-map or parent chain */
+    uint32_t *rhash; /* heads, location + 1 */
     uint32_t rhash_mask;
-    struct sp *sps;            /* [page] */
-    uint32_t *shash;           /* heads, page or SP_NONE */
+    struct sp *sps;  /* [page] */
+    uint32_t *shash; /* heads, page or SP_NONE */
     uint32_t shash_mask;
-    uint32_t free_head;        /* through sp.hash_next */
+    uint32_t free_head; /* through sp.hash_next */
     uint32_t rmap_used;
     uint32_t orphan_head;
-    uint32_t *m2p;             /* host granule -> guest granule, P2M_NONE */
+    uint32_t *m2p; /* host granule -> guest granule, P2M_NONE */
     uint64_t nm2p;
 
     /* roots */
     struct mmu_root_slot roots[MMU_ROOTS];
     uint32_t nroots;
-    uint32_t root;             /* slot in use, or SP_NONE: to be found before entry */
+    uint32_t root; /* slot in use, or SP_NONE: to be found before entry */
     uint64_t root_clock;
-    uint32_t asid_next;
-    uint64_t asid_clean[MMU_MAX_ASIDS]; /* downgrades when the ASID was last flushed */
 
-    uint64_t downgrades;       /* flush generation: bumped by every downgrade of a spte */
-    uint64_t epoch;            /* own coherency events so far */
-    uint64_t walk;             /* walk stamp */
-    bool changed;              /* a drain or drop since the walk began */
+    uint64_t downgrades; /* flush generation: bumped by every downgrade of a spte */
+    uint64_t sets;       /* sptes changed so far */
+    uint64_t epoch;      /* own coherency events so far */
+    uint64_t walk;       /* walk stamp */
+    bool changed;        /* a drain or drop since the walk began */
     bool draining;
+    bool ref_huge; /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
     struct mmu_out out[MMU_UNSYNC_OUT];
     uint32_t nout;
-    uint64_t left[MMU_HOT];    /* frames left recently: gfn + 1 */
+    uint64_t left[MMU_HOT]; /* frames left recently: gfn + 1 */
     struct mmu_hot hot[MMU_HOT];
 
     struct mmu_xlate xlate[MMU_XLATE];
     uint64_t xlate_gen;
 
     struct patch_sink sink;
-    bool event_invlpg;         /* the drain is for one address */
+    const struct patch_payload *dv; /* derived value of the patch being applied */
+    bool event_invlpg;              /* the drain is for one address */
     gva_t event_va;
 
-    uint64_t spurious_va;      /* last fault that found nothing to do */
+    uint64_t spurious_va; /* last fault that found nothing to do */
     uint32_t spurious_count;
     uint32_t audit_cursor;
 };

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Coherency events (design 4.5): drain, then the unsync list, then the flush by generation. After
+ * each, the shadow and the TLB are no staler than a physical TLB could be ([0087]). Tested by
+ * tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+void mmu_drain(struct mmu *m)
+{
+    if (!consumer_pending(m->coh))
+        return;
+    ASSERT(!m->draining);
+    m->draining = true;
+    unsigned n = consumer_drain(m->coh, &m->sink);
+    m->draining = false;
+    if (n) {
+        m->changed = true;
+        m->xlate_gen++;
+        stat_inc(m->cpu, STAT_drains);
+        ring_add(m->cpu, RING_DRAIN, m->event_invlpg, n);
+    }
+}
+
+/* What every event begins with. */
+static void event_begin(struct mmu *m)
+{
+    m->epoch++;
+    m->xlate_gen++;
+    if (!consumer_pending(m->coh))
+        stat_inc(m->cpu, STAT_drains_empty);
+    mmu_drain(m);
+    unsync_zap_upper(m); /* after the slots: design 4.2 */
+}
+
+static uint32_t role_of(const struct mmu_regs *r)
+{
+    uint32_t role = (r->efer & EFER_NXE) ? ROLE_NXE : 0;
+    if (!(r->cr0 & CR0_PG))
+        return 0;
+    if (!(r->cr0 & CR0_WP)) {
+        role |= ROLE_WP0 | ROLE_ACC_W | ROLE_ACC_U;
+        role |= (r->cr4 & CR4_SMEP) ? ROLE_SMEP0 : 0;
+    }
+    return role;
+}
+
+static void set_mode(struct mmu *m, const struct mmu_regs *regs)
+{
+    m->regs = *regs;
+    m->paged = (regs->cr0 & CR0_PG) != 0;
+    m->supported = !m->paged || (regs->efer & EFER_LMA);
+    m->role = m->cfg.opt->mmu == MMU_REF ? ROLE_REF : role_of(regs);
+    m->rsvd_common = MASK(51, m->cfg.phys_bits) | ((regs->efer & EFER_NXE) ? 0 : PTE_NX);
+    root_invalidate(m);
+}
+
+/* A full flush by the guest: own hot pages are left, then everything reachable is re-read. */
+static void full_flush(struct mmu *m)
+{
+    event_begin(m);
+    unsync_leave(m, false);
+    if (m->cfg.opt->mmu == MMU_REF)
+        ref_drop_all(m);
+}
+
+static void sync_new_root(struct mmu *m)
+{
+    gfn_t f = gfn((m->regs.cr3 & PTE_ADDR) >> PAGE_SHIFT);
+
+    if (!m->paged || m->cfg.opt->mmu == MMU_REF)
+        return;
+    /* Only a retained root can reach listed pages; a new one links nothing yet. */
+    if (m->root == SP_NONE && sp_find(m, f, 4, m->role) == SP_NONE)
+        return;
+    m->walk++;
+    (void)root_page(m);
+    unsync_sync(m, false);
+}
+
+void mmu_event_mode(struct mmu *m, const struct mmu_regs *regs)
+{
+    uint64_t d0 = m->regs.cr0 ^ regs->cr0;
+    uint64_t d4 = m->regs.cr4 ^ regs->cr4;
+    uint64_t de = m->regs.efer ^ regs->efer;
+
+    if (!(d0 & (CR0_PG | CR0_WP | CR0_PE)) && !(de & (EFER_NXE | EFER_LMA | EFER_LME)) &&
+        !(d4 & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE)) &&
+        m->regs.cr3 == regs->cr3) {
+        m->regs = *regs;
+        return;
+    }
+    full_flush(m);
+    set_mode(m, regs);
+    sync_new_root(m);
+}
+
+void mmu_event_cr3(struct mmu *m, uint64_t cr3, bool noflush)
+{
+    m->regs.cr3 = cr3;
+    if (!m->paged)
+        return;
+    if (!noflush)
+        full_flush(m);
+    root_invalidate(m);
+    sync_new_root(m);
+}
+
+void mmu_event_invlpg(struct mmu *m, gva_t va)
+{
+    m->event_invlpg = true;
+    m->event_va = va;
+    event_begin(m);
+    m->event_invlpg = false;
+    stat_inc(m->cpu, STAT_flush_page);
+    if (m->cfg.opt->mmu == MMU_REF)
+        ref_drop_va(m, va, true);
+    else
+        unsync_sync_va(m, va);
+}
+
+void mmu_event_flush(struct mmu *m)
+{
+    full_flush(m);
+    sync_new_root(m);
+}
+
+void mmu_idle(struct mmu *m, bool park)
+{
+    mmu_drain(m);
+    unsync_leave(m, true);
+    if (park) {
+        sp_zap_all(m);
+        root_invalidate(m);
+        m->xlate_gen++;
+    }
+}
+
+void mmu_reset(struct mmu *m, const struct mmu_regs *regs)
+{
+    event_begin(m);
+    unsync_leave(m, true);
+    sp_zap_all(m);
+    set_mode(m, regs);
+}
+
+size_t mmu_sizeof(void)
+{
+    return sizeof(struct mmu);
+}
+
+static bool serve_cb(void *ctx)
+{
+    return mmu_serve(ctx);
+}
+
+enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
+{
+    memset(m, 0, sizeof(*m));
+    m->cfg = *cfg;
+    m->coh = cfg->coh;
+    m->cpu = cfg->cpu;
+    m->coh->serve = serve_cb;
+    m->coh->ctx = m;
+    m->root = SP_NONE;
+    m->xlate_gen = 1;
+    m->nroots = cfg->nasids - 1 < MMU_ROOTS ? cfg->nasids - 1 : MMU_ROOTS;
+    if (m->nroots == 0 || cfg->pool_hpa.v + cfg->pool_bytes > BIT(32))
+        return HV_RANGE; /* PAE roots must lie below 4 GiB */
+    for (uint32_t i = 0; i < MMU_ROOTS; i++)
+        m->roots[i] = (struct mmu_root_slot){.sp = SP_NONE, .clean_at = ~0ull};
+    repair_init(m);
+    return pool_init(m);
+}
+
+bool mmu_serve(struct mmu *m)
+{
+    uint64_t from = action_take(m->coh, ACTION_REQUESTS);
+    bool before = m->changed;
+
+    m->changed = false;
+    while (from) {
+        uint32_t c = (uint32_t)__builtin_ctzll(from);
+        enum request_kind kind;
+        gfn_t f;
+        from &= from - 1;
+        action_request_read(m->coh, c, &kind, &f);
+        if (kind == REQUEST_DROP)
+            rmap_drop_writable(m, f);
+        else if (!m->draining)
+            mmu_drain(m);
+        action_request_ack(m->coh, c); /* after the drop, the generation and the writer bit */
+        stat_inc(m->cpu, STAT_requests_served);
+    }
+    bool changed = m->changed;
+    m->changed |= before;
+    return changed;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shadow fault handler, Fig. 8, as a sequence of short steps, and translation for the emulator.
+ * Tested by tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+#define SPURIOUS_LIMIT 8
+
+/* Steps 804, 806: the guest gets the fault. A forwarded #PF is a coherency event for its address.
+ */
+static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct mmu_fault_out *out)
+{
+    m->epoch++;
+    m->xlate_gen++;
+    if (m->cfg.opt->mmu == MMU_REF) {
+        ref_drop_va(m, va, false);
+    } else {
+        unsync_zap_upper(m);
+        unsync_sync_va(m, va);
+    }
+    stat_inc(m->cpu, STAT_faults_forwarded);
+    out->fault = (struct guest_fault){.cr2 = va, .pfec = pfec};
+    return MMU_FORWARD;
+}
+
+/* The frame is traced and synced: emulate the store, or give the frame up as its writer. */
+static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
+{
+    stat_inc(m->cpu, STAT_traced_writes);
+    if (!unsync_wanted(m, w->target))
+        return MMU_EMULATE;
+    w->give_up = true;
+    return fill_leaf(m, w, at) == FILL_TRACED ? MMU_EMULATE : MMU_RESUME;
+}
+
+void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at)
+{
+    gfn_t f = gpa_gfn(at);
+    (void)va; /* the re-executed store faults once and is mapped writable by the fill */
+    uint64_t old = unsync_enter(m, f);
+    unsync_announce(m, f, old);
+}
+
+/* A fault that found everything in place: an implicit access under SMAP with AC=1 faults on
+ * hardware for ever (trap 24); the guest must get it. */
+static bool spurious(struct mmu *m, const struct walk *w, uint64_t sets)
+{
+    if (m->sets != sets || m->spurious_va != w->va.v) {
+        m->spurious_va = w->va.v;
+        m->spurious_count = 0;
+        return false;
+    }
+    return ++m->spurious_count > SPURIOUS_LIMIT && (w->access & ACCESS_AC) && w->eff_u &&
+           !(w->access & PFEC_U);
+}
+
+enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_ac,
+                           struct mmu_fault_out *out)
+{
+    struct walk w;
+    uint32_t access = (pfec & (PFEC_W | PFEC_U | PFEC_I)) | (rflags_ac ? ACCESS_AC : 0);
+    uint64_t sets = m->sets;
+
+    ring_add(m->cpu, RING_PF, va.v, pfec);
+    if (!m->supported)
+        return MMU_PARK;
+    mmu_drain(
+        m); /* permission promotion needs no flush: never forward what only a stale shadow caused */
+    if (m->cfg.opt->mmu == MMU_REF)
+        return ref_fault(m, va, access, out);
+    switch (walk_guest(m, va, access, &w)) {
+    case HV_OK:
+        break;
+    case HV_FAULT:
+        return forward(m, va, w.pfec, out);
+    default:
+        return MMU_RESUME; /* too much concurrent change: the guest faults again */
+    }
+    switch (fill_leaf(m, &w, &out->gpa)) {
+    case FILL_MMIO:
+        return MMU_MMIO;
+    case FILL_TRACED:
+        return traced_write(m, &w, &out->gpa);
+    case FILL_AGAIN:
+        return MMU_RESUME;
+    case FILL_DONE:
+        break;
+    }
+    if (spurious(m, &w, sets))
+        return forward(m, va, PFEC_P | (pfec & PFEC_W), out);
+    stat_inc(m->cpu, STAT_faults_hidden);
+    return MMU_RESUME;
+}
+
+enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
+                          struct guest_fault *fault)
+{
+    struct mmu_xlate *x = &m->xlate[(va.v >> PAGE_SHIFT) % MMU_XLATE];
+    struct walk w;
+    enum hv_err err;
+
+    if (x->page == va.v >> PAGE_SHIFT && x->gen == m->xlate_gen && x->access == access && x->gen) {
+        *out = gpa((x->gfn << PAGE_SHIFT) | (va.v & PAGE_MASK));
+        return HV_OK;
+    }
+    if (!m->supported)
+        return HV_UNSUPPORTED;
+    mmu_drain(m);
+    err = m->cfg.opt->mmu == MMU_REF ? ref_walk(m, va, access, &w) : walk_guest(m, va, access, &w);
+    if (err == HV_FAULT) {
+        m->epoch++; /* the fault will be forwarded */
+        unsync_sync_va(m, va);
+        *fault = (struct guest_fault){.cr2 = va, .pfec = w.pfec};
+        return HV_FAULT;
+    }
+    TRY(err);
+    /* A is set in every entry walked, so a later change of any of them is posted, and a drain or
+     * event moves xlate_gen. */
+    *x = (struct mmu_xlate){
+        .page = va.v >> PAGE_SHIFT, .gen = m->xlate_gen, .gfn = w.target.v, .access = access};
+    *out = gpa((w.target.v << PAGE_SHIFT) | (va.v & PAGE_MASK));
+    return HV_OK;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Steps 814 and 816 of Fig. 8: making the spte for a walked address, 2 MiB where allowed, and its
+ * neighbours. Tested by tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+#define BATCH 16       /* neighbours looked at: an aligned group */
+#define LARGE_AGAIN 32 /* fragments in use before a region becomes one 2 MiB spte again */
+
+void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
+{
+    unsigned level = m->sps[page].level;
+    uint64_t old = *sp_spte(m, page, idx);
+    uint32_t child = (old & PTE_P) && !spte_is_leaf(level, old) ? spte_child(m, old) : SP_NONE;
+
+    spte_set(m, page, idx, spte, f);
+    if (child != SP_NONE && (!(spte & PTE_P) || ((old ^ spte) & PTE_ADDR)))
+        sp_orphan(m, child);
+}
+
+/* Rights a leaf spte may have; PTE_W is still subject to the trace word. */
+static uint64_t leaf_rights(const struct mmu *m, const struct walk *w, uint32_t role)
+{
+    bool dirty = (w->gpte & PTE_D) != 0;
+    uint64_t r = PTE_P | PTE_A;
+
+    if (role & ROLE_WP0) { /* trap 22: (u=0, w=1) or (u=1, w=0) */
+        bool flip = !w->eff_w && (w->access & PFEC_W) && !(w->access & PFEC_U);
+        r |= (w->eff_u && !flip) ? PTE_U : 0;
+        r |= (dirty && (w->eff_w || flip)) ? PTE_W : 0;
+        r |= w->eff_nx || (flip && w->eff_u && (role & ROLE_SMEP0)) ? PTE_NX : 0;
+        return r;
+    }
+    if (role & ROLE_DIRECT) /* the link above carries the entry's own rights */
+        return r | PTE_U | (dirty && w->eff_w ? PTE_W : 0);
+    r |= w->gpte & PTE_U;
+    r |= dirty && w->eff_w ? PTE_W : 0;
+    if (m->regs.efer & EFER_NXE)
+        r |= w->gpte & PTE_NX;
+    return r;
+}
+
+static uint64_t direct_link_rights(const struct mmu *m, const struct walk *w, uint32_t role)
+{
+    if (role & ROLE_DIRECT)
+        return PTE_P | PTE_A | PTE_W | PTE_U;
+    uint64_t r = gpte_link_rights(m, role, w->gpte);
+    if (!(role & ROLE_WP0) && !(w->gpte & PTE_D))
+        r &= ~PTE_W; /* fragments become writable only with the guest's D */
+    return r;
+}
+
+static uint32_t direct_role(const struct walk *w, uint32_t role)
+{
+    role |= ROLE_DIRECT;
+    if (role & ROLE_WP0) {
+        role &= ~(uint32_t)(ROLE_ACC_W | ROLE_ACC_U);
+        role |= (w->eff_w ? ROLE_ACC_W : 0) | (w->eff_u ? ROLE_ACC_U : 0);
+    }
+    return role & ~(uint32_t)ROLE_PAEROOT;
+}
+
+/* A 2 MiB spte for the region, if nothing speaks against it. */
+static bool fill_large(struct mmu *m, const struct walk *w, uint32_t page, unsigned idx)
+{
+    uint64_t base = w->target.v & ~511ull;
+    uint64_t old = *sp_spte(m, page, idx);
+    uint32_t role = m->sps[page].role;
+    hpa_t h;
+
+    if (!m->cfg.opt->large || base == 0 || !p2m_lookup(m->cfg.p2m, gfn_gpa(gfn(base)), &h))
+        return false;
+    if ((old & PTE_P) && !(old & PTE_PS) && m->sps[spte_child(m, old)].npresent < LARGE_AGAIN)
+        return false; /* split not long ago: few fragments are cheaper than another flush */
+    uint64_t rights = leaf_rights(m, w, role);
+    if ((role & ROLE_WP0) && !w->eff_w)
+        return false;
+    if ((rights & PTE_W) && !trace_fill_region(m->coh, gfn(base)))
+        return false;
+    spte_replace(m, page, idx, h.v | rights | PTE_PS | ((rights & PTE_W) ? PTE_D : 0), gfn(base));
+    stat_inc(m->cpu, STAT_fill_large);
+    return true;
+}
+
+/* Decides PTE_W by the trace word. Nothing inbound is served between this and the spte write. */
+static bool claim_writable(struct mmu *m, const struct walk *w, bool *announce, uint64_t *old)
+{
+    gfn_t f = w->target;
+    bool write = (w->access & PFEC_W) != 0;
+
+    *announce = false;
+    if (w->give_up) {
+        *old = unsync_enter(m, f);
+        *announce = true;
+        return true;
+    }
+    if (!write && (trace_word(m->coh, f) & TRACE_TRACED))
+        return false; /* a read needs no more than a read-only spte */
+    switch (trace_fill_writable(m->coh, f, old)) {
+    case TRACE_FILL_RO:
+        return false;
+    case TRACE_FILL_UNSYNC:
+        *announce = true;
+        return true;
+    case TRACE_FILL_RW:
+        break;
+    }
+    return true;
+}
+
+/* Neighbours with A set in the same source table: saves their hidden faults. */
+static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsigned idx)
+{
+    const struct sp *s = sp_at(m, page);
+    unsigned first = idx & ~(BATCH - 1u);
+
+    if (!m->cfg.opt->batch || (s->role & (ROLE_DIRECT | ROLE_WP0)))
+        return;
+    for (unsigned i = first; i < first + BATCH; i++) {
+        if (*sp_spte(m, page, i) & PTE_P)
+            continue;
+        uint64_t g = gpte_read(m, sp_entry_gpa(s, i));
+        gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
+        hpa_t h;
+        if (!(g & PTE_P) || !(g & PTE_A) || gpte_reserved(m, g, 1) ||
+            !p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h))
+            continue;
+        uint64_t spte = h.v | PTE_P | PTE_A | (g & PTE_U);
+        if (m->regs.efer & EFER_NXE)
+            spte |= g & PTE_NX;
+        bool want_w = (g & PTE_W) && (g & PTE_D) && w->eff_w;
+        uint64_t word = want_w ? trace_word(m->coh, f) : 0;
+        /* W only where it asks nobody for anything: user tables, or this CPU writes the frame
+         * already. */
+        if (want_w && !(word & TRACE_TRACED) && ((g & PTE_U) || (word & TRACE_WRITER(m->cpu)))) {
+            uint64_t old;
+            enum trace_fill r = trace_fill_writable(m->coh, f, &old);
+            if (r == TRACE_FILL_RW)
+                spte |= PTE_W | PTE_D;
+            else if (r == TRACE_FILL_UNSYNC && !rmap_has_writable(m, f))
+                (void)trace_clear_writer(m->coh, f); /* traced meanwhile: not worth a WHOLE */
+        }
+        spte_set(m, page, i, spte, f);
+        stat_inc(m->cpu, STAT_fill_batch);
+    }
+}
+
+/* The 4 KiB spte at (page, idx) of a level-1 page. */
+static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t page)
+{
+    unsigned idx = va_index(w->va, 1);
+    uint64_t rights = leaf_rights(m, w, m->sps[page].role);
+    bool write = (w->access & PFEC_W) != 0;
+    bool announce = false;
+    uint64_t old = 0;
+    hpa_t h;
+
+    if (!p2m_lookup(m->cfg.p2m, gfn_gpa(w->target), &h))
+        return FILL_MMIO;
+    if ((rights & PTE_W) && !claim_writable(m, w, &announce, &old))
+        rights &= ~PTE_W;
+    if (rights & PTE_W)
+        rights |= PTE_D;
+    spte_set(m, page, idx, h.v | rights, w->target);
+    stat_inc(m->cpu, STAT_fill_single);
+    ring_add(m->cpu, RING_FILL, w->va.v, h.v | rights);
+    if (announce) {
+        unsync_announce(m, w->target, old); /* before the guest runs */
+        return FILL_DONE;
+    }
+    if (write && !(rights & PTE_W))
+        return FILL_TRACED;
+    fill_batch(m, w, page, idx);
+    return FILL_DONE;
+}
+
+enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)
+{
+    uint32_t page = w->sp;
+
+    *at = gpa((w->target.v << PAGE_SHIFT) | (w->va.v & PAGE_MASK));
+    if (!p2m_ptr(m->cfg.p2m, *at))
+        return FILL_MMIO;
+    for (unsigned level = w->level; level > 1; level--) {
+        unsigned idx = va_index(w->va, level);
+        uint32_t role = m->sps[page].role;
+        if (level == 2 && fill_large(m, w, page, idx))
+            return FILL_DONE;
+        uint32_t child = sp_get(m, gfn(w->target.v & ~(level_frames(level) - 1)), level - 1,
+                                direct_role(w, role));
+        uint64_t spte = sp_hpa(m, child).v | direct_link_rights(m, w, role);
+        if (*sp_spte(m, page, idx) != spte)
+            spte_replace(m, page, idx, spte, gfn(0));
+        page = child;
+    }
+    return fill_4k(m, w, page);
+}

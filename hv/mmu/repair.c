@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a drain does to the shadow (steps 866..876 of Fig. 12): the entry is re-read and every spte
+ * keyed by it repaired or dropped, in every cached root. Tested by tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+/* The frame a 4 KiB entry maps, or false if it is no RAM. A derived value spares the look-up, never
+ * the re-read (394D, 394E). */
+static bool entry_frame(struct mmu *m, uint64_t gpte, hpa_t *h)
+{
+    if (m->dv && consumer_derived_usable(m->coh, m->dv, gpte)) {
+        *h = hpa(m->dv->spte & PTE_ADDR);
+        return true;
+    }
+    return p2m_lookup(m->cfg.p2m, gpa(gpte & PTE_ADDR), h);
+}
+
+/* May the repaired 4 KiB spte be writable? Conditional RMW as in a fill; a drain never posts, so a
+ * frame found unsync is left read-only and the write faults. */
+static bool repair_claim(struct mmu *m, gfn_t f, uint64_t old_spte, hpa_t h)
+{
+    uint64_t word;
+    if ((old_spte & PTE_W) && (old_spte & PTE_ADDR) == h.v)
+        return true; /* keeps what it has */
+    if (trace_word(m->coh, f) & TRACE_TRACED)
+        return false;
+    enum trace_fill r = trace_fill_writable(m->coh, f, &word);
+    if (r == TRACE_FILL_UNSYNC && !rmap_has_writable(m, f))
+        (void)trace_clear_writer(m->coh, f);
+    return r == TRACE_FILL_RW;
+}
+
+static uint64_t entry_rights(const struct mmu *m, uint64_t gpte)
+{
+    uint64_t r = PTE_P | PTE_A | (gpte & PTE_U);
+    if (m->regs.efer & EFER_NXE)
+        r |= gpte & PTE_NX;
+    return r;
+}
+
+static void repair_4k(struct mmu *m, uint32_t page, unsigned idx, uint64_t old, uint64_t gpte)
+{
+    gfn_t f = gfn((gpte & PTE_ADDR) >> PAGE_SHIFT);
+    hpa_t h;
+
+    if (!entry_frame(m, gpte, &h)) {
+        spte_set(m, page, idx, 0, f);
+        return;
+    }
+    uint64_t new = h.v | entry_rights(m, gpte);
+    if ((gpte & PTE_W) && (gpte & PTE_D) && repair_claim(m, f, old, h))
+        new |= PTE_W | PTE_D;
+    spte_set(m, page, idx, new, f);
+}
+
+/* An entry that maps a guest large page: a 2 MiB spte of ours, or a link to fragments. */
+static void repair_large(struct mmu *m, uint32_t page, unsigned idx, uint64_t old, uint64_t gpte)
+{
+    unsigned level = m->sps[page].level;
+    gfn_t base = gfn(((gpte & PTE_ADDR) >> PAGE_SHIFT) & ~(level_frames(level) - 1));
+    bool writable = (gpte & PTE_W) && (gpte & PTE_D);
+    uint64_t new = 0;
+    hpa_t h;
+
+    if (spte_is_leaf(level, old)) {
+        if (p2m_lookup(m->cfg.p2m, gfn_gpa(base), &h) && (old & PTE_ADDR) == h.v) {
+            new = h.v | PTE_PS | entry_rights(m, gpte);
+            new |= writable ? old &(PTE_W | PTE_D) : 0;
+        }
+    } else {
+        const struct sp *c = sp_at(m, spte_child(m, old));
+        if ((c->role & ROLE_DIRECT) && c->gfn.v == base.v)
+            new = (old & PTE_ADDR) | entry_rights(m, gpte) | (writable ? PTE_W : 0);
+    }
+    spte_replace(m, page, idx, new, base);
+}
+
+void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
+{
+    const struct sp *s = sp_at(m, page);
+    uint64_t old = *sp_spte(m, page, idx);
+
+    if (!(old & PTE_P) || (s->role & (ROLE_DIRECT | ROLE_REF)))
+        return;
+    uint64_t gpte = gpte_read(m, sp_entry_gpa(s, idx));
+    /* P=0 or A=0 drops: nobody may hold a translation from such an entry (design 4.4). */
+    if (!(gpte & PTE_P) || !(gpte & PTE_A) || gpte_reserved(m, gpte, s->level) ||
+        (s->role & ROLE_WP0)) {
+        spte_replace(m, page, idx, 0, gfn(0));
+        return;
+    }
+    if (s->level == 1) {
+        repair_4k(m, page, idx, old, gpte);
+    } else if (gpte_is_leaf(gpte, s->level)) {
+        repair_large(m, page, idx, old, gpte);
+    } else {
+        uint64_t new = 0;
+        if (!spte_is_leaf(s->level, old)) {
+            const struct sp *c = sp_at(m, spte_child(m, old));
+            if (!(c->role & ROLE_DIRECT) && c->gfn.v == (gpte & PTE_ADDR) >> PAGE_SHIFT)
+                new = (old & PTE_ADDR) | gpte_link_rights(m, s->role, gpte);
+        }
+        spte_replace(m, page, idx, new, gfn(0));
+    }
+}
+
+void repair_entry(struct mmu *m, gpa_t entry)
+{
+    gfn_t f = gpa_gfn(entry);
+    unsigned idx = (unsigned)(entry.v & PAGE_MASK) >> 3;
+    bool changed = m->changed;
+    uint32_t p = sp_first(m, f);
+
+    m->xlate_gen++;
+    while (p != SP_NONE) {
+        m->changed = false;
+        repair_spte(m, p, idx);
+        /* A page freed by the repair may have been in this very chain (self-map): begin again; what
+         * was repaired already repairs to itself. */
+        p = m->changed ? sp_first(m, f) : sp_next(m, p);
+        changed |= m->changed;
+    }
+    m->changed = changed;
+}
+
+void repair_page(struct mmu *m, uint32_t page)
+{
+    struct sp *s = sp_at(m, page);
+
+    m->xlate_gen++;
+    for (unsigned w = 0; w < 8; w++) {
+        uint64_t bits = s->present[w];
+        while (bits) {
+            unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
+            bits &= bits - 1;
+            if (s->used)
+                repair_spte(m, page, idx);
+        }
+    }
+    stat_inc(m->cpu, STAT_unsync_reread);
+}
+
+/* --- the sink of consumer_drain --- */
+
+/* Step 868: INVLPG need not cover other addresses' leaf entries; a non-leaf patch never outlives
+ * one. */
+static bool sink_covers(void *ctx, gpa_t entry, bool whole)
+{
+    struct mmu *m = ctx;
+    if (!m->event_invlpg || !m->cfg.opt->postpone || whole)
+        return true;
+    if (((entry.v & PAGE_MASK) >> 3) == va_index(m->event_va, 1))
+        return true;
+    for (uint32_t p = sp_first(m, gpa_gfn(entry)); p != SP_NONE; p = sp_next(m, p))
+        if (m->sps[p].level > 1)
+            return true;
+    return false;
+}
+
+static void sink_repair(void *ctx, gpa_t entry, const struct patch_payload *dv)
+{
+    struct mmu *m = ctx;
+    m->dv = dv;
+    repair_entry(m, entry);
+    m->dv = NULL;
+}
+
+static void sink_whole(void *ctx, gfn_t f)
+{
+    struct mmu *m = ctx;
+    m->xlate_gen++;
+    unsync_whole(m, f);
+}
+
+static void sink_overflow(void *ctx)
+{
+    struct mmu *m = ctx;
+    m->xlate_gen++;
+    sp_zap_all(m); /* the lost patch may have been a WHOLE, and its page unknown */
+    stat_inc(m->cpu, STAT_overflow_recoveries);
+}
+
+void repair_init(struct mmu *m)
+{
+    m->sink = (struct patch_sink){.ctx = m,
+                                  .covers = sink_covers,
+                                  .repair = sink_repair,
+                                  .whole = sink_whole,
+                                  .overflow = sink_overflow};
+}

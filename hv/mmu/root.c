@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Retained roots, each with its own ASID (slot + 1), and what the next VMRUN needs of them.
+ * Tested by tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+void root_invalidate(struct mmu *m)
+{
+    m->root = SP_NONE;
+}
+
+void root_forget(struct mmu *m, uint32_t page)
+{
+    m->sps[page].is_root = false;
+    for (uint32_t i = 0; i < m->nroots; i++) {
+        if (m->roots[i].sp != page)
+            continue;
+        m->roots[i].sp = SP_NONE;
+        m->roots[i].clean_at = ~0ull;
+        if (m->root == i)
+            m->root = SP_NONE;
+    }
+}
+
+static uint32_t slot_find(const struct mmu *m, gfn_t f, unsigned level, uint32_t role)
+{
+    for (uint32_t i = 0; i < m->nroots; i++) {
+        uint32_t p = m->roots[i].sp;
+        if (p != SP_NONE && m->sps[p].gfn.v == f.v && m->sps[p].level == level &&
+            m->sps[p].role == role)
+            return i;
+    }
+    return SP_NONE;
+}
+
+/* A free slot, or the one not used for longest. Its ASID starts dirty. */
+static uint32_t slot_take(struct mmu *m)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < m->nroots; i++) {
+        if (m->roots[i].sp == SP_NONE) {
+            best = i;
+            break;
+        }
+        if (m->roots[i].used_at < m->roots[best].used_at)
+            best = i;
+    }
+    if (m->roots[best].sp != SP_NONE) {
+        bool changed = m->changed; /* no walk stands on a root that is not in use */
+        sp_zap(m, m->roots[best].sp);
+        m->changed = changed;
+        stat_inc(m->cpu, STAT_asid_recycles);
+    }
+    return best;
+}
+
+/* An unpaged guest's root: four PDPTEs (exactly P) over direct pages of 1 GiB each. They never
+ * change, since the CPU loads them only with CR3. */
+static void fill_pae_root(struct mmu *m, uint32_t root)
+{
+    uint32_t role = (m->sps[root].role | ROLE_DIRECT) & ~(uint32_t)ROLE_PAEROOT;
+    for (unsigned i = 0; i < 4; i++) {
+        if (*sp_spte(m, root, i) & PTE_P)
+            continue;
+        uint32_t child = sp_get(m, gfn((uint64_t)i << 18), 2, role);
+        spte_set(m, root, i, sp_hpa(m, child).v | PTE_P, gfn(0));
+    }
+}
+
+static void root_key(const struct mmu *m, gfn_t *f, unsigned *level, uint32_t *role)
+{
+    *f = gfn((m->regs.cr3 & PTE_ADDR) >> PAGE_SHIFT);
+    *level = 4;
+    *role = m->role;
+    if (!m->paged) {
+        *f = gfn(0);
+        *level = 3;
+        *role |= ROLE_DIRECT | ROLE_PAEROOT;
+    } else if (!p2m_ptr(m->cfg.p2m, gfn_gpa(*f))) {
+        *role |= ROLE_DIRECT; /* CR3 outside RAM: a root that maps nothing; the walk says RSVD */
+    }
+}
+
+uint32_t root_page(struct mmu *m)
+{
+    gfn_t f;
+    unsigned level;
+    uint32_t role;
+
+    if (m->root != SP_NONE) {
+        if (m->cfg.opt->mmu == MMU_REF)
+            return 0;
+        sp_at(m, m->roots[m->root].sp)->stamp = m->walk;
+        return m->roots[m->root].sp;
+    }
+    if (m->cfg.opt->mmu == MMU_REF)
+        return ref_root(m);
+    root_key(m, &f, &level, &role);
+    uint32_t slot = slot_find(m, f, level, role);
+    if (slot == SP_NONE) {
+        stat_inc(m->cpu, STAT_root_misses);
+        bool changed = m->changed;
+        m->changed = false;
+        uint32_t page = sp_get(m, f, level, role); /* may wait, serve and so free pages */
+        if (m->changed && sp_find(m, f, level, role) != page) {
+            return SP_NONE; /* zapped again meanwhile: the caller starts over */
+        }
+        m->changed |= changed;
+        slot = slot_take(m);
+        m->roots[slot].sp = page;
+        m->roots[slot].clean_at = ~0ull;
+        m->sps[page].is_root = true;
+    } else {
+        stat_inc(m->cpu, STAT_root_hits);
+    }
+    m->root = slot;
+    m->roots[slot].used_at = ++m->root_clock;
+    uint32_t page = m->roots[slot].sp;
+    m->sps[page].stamp = m->walk;
+    if (role & ROLE_PAEROOT)
+        fill_pae_root(m, page);
+    return page;
+}
+
+void mmu_enter(struct mmu *m, struct mmu_root *out)
+{
+    m->walk++;
+    while (m->root == SP_NONE) { /* the root is re-validated here, before interrupts go off */
+        m->changed = false;
+        (void)root_page(m);
+        if (m->root != SP_NONE)
+            unsync_sync_under(m, m->roots[m->root].sp);
+    }
+    const struct mmu_root_slot *r = &m->roots[m->root];
+    out->root = sp_hpa(m, r->sp);
+    out->asid = m->root + 1;
+    out->flush = r->clean_at != m->downgrades;
+    out->flush_all = false;
+    out->downgrades = m->downgrades;
+}
+
+void mmu_entered(struct mmu *m, const struct mmu_root *r)
+{
+    /* Nothing was downgraded since the decision to flush: a stale TLB entry cannot be used. */
+    ASSERT(r->downgrades == m->downgrades && m->root + 1 == r->asid);
+    ASSERT(r->flush || m->roots[m->root].clean_at == m->downgrades);
+    m->roots[m->root].clean_at = m->downgrades;
+    if (r->flush)
+        stat_inc(m->cpu, STAT_flush_all);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Hot tables (design 4.6): leaf tables written without exits and re-read at events, non-leaf tables
+ * given up; the policy when. Tested by tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+#define LEAF_TRAPS 2     /* traps before the next own event that make a leaf table unsync */
+#define LEAF_TRAPS_FAR 4 /* ... or this many over the last HOT_EPOCHS events */
+#define HOT_EPOCHS 16
+#define UPPER_TRAPS 6     /* writes to a non-leaf table before it is given up */
+#define LISTED_EPOCHS 256 /* a listed page not reached for so many events is dropped */
+
+void unsync_list(struct mmu *m, uint32_t page)
+{
+    struct sp *s = sp_at(m, page);
+    if (s->listed)
+        return;
+    s->listed = true;
+    s->listed_at = m->epoch;
+    s->list_prev = m->unsync_tail;
+    s->list_next = SP_NONE;
+    if (m->unsync_tail != SP_NONE)
+        m->sps[m->unsync_tail].list_next = page;
+    else
+        m->unsync_head = page;
+    m->unsync_tail = page;
+    m->unsync_count++;
+    stat_inc(m->cpu, STAT_unsync_listed);
+}
+
+void unsync_unlist(struct mmu *m, uint32_t page)
+{
+    struct sp *s = sp_at(m, page);
+    if (!s->listed)
+        return;
+    s->listed = false;
+    if (s->list_prev != SP_NONE)
+        m->sps[s->list_prev].list_next = s->list_next;
+    else
+        m->unsync_head = s->list_next;
+    if (s->list_next != SP_NONE)
+        m->sps[s->list_next].list_prev = s->list_prev;
+    else
+        m->unsync_tail = s->list_prev;
+    m->unsync_count--;
+}
+
+/* A non-leaf page is never re-read but dropped; with unsync=off no page is. */
+static bool must_zap(const struct mmu *m, const struct sp *s)
+{
+    return s->level > 1 || !m->cfg.opt->unsync;
+}
+
+void unsync_whole(struct mmu *m, gfn_t f)
+{
+    uint32_t p = sp_first(m, f);
+    while (p != SP_NONE) {
+        if (must_zap(m, &m->sps[p])) {
+            sp_zap(m, p);
+            stat_inc(m->cpu, STAT_zaps);
+            p = sp_first(m, f);
+        } else {
+            unsync_list(m, p);
+            p = sp_next(m, p);
+        }
+    }
+}
+
+/* Re-reads one listed page. The trace word is looked at before the re-read: synced then, nothing
+ * can have escaped it and the page may leave the list. */
+static void reread(struct mmu *m, uint32_t page)
+{
+    uint64_t word = trace_word(m->coh, m->sps[page].gfn);
+    repair_page(m, page);
+    m->sps[page].listed_at = m->epoch;
+    if (!(word & TRACE_UNSYNC))
+        unsync_unlist(m, page);
+}
+
+void unsync_zap_upper(struct mmu *m)
+{
+    uint32_t p = m->unsync_head;
+    while (p != SP_NONE) {
+        if (must_zap(m, &m->sps[p])) {
+            sp_zap(m, p);
+            stat_inc(m->cpu, STAT_zaps);
+            p = m->unsync_head; /* the list may have lost others */
+        } else {
+            p = m->sps[p].list_next;
+        }
+    }
+}
+
+void unsync_sync(struct mmu *m, bool all)
+{
+    uint32_t root = m->root == SP_NONE ? SP_NONE : m->roots[m->root].sp;
+    uint32_t next;
+
+    if (m->unsync_head == SP_NONE)
+        return;
+    m->xlate_gen++;
+    if (root != SP_NONE && !m->sps[root].used)
+        root = SP_NONE;
+    for (uint32_t p = m->unsync_head; p != SP_NONE; p = next) {
+        next = m->sps[p].list_next;
+        if (all || (root != SP_NONE && sp_reaches(m, p, root)))
+            reread(m, p);
+        else if (m->epoch - m->sps[p].listed_at > LISTED_EPOCHS)
+            sp_zap(m, p); /* level 1: has no children, so `next` stays */
+    }
+}
+
+void unsync_sync_under(struct mmu *m, uint32_t page)
+{
+    uint32_t next;
+    for (uint32_t p = m->unsync_head; p != SP_NONE; p = next) {
+        next = m->sps[p].list_next;
+        if (!must_zap(m, &m->sps[p]) && sp_reaches(m, p, page))
+            reread(m, p);
+    }
+}
+
+void unsync_sync_va(struct mmu *m, gva_t va)
+{
+    if (m->unsync_head == SP_NONE)
+        return;
+    m->xlate_gen++;
+    if (m->root == SP_NONE || !m->paged)
+        return;
+    uint32_t p = m->roots[m->root].sp;
+    if (p == SP_NONE || !m->sps[p].used)
+        return;
+    for (unsigned level = 4; level > 1; level--) {
+        uint64_t e = *sp_spte(m, p, va_index(va, level));
+        if (!(e & PTE_P) || spte_is_leaf(level, e))
+            return;
+        p = spte_child(m, e);
+    }
+    const struct sp *s = sp_at(m, p);
+    if (s->listed) /* every page keyed by the table: a global entry counts in all roots */
+        repair_entry(m, sp_entry_gpa(s, va_index(va, 1)));
+}
+
+/* --- the writer --- */
+
+static struct mmu_hot *hot_slot(struct mmu *m, gfn_t f)
+{
+    return &m->hot[(f.v * 0x9e3779b97f4a7c15ull) >> 58];
+}
+
+bool unsync_wanted(struct mmu *m, gfn_t f)
+{
+    struct mmu_hot *h = hot_slot(m, f);
+    bool upper = false;
+
+    for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
+        upper |= m->sps[p].level > 1;
+    if (h->gfn != f.v || m->epoch - h->epoch > HOT_EPOCHS)
+        *h = (struct mmu_hot){.gfn = f.v, .epoch = m->epoch};
+    bool same = h->epoch == m->epoch;
+    h->epoch = m->epoch;
+    h->count++;
+    if (upper)
+        return h->count >= UPPER_TRAPS;
+    return m->cfg.opt->unsync && ((same && h->count >= LEAF_TRAPS) || h->count >= LEAF_TRAPS_FAR);
+}
+
+static bool left_recently(struct mmu *m, gfn_t f)
+{
+    return m->left[(f.v * 0x9e3779b97f4a7c15ull) >> 58] == f.v + 1;
+}
+
+/* Gives the frame up as writer: every writable spte gone, flush scheduled, then one RMW. */
+static void leave_one(struct mmu *m, uint32_t i)
+{
+    gfn_t f = gfn(m->out[i].gfn);
+    rmap_drop_writable(m, f);
+    m->left[(f.v * 0x9e3779b97f4a7c15ull) >> 58] = f.v + 1;
+    m->out[i] = m->out[--m->nout];
+    stat_inc(m->cpu, STAT_unsync_out);
+    ring_add(m->cpu, RING_UNSYNC, f.v, 0);
+}
+
+static void out_add(struct mmu *m, gfn_t f)
+{
+    for (uint32_t i = 0; i < m->nout; i++)
+        if (m->out[i].gfn == f.v)
+            return;
+    if (m->nout == MMU_UNSYNC_OUT)
+        leave_one(m, 0);
+    m->out[m->nout++] = (struct mmu_out){.gfn = f.v, .sticky = left_recently(m, f)};
+    stat_inc(m->cpu, STAT_unsync_in);
+    ring_add(m->cpu, RING_UNSYNC, f.v, 1);
+}
+
+uint64_t unsync_enter(struct mmu *m, gfn_t f)
+{
+    return trace_enter_unsync(m->coh, f);
+}
+
+void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)
+{
+    cpuset_t self = 1u << m->cpu;
+
+    if (!(old & TRACE_TRACED))
+        return;
+    out_add(m, f);
+    if (trace_consumers(old) & self)
+        unsync_whole(m, f); /* to itself by listing directly */
+    if (trace_consumers(old) & ~self)
+        producer_post_whole(m->coh, f, trace_consumers(old) & ~self); /* may serve and so change */
+}
+
+void unsync_leave(struct mmu *m, bool idle)
+{
+    cpuset_t self = 1u << m->cpu;
+
+    for (uint32_t i = 0; i < m->nout;) {
+        uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
+        if (!(word & TRACE_UNSYNC) || !(word & TRACE_WRITER(m->cpu))) {
+            m->out[i] = m->out[--m->nout]; /* left already: drop request, last alias gone */
+        } else if (!(trace_consumers(word) & ~self)) {
+            i++; /* nobody else looks at it: stays, re-read on flush */
+        } else if (!idle && m->out[i].sticky) {
+            m->out[i++].sticky = false;
+        } else {
+            leave_one(m, i);
+        }
+    }
+}

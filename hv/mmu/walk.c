@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The guest page walk, steps 802..812 of Fig. 8: every table is read only through a shadow page
+ * whose trace is installed. Sets A and D by compare-exchange against the walked value. Tested by
+ * tools/tests/test_mmu.c. */
+#include "hv/mmu/internal.h"
+
+#define WALK_TRIES 64 /* restarts before the guest simply faults again */
+
+uint64_t gpte_read(struct mmu *m, gpa_t at)
+{
+    const uint64_t *p = p2m_ptr(m->cfg.p2m, at);
+    /* Hostile and concurrent: one atomic load, the copy is checked. Partner: any guest store. */
+    return p ? __atomic_load_n(p, __ATOMIC_SEQ_CST) : ~0ull;
+}
+
+static bool gpte_cmpxchg(struct mmu *m, gpa_t at, uint64_t old, uint64_t new)
+{
+    uint64_t *p = p2m_ptr(m->cfg.p2m, at);
+    /* Only adds rights, so it never posts (design 4.3). Partner: producer_exchange, guest stores.
+     */
+    return p &&
+           __atomic_compare_exchange_n(p, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+bool gpte_is_leaf(uint64_t gpte, unsigned level)
+{
+    return level == 1 || (level <= 3 && (gpte & PTE_PS));
+}
+
+/* SDM vol. 3 4.5.4 "Linear-Address Translation with 4-Level Paging", reserved bits of each format.
+ */
+bool gpte_reserved(const struct mmu *m, uint64_t gpte, unsigned level)
+{
+    uint64_t rsvd = m->rsvd_common;
+    if (level == 4)
+        rsvd |= PTE_PS;
+    else if (level == 3 && (gpte & PTE_PS))
+        rsvd |= MASK(29, 13);
+    else if (level == 2 && (gpte & PTE_PS))
+        rsvd |= MASK(20, 13);
+    return (gpte & rsvd) != 0;
+}
+
+uint32_t role_child(uint32_t role, uint64_t gpte)
+{
+    if (!(role & ROLE_WP0))
+        return role;
+    if (!(gpte & PTE_W))
+        role &= ~(uint32_t)ROLE_ACC_W;
+    if (!(gpte & PTE_U))
+        role &= ~(uint32_t)ROLE_ACC_U;
+    return role;
+}
+
+/* Non-leaf sptes mirror the guest's rights level by level, so that the hardware combines them; with
+ * CR0.WP = 0 the rights are combined in the role instead and the leaf decides alone. */
+uint64_t gpte_link_rights(const struct mmu *m, uint32_t role, uint64_t gpte)
+{
+    uint64_t r = PTE_P | PTE_A;
+    if (role & ROLE_WP0)
+        r |= PTE_W | PTE_U;
+    else
+        r |= gpte & (PTE_W | PTE_U);
+    if (m->regs.efer & EFER_NXE)
+        r |= gpte & PTE_NX;
+    return r;
+}
+
+static enum hv_err walk_fault(struct mmu *m, struct walk *w, uint32_t why)
+{
+    w->pfec = why | (w->access & (PFEC_W | PFEC_U));
+    if ((w->access & PFEC_I) && ((m->regs.efer & EFER_NXE) || (m->regs.cr4 & CR4_SMEP)))
+        w->pfec |= PFEC_I;
+    return HV_FAULT;
+}
+
+static bool walk_permitted(const struct mmu *m, const struct walk *w)
+{
+    bool user = (w->access & PFEC_U) != 0;
+    if ((w->access & PFEC_I) && w->eff_nx)
+        return false;
+    if (user && !w->eff_u)
+        return false;
+    if ((w->access & PFEC_W) && !w->eff_w && (user || (m->regs.cr0 & CR0_WP)))
+        return false;
+    if (!user && w->eff_u) { /* SDM vol. 3 4.6.1 "Determination of Access Rights" */
+        if (w->access & PFEC_I)
+            return !(m->regs.cr4 & CR4_SMEP);
+        return !(m->regs.cr4 & CR4_SMAP) || (w->access & ACCESS_AC);
+    }
+    return true;
+}
+
+/* Links the shadow page of the next level, made if need be (steps 810, 812). HV_AGAIN if something
+ * was served meanwhile. */
+static enum hv_err walk_descend(struct mmu *m, struct walk *w, unsigned idx)
+{
+    uint32_t role = m->sps[w->sp].role;
+    uint32_t child =
+        sp_get(m, gfn((w->gpte & PTE_ADDR) >> PAGE_SHIFT), w->level - 1, role_child(role, w->gpte));
+    if (m->changed)
+        return HV_AGAIN;
+    uint64_t spte = sp_hpa(m, child).v | gpte_link_rights(m, role, w->gpte);
+    uint64_t old = *sp_spte(m, w->sp, idx);
+    if ((old & ~PTE_D) != spte) {
+        spte_replace(m, w->sp, idx, spte, gfn(0));
+        if ((old ^ spte) & PTE_ADDR)
+            unsync_sync_under(m, child);
+    }
+    if (m->changed)
+        return HV_AGAIN;
+    w->sp = child;
+    w->level--;
+    return HV_OK;
+}
+
+static enum hv_err walk_leaf(struct mmu *m, struct walk *w, gpa_t at)
+{
+    uint64_t want = w->gpte | PTE_A | ((w->access & PFEC_W) ? PTE_D : 0);
+
+    if (!walk_permitted(m, w))
+        return walk_fault(m, w, PFEC_P);
+    if (want != w->gpte) {
+        if (!gpte_cmpxchg(m, at, w->gpte, want))
+            return HV_AGAIN;
+        w->gpte = want;
+    }
+    uint64_t frames = level_frames(w->level);
+    w->target = gfn((((w->gpte & PTE_ADDR) >> PAGE_SHIFT) & ~(frames - 1)) |
+                    ((w->va.v >> PAGE_SHIFT) & (frames - 1)));
+    return HV_OK;
+}
+
+static enum hv_err walk_once(struct mmu *m, struct walk *w)
+{
+    w->eff_w = w->eff_u = true;
+    w->eff_nx = false;
+    w->level = 4;
+    w->sp = root_page(m);
+    if (m->changed)
+        return HV_AGAIN;
+    for (;;) {
+        unsigned idx = va_index(w->va, w->level);
+        const struct sp *s = sp_at(m, w->sp);
+        gpa_t at = sp_entry_gpa(s, idx);
+
+        w->gpte = (s->role & ROLE_DIRECT) ? ~0ull : gpte_read(m, at);
+        if (!(w->gpte & PTE_P))
+            return walk_fault(m, w, 0); /* step 804 */
+        if (gpte_reserved(m, w->gpte, w->level))
+            return walk_fault(m, w, PFEC_P | PFEC_RSVD); /* step 808 */
+        w->eff_w = w->eff_w && (w->gpte & PTE_W);
+        w->eff_u = w->eff_u && (w->gpte & PTE_U);
+        w->eff_nx = w->eff_nx || ((w->gpte & PTE_NX) && (m->regs.efer & EFER_NXE));
+        if (gpte_is_leaf(w->gpte, w->level))
+            return walk_leaf(m, w, at);
+        if (!p2m_ptr(m->cfg.p2m, gpa(w->gpte & PTE_ADDR)))
+            return walk_fault(m, w, PFEC_P | PFEC_RSVD); /* a table outside RAM reads all ones */
+        if (!(w->gpte & PTE_A)) {
+            if (!gpte_cmpxchg(m, at, w->gpte, w->gpte | PTE_A))
+                return HV_AGAIN;
+            w->gpte |= PTE_A;
+        }
+        TRY(walk_descend(m, w, idx));
+    }
+}
+
+/* CR0.PG = 0: the identity, as if by a writable, dirty 1 GiB entry. */
+static enum hv_err walk_unpaged(struct mmu *m, struct walk *w)
+{
+    uint32_t root = root_page(m);
+    if (m->changed)
+        return HV_AGAIN;
+    w->va = gva(w->va.v & 0xffffffffu);
+    w->sp = spte_child(m, *sp_spte(m, root, (unsigned)(w->va.v >> 30)));
+    sp_at(m, w->sp)->stamp = m->walk;
+    w->level = 2;
+    w->gpte = (w->va.v & ~REGION_MASK) | PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_PS;
+    w->eff_w = w->eff_u = true;
+    w->eff_nx = false;
+    w->target = gfn(w->va.v >> PAGE_SHIFT);
+    return HV_OK;
+}
+
+enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
+{
+    stat_inc(m->cpu, STAT_walks);
+    for (unsigned tries = 0; tries < WALK_TRIES; tries++) {
+        m->walk++;
+        m->changed = false;
+        *w = (struct walk){.va = va, .access = access};
+        enum hv_err err = m->paged ? walk_once(m, w) : walk_unpaged(m, w);
+        if (err != HV_AGAIN)
+            return err;
+        stat_inc(m->cpu, STAT_walk_restarts);
+    }
+    return HV_AGAIN;
+}
