@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Private to hv/vcpu/emulate*.c: one emulation in progress. Registers and the fault are kept here
+ * and reach the VCPU only at the end, so that a fault leaves no trace. Tested by
+ * tools/tests/test_emulate.c. */
+#pragma once
+#include "hv/vcpu/emulate.h"
+#include "hv/vcpu/subvmm.h"
+
+#define EMU_BATCH 32 /* iterations of a REP before the loop looks around again */
+#define EMU_RMW_TRIES                                                                              \
+    64 /* compare-exchanges lost to other CPUs before giving the instruction back */
+
+/* Inside the emulator HV_OK means performed; HV_FAULT: e->fault is filled; HV_UNSUPPORTED:
+ * declined, nothing done; HV_AGAIN: part of a REP done, RIP stays. */
+struct emu_fault {
+    uint8_t vector;
+    bool has_error;
+    uint32_t error;
+    struct guest_fault pf; /* vector VEC_PF */
+};
+struct emu {
+    struct subvmm *s;
+    struct vcpu_segs segs;
+    struct insn in;
+    unsigned mode;   /* code size: 2, 4, 8 */
+    bool real;       /* real or virtual-8086 mode: no segment types */
+    uint32_t access; /* PFEC_U and ACCESS_AC of data accesses */
+    uint64_t gpr[16];
+    uint64_t rip, rflags;
+    bool branched; /* rip is the target already */
+    const struct vmexit *x;
+    struct emu_fault fault;
+};
+
+/* --- emulate.c --- */
+void emu_begin(struct emu *e, struct subvmm *s, const struct vmexit *x);
+enum hv_err emu_fetch(struct emu *e) HV_MUST_CHECK;
+enum emulate_result emu_finish(struct emu *e, enum hv_err r) HV_MUST_CHECK;
+enum hv_err emu_raise(struct emu *e, uint8_t vector, bool has_error) HV_MUST_CHECK;
+
+/* --- emulate_linear.c --- */
+uint64_t emu_size_mask(unsigned size);
+/* Offset of the memory operand, wrapped to the address size. */
+uint64_t emu_offset(const struct emu *e);
+enum hv_err emu_linear(struct emu *e, enum seg seg, uint64_t offset, size_t n, bool write,
+                       gva_t *out) HV_MUST_CHECK;
+/* Bytes of a stack pointer: 2, 4, 8. */
+unsigned emu_stack_size(const struct emu *e);
+
+/* --- emulate_mem.c --- */
+enum hv_err emu_read(struct emu *e, gva_t va, unsigned n, uint64_t *out) HV_MUST_CHECK;
+enum hv_err emu_write(struct emu *e, gva_t va, unsigned n, uint64_t value) HV_MUST_CHECK;
+/* Faults as a write of n bytes at va would, writes nothing; *ram: the first byte is RAM. */
+enum hv_err emu_probe_write(struct emu *e, gva_t va, unsigned n, bool *ram) HV_MUST_CHECK;
+/* New value from the old one; sets e->rflags. Called again when another CPU was faster. */
+typedef uint64_t (*emu_modify)(struct emu *e, uint64_t old, uint64_t operand);
+/* Atomic read-modify-write. *old: the value replaced. */
+enum hv_err emu_rmw(struct emu *e, gva_t va, unsigned n, emu_modify fn, uint64_t operand,
+                    uint64_t *old) HV_MUST_CHECK;
+enum hv_err emu_cmpxchg(struct emu *e, gva_t va, unsigned n, uint64_t expected, uint64_t value,
+                        uint64_t *old, bool *stored) HV_MUST_CHECK;
+
+/* --- emulate_alu.c: pure functions of numbers --- */
+/* a op b of `size` bytes with the flags the manual gives; *flags: in and out (all of RFLAGS). INC,
+ * DEC, NOT and NEG use a only; CMP and TEST return a. */
+uint64_t alu_compute(enum insn_op op, unsigned size, uint64_t a, uint64_t b, uint64_t *flags);
+/* BT, BTS, BTR, BTC on bit `bit` of a. */
+uint64_t alu_bit(enum insn_op op, uint64_t a, unsigned bit, uint64_t *flags);
+bool alu_condition(unsigned cond, uint64_t rflags);
+
+/* --- emulate_ops.c --- */
+uint64_t emu_reg_read(const struct emu *e, unsigned reg, unsigned size, bool high8);
+void emu_reg_write(struct emu *e, unsigned reg, unsigned size, bool high8, uint64_t value);
+enum hv_err emu_execute(struct emu *e) HV_MUST_CHECK;
+
+/* --- emulate_string.c --- */
+enum hv_err emu_string(struct emu *e) HV_MUST_CHECK;
+/* --- emulate_io.c --- */
+enum hv_err emu_string_port(struct emu *e) HV_MUST_CHECK;
+/* Runs one iteration, or a batch of them under REP. */
+typedef enum hv_err (*emu_iteration)(struct emu *e);
+enum hv_err emu_repeat(struct emu *e, emu_iteration fn, bool until_zf) HV_MUST_CHECK;
+/* rSI or rDI behind one element. */
+void emu_advance(struct emu *e, unsigned reg);
