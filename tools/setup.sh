@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=$1
 shift
 stamp=$out/.setup-$(echo "$*" | tr ' ' '-')
-[ "$stamp" -nt "$here/packages.txt" ] && exit 0
+[ -n "$(find "$stamp" -newer "$here/packages.txt" 2>/dev/null)" ] && exit 0
 
 have() {
     case $1 in

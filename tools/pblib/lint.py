@@ -8,7 +8,6 @@ import shutil
 import subprocess
 
 LAYERS = ["base", "port", "mem", "coherency", "mmu", "vdev", "vm", "vcpu", "mon"]
-# Types only: a device model or a walker names the sub-VMM, the sub-VMM holds it.
 MAX_LINES = 600
 MARK_BEGIN, MARK_END = "<!-- options: begin -->", "<!-- options: end -->"
 
@@ -69,9 +68,10 @@ def layer_of(path):
     return LAYERS.index(parts[1]) if len(parts) == 3 and parts[1] in LAYERS else len(LAYERS)
 
 
-# Headers that hold only the shapes of another layer's records. Folder -> headers it may name although
-# they lie to its right.
+# Headers that only declare: folder -> headers it may name although they lie to its right. The port's are
+# what the machine provides to everything; the others hold records that two layers hand to each other.
 SHAPES = {
+    "base": {"hv/port/cpu.h", "hv/port/machine.h"},
     "vcpu": {"hv/mon/mon.h"},
     "mmu": {"hv/vcpu/vcpu.h", "hv/vcpu/vmexit.h", "hv/vcpu/subvmm.h"},
     "vdev": {"hv/vm/vm.h", "hv/vcpu/subvmm.h", "hv/vcpu/vcpu.h"},

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Tests of tools/pblib: KTAP, console complaints, statistics, GRUB quoting, the step runner, lint rules, end of runs.
+Run by the unit group of tools/check.py."""
+import os
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from pblib import config, emu, iso, ktap, lint, linuxlog, session, steps  # pylint: disable=wrong-import-position
+
+count, bad = 0, 0
+
+
+def ok(condition, name):
+    global count, bad
+    count += 1
+    bad += not condition
+    print("%sok %d - %s" % ("" if condition else "not ", count, name))
+
+
+def test_ktap():
+    good = ktap.parse("KTAP version 1\n1..3\nok 1 - a\n# note\nok 2 - b # SKIP one CPU\nok 3 c\n")
+    ok(good.ok and good.passed == ["a", "c"] and good.skipped == ["b"], "passes and skips are told apart")
+    ok(ktap.parse("1..2\nok 1 a\nnot ok 2 - b\n").failed == ["b"], "a failure is named")
+    ok(not ktap.parse("1..2\nok 1 a\n").ok, "a missing test is a failure")
+    ok(not ktap.parse("ok 1 a\n").ok, "no plan is a failure")
+    ok(not ktap.parse("1..0\n").ok, "an empty plan is a failure")
+    ok(not ktap.parse("1..1\nok 1 a\nBail out! lost\n").ok, "a bail out is a failure")
+    ok(ktap.parse("ok 1 a\nok 2 b\n1..2\n").ok, "the plan may come last")
+
+
+def test_linux():
+    bad_lines = [
+        "[    0.1] tsc: Marking TSC unstable due to check_tsc_sync_source failed",
+        "[    0.1] smpboot: do_boot_cpu failed(-1) to wakeup CPU#1",
+        "[    0.1] ..MP-BIOS bug: 8254 timer not connected to IO-APIC",
+        "[    0.1] APIC calibration not consistent with PM-Timer: 1ms instead of 100ms; calibration fails",
+        "[    1.0] watchdog: BUG: soft lockup - CPU#2 stuck for 22s!",
+        "[    1.0] irq 4: nobody cared (try booting with the \"irqpoll\" option)",
+        "[    1.0] clocksource: timekeeping watchdog on CPU1: Marking clocksource 'tsc' as unstable",
+        "[    1.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+        "[    1.0] mtrr: your CPUs had inconsistent MTRRdefType settings",
+        "[    1.0] a.out[77]: segfault at 0 ip 0 sp 0 error 4",
+    ]
+    for line in bad_lines:
+        ok(linuxlog.complaints([line]) == [line], "a complaint: " + line[13:60])
+    fine = ["[    0.0] ACPI: Early table checksum verification disabled",
+            "[    0.2] tsc: Fast TSC calibration using PIT", "[    0.3] smp: Brought up 1 node, 4 CPUs",
+            "[    0.1] tsc: Refined TSC clocksource calibration: 2449.999 MHz", "[    0.1] smpboot: Max logical packages: 1",
+            "[    0.1] ACPI: PM-Timer IO Port: 0x608", "[    0.1] APIC: Switch to symmetric I/O mode setup",
+            "pb: irq: SPU: 0 0 Spurious interrupts"]
+    for line in fine:
+        ok(not linuxlog.complaints([line]), "no complaint: " + line[13:60])
+
+
+def stats_of(**changes):
+    total = dict(audit_findings=0, parked=0, fill_single=9, audits=3, traced_writes=5, trace_installs=4, posts=7, drains=6,
+                 patches_applied=5, doorbells=2, skips=1, unsync_in=1, derived_used=0, fill_large=3, fill_batch=2,
+                 patches_postponed=1)
+    total.update(changes)
+    return {"total": total, "cpus": []}
+
+
+def test_stats():
+    def problems(options, ncpus, **changes):
+        return linuxlog.check_stats(stats_of(**changes), options, ncpus)
+
+    ok(not problems({"audit": "2"}, 4), "healthy statistics")
+    ok(problems({}, 4, audit_findings=1), "an audit finding is a problem")
+    ok(problems({}, 4, parked=1), "a parked VCPU is a problem")
+    ok(problems({}, 4, posts=0) and not problems({}, 1, posts=0), "no posts: a problem with several CPUs only")
+    ok(problems({"audit": "1"}, 4, audits=0), "an audit that never ran is a problem")
+    ok(problems({"unsync": "off"}, 4) and not problems({"unsync": "off"}, 4, unsync_in=0), "unsync=off means none")
+    ok(problems({"interest": "off"}, 4) and not problems({"interest": "off"}, 4, skips=0), "interest=off means no skips")
+    ok(linuxlog.check_stats(None, {}, 1) and linuxlog.check_stats({"error": "x"}, {}, 1), "no statistics is a problem")
+    ok(linuxlog.total({"cpus": [{"posts": 2}, {"posts": 3}]}, "posts") == 5, "counters are summed over CPUs")
+
+
+def test_grub():
+    ok(iso.quote("a=b it's $x") == "'a=b' 'it'\\''s' '$x'", "words are quoted for GRUB")
+    modules = iso.modules_of("k", "i", "console=ttyS0", "x role=y z=1, w")
+    ok(modules == [("k", "role=linux -- console=ttyS0"), ("i", "role=initrd"), ("x", "role=y z=1"), ("w", "")],
+       "MODULES= is files with strings")
+    entry = iso.grub_entry("T", "audit=2", [("k", "role=linux -- a"), ("i", "role=initrd")], "b c")
+    ok("module2 /boot/k 'role=linux' '--' 'b' 'c'" in entry and "'role=initrd'" in entry, "an entry replaces the command line")
+
+
+def test_runner():
+    with tempfile.TemporaryDirectory() as logs:
+        order, lines = [], []
+
+        def action(name, good):
+            def run(results):
+                order.append(name)
+                results.expect(good, name + " went wrong")
+            return run
+
+        def crash(_results):
+            raise ValueError("boom")
+
+        def nothing(_results):
+            pass
+
+        runner = steps.Runner([steps.Step("b/two", "b", action("two", True), ("a/one",)),
+                               steps.Step("a/one", "a", action("one", True), (), True),
+                               steps.Step("c/bad", "c", action("bad", False)),
+                               steps.Step("c/after", "c", action("after", True), ("c/bad",)),
+                               steps.Step("d/crash", "d", crash), steps.Step("d/none", "d", nothing)], logs, 2, lines.append)
+        good = runner.run()
+        ok(order.index("one") < order.index("two"), "a step waits for what it needs")
+        ok("after" not in order, "a step whose need failed is not run")
+        ok(not good and runner.passed == 2 and runner.failed == 4, "failures, crashes and empty steps all count")
+        ok(any(line.startswith("FAILED c/bad") for line in lines), "a failed step says so")
+
+
+def test_session():
+    def judge(lines, **fields):
+        s = session.Session(config.Run(**fields))
+        s._start = 0  # pylint: disable=protected-access
+        for line in lines:
+            s._line(line)  # pylint: disable=protected-access
+        return s
+
+    ok(judge(["x", "patchbay: guest powered off"]).status == session.OK, "power-off is success")
+    ok(judge(["patchbay: panic: why", "patchbay: guest powered off"]).status == session.PANIC, "a panic is not undone")
+    ok(judge(["[2] vcpu: patchbay: parked: CPU 2: why"]).status == session.PARKED, "a parked VCPU")
+    ok(judge(["patchbay: guest reset"], test=True).status == session.RESET, "a reset with TEST=1")
+    ok(judge(["patchbay: guest reset"]).status is None, "a reset without it")
+    s = judge(['patchbay-stats: {"total":{"posts":3}}', "patchbay-stats: {broken"])
+    ok(s.stats[0]["total"]["posts"] == 3 and "error" in s.stats[1], "statistics lines are parsed")
+    s._partial = "\r\x1b[6npatchbay:/# \x1b[6n"  # pylint: disable=protected-access
+    ok(s.at_prompt(), "the shell's prompt is recognised")
+    s.interactive = True
+    keys = s._keys  # pylint: disable=protected-access
+    ok(keys(b"ab\x01") == b"ab" and keys(b"\x01") == b"\x01" and keys(b"h") == b"\x01h", "Ctrl-A goes through")
+    ok(keys(b"\x01x") == b"" and s.status == session.OK, "Ctrl-A x quits")
+
+
+def test_session_ends():
+    """Real children in the emulator's place."""
+    with tempfile.TemporaryDirectory() as out:
+        def end_of(script, **fields):
+            saved = emu.qemu_args
+            emu.qemu_args = lambda run: ["sh", "-c", script]
+            try:
+                s = session.Session(config.Run(out=out, **fields))
+                return s.run(), s
+            finally:
+                emu.qemu_args = saved
+
+        ok(end_of("echo 'patchbay: guest powered off'")[0] == session.OK, "a run that powers off ends with 0")
+        ok(end_of("echo hello")[0] == session.ENDED, "an emulator that just ends is a failure")
+        ok(end_of("exit 33")[0] == 33, "a guest's own status is passed through")
+        ok(end_of("exit 1")[0] == session.ENDED, "the emulator's own status 1 is not a guest's")
+        ok(end_of("echo start; sleep 60", timeout=1)[0] == session.TIMEOUT, "a run that does not end")
+        status, s = end_of("echo error >&2; exit 3", bare=True)
+        ok(status == 3 or "error" in s.reason, "what the emulator says is kept")
+
+
+def test_lint():
+    ok(lint.layer_of("hv/base/log.h") < lint.layer_of("hv/mmu/mmu.h") < lint.layer_of("hv/main.h"), "order of folders")
+    saved = lint.tracked, lint.read
+    files = {"hv/mmu/a.c": '#include "hv/mon/mon.h"\n', "hv/mem/b.c": '#include "arch-x86/cpu/asm.h"\n',
+             "hv/vm/c.c": '#include "arch-x86/defs/x86.h"\nvoid f(void){ __asm__ volatile("nop"); }\n',
+             "hv/vcpu/d.c": '#include "hv/mmu/mmu.h"\n', "arch-x86/cpu/e.c": '#include "boot/x.h"\n'}
+    try:
+        lint.tracked = lambda *suffixes: sorted(files)
+        lint.read = files.get
+        found = " ".join(lint.layers(""))
+        ok("hv/mmu/a.c" in found and "hv/mem/b.c" in found, "an include to the right is found")
+        ok("hv/vm/c.c: assembly" in found and "hv/vm/c.c includes" not in found, "assembly in hv is found, defs are allowed")
+        ok("hv/vcpu/d.c" not in found and "arch-x86/cpu/e.c" in found, "an include to the left is fine")
+        ok(len(lint.spdx("")) == len(files), "a missing SPDX line is found")
+    finally:
+        lint.tracked, lint.read = saved
+
+
+def main():
+    for test in (test_ktap, test_linux, test_stats, test_grub, test_runner, test_session, test_session_ends, test_lint):
+        test()
+    print("1..%d" % count)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
