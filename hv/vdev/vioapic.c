@@ -2,7 +2,6 @@
 /* The I/O APIC (82093AA with the EOI register of version 20h). Guarded by the device lock.
  * Tested by tools/tests/test_vdev_ioapic.c. */
 #include "hv/vdev/vpc_state.h"
-#include "hv/coherency/actions.h"
 
 #define IOAPIC_VERSION (0x20u | (VPC_IOAPIC_PINS - 1) << 16)
 #define RTE_LOGICAL BIT(11)
@@ -76,7 +75,7 @@ static void vioapic_write_rte(struct vpc *pc, uint32_t from, unsigned pin, uint6
         atomic_store_explicit(&pc->ioapic.extint, set, memory_order_relaxed);
         if (atomic_load_explicit(&pc->pic.out, memory_order_relaxed))
             for (; set; set &= set - 1)
-                action_post(pc->cfg.co, from, (uint32_t)__builtin_ctz(set), ACTION_IRQ);
+                vpc_kick(pc, from, (uint32_t)__builtin_ctz(set), ACTION_IRQ);
     }
     if (*rte & RTE_LEVEL)
         vioapic_service(pc, from, pin);

@@ -4,7 +4,6 @@
  * Tested by tools/tests/test_vdev_lapic.c. */
 #include "hv/vdev/vpc_state.h"
 #include "hv/base/string.h"
-#include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
 
 #define APIC_VERSION 0x00050014u /* integrated, LVT entries 0..5 */
@@ -136,7 +135,7 @@ bool vlapic_deliver(struct vpc *pc, uint32_t from, uint32_t cpu, uint32_t vector
         atomic_fetch_and_explicit(tmr, ~bit, memory_order_relaxed);
     /* release: pairs with vlapic_accept. Whoever set the bit first also posts the action. */
     if (!(atomic_fetch_or_explicit(&a->irr[vector >> 6], bit, memory_order_acq_rel) & bit))
-        action_post(pc->cfg.co, from, cpu, ACTION_IRQ);
+        vpc_kick(pc, from, cpu, ACTION_IRQ);
     return true;
 }
 

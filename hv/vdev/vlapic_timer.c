@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The local APIC's timer: one-shot, periodic and TSC-deadline, a 1 GHz bus clock derived from the
- * TSC. Owner CPU only, no lock. Tested by tools/tests/test_vdev_lapic.c. */
+ * TSC. Owner CPU only, no lock; the loop asks vpc_timers for the deadline in every round. Tested by
+ * tools/tests/test_vdev_lapic.c. */
 #include "hv/vdev/vpc_state.h"
-#include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
 
 #define lvt_timer(a) atomic_load_explicit(&(a)->lvt[LVT_TIMER], memory_order_relaxed)
@@ -29,25 +29,13 @@ void vlapic_timer_reset(struct vlapic *a)
     a->timer_deadline = NO_DEADLINE;
 }
 
-static void timer_set(struct vpc *pc, uint32_t cpu, uint64_t deadline)
-{
-    struct vlapic *a = &pc->lapic[cpu];
-    if (a->timer_deadline == deadline)
-        return;
-    bool later = deadline > a->timer_deadline;
-    a->timer_deadline = deadline;
-    /* Moving it away needs no look at the physical timer: that fires early at worst. */
-    if (!later)
-        action_post(pc->cfg.co, cpu, cpu, ACTION_TIMER);
-}
-
 void vlapic_timer_start(struct vpc *pc, uint32_t cpu, uint32_t count)
 {
     struct vlapic *a = &pc->lapic[cpu];
     if (LVT_TIMER_MODE(lvt_timer(a)) == TIMER_DEADLINE)
         return; /* SDM 11.5.4.1: ignored */
     a->timer_init = count;
-    timer_set(pc, cpu, count ? port_tsc() + ns_tsc(pc, period_ns(a)) : NO_DEADLINE);
+    a->timer_deadline = count ? port_tsc() + ns_tsc(pc, period_ns(a)) : NO_DEADLINE;
 }
 
 void vlapic_timer_divide(struct vpc *pc, uint32_t cpu, uint32_t value)
@@ -59,7 +47,7 @@ void vlapic_timer_divide(struct vpc *pc, uint32_t cpu, uint32_t value)
     uint64_t left = vlapic_timer_current(pc, a, now);
     a->timer_div = value;
     if (a->timer_deadline != NO_DEADLINE && LVT_TIMER_MODE(lvt_timer(a)) != TIMER_DEADLINE)
-        timer_set(pc, cpu, now + ns_tsc(pc, left << divide_shift(value)));
+        a->timer_deadline = now + ns_tsc(pc, left << divide_shift(value));
 }
 
 void vlapic_timer_lvt(struct vpc *pc, uint32_t cpu, uint32_t old, uint32_t value)
@@ -68,7 +56,7 @@ void vlapic_timer_lvt(struct vpc *pc, uint32_t cpu, uint32_t old, uint32_t value
     if ((LVT_TIMER_MODE(old) == TIMER_DEADLINE) == (LVT_TIMER_MODE(value) == TIMER_DEADLINE))
         return;
     pc->lapic[cpu].timer_init = 0;
-    timer_set(pc, cpu, NO_DEADLINE);
+    pc->lapic[cpu].timer_deadline = NO_DEADLINE;
 }
 
 uint32_t vlapic_timer_current(const struct vpc *pc, const struct vlapic *a, uint64_t now)
@@ -89,8 +77,9 @@ uint32_t vlapic_timer_current(const struct vpc *pc, const struct vlapic *a, uint
 
 void vlapic_timer_set_tsc(struct vpc *pc, uint32_t cpu, uint64_t deadline)
 {
-    if (LVT_TIMER_MODE(lvt_timer(&pc->lapic[cpu])) == TIMER_DEADLINE)
-        timer_set(pc, cpu, deadline ? deadline : NO_DEADLINE);
+    struct vlapic *a = &pc->lapic[cpu];
+    if (LVT_TIMER_MODE(lvt_timer(a)) == TIMER_DEADLINE)
+        a->timer_deadline = deadline ? deadline : NO_DEADLINE;
 }
 
 uint64_t vlapic_timer_run(struct vpc *pc, uint32_t cpu, uint64_t now)

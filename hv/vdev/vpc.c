@@ -39,6 +39,12 @@ void vpc_init(struct vpc *pc, const struct vpc_config *cfg)
     vmisc_init(pc);
 }
 
+void vpc_kick(struct vpc *pc, uint32_t from, uint32_t to, uint64_t action)
+{
+    if (from != to)
+        action_post(pc->cfg.co, from, to, action);
+}
+
 void vpc_irq(struct vpc *pc, uint32_t from, unsigned irq, bool level)
 {
     vpic_set_line(pc, from, irq, level);
@@ -60,7 +66,7 @@ void vpc_rearm(struct vpc *pc, uint32_t from)
         return;
     /* pairs with the acquire load in vpc_timers on CPU 0 */
     atomic_store_explicit(&pc->dev_deadline, next, memory_order_release);
-    action_post(pc->cfg.co, from, 0, ACTION_TIMER);
+    vpc_kick(pc, from, 0, ACTION_TIMER);
 }
 
 uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now)

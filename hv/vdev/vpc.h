@@ -32,7 +32,8 @@ int vlapic_pending(struct vpc *pc, uint32_t cpu);
 /* The vector vlapic_pending returned is being injected: IRR -> ISR (or 8259 INTA). Returns the vector,
  * -1 if it vanished. */
 int vlapic_accept(struct vpc *pc, uint32_t cpu);
-/* Sets a fixed interrupt pending and posts ACTION_IRQ. Any CPU. */
+/* Sets a fixed interrupt pending and posts ACTION_IRQ, unless from_cpu == cpu: the owner looks at
+ * vlapic_pending before every entry and halt. Any CPU. */
 void vlapic_set_irr(struct vpc *pc, uint32_t from_cpu, uint32_t cpu, uint8_t vector, bool level);
 /* CR8 view of TPR, 0..15. */
 uint8_t vlapic_get_cr8(struct vpc *pc, uint32_t cpu);
@@ -49,7 +50,8 @@ uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 
 /* --- time: all from port_tsc() --- */
 /* Expires what is due on this CPU (LAPIC timer; CPU 0 also PIT, RTC) and returns the next absolute TSC
- * deadline of this CPU, UINT64_MAX none. Owner CPU. */
+ * deadline of this CPU, UINT64_MAX none. Owner CPU, in every round of its loop: a deadline that the CPU
+ * moved itself is not announced by ACTION_TIMER. */
 uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now);
 /* Console input byte for COM1 (CPU 0's UART interrupt or the poll). false: FIFO full, keep it. */
 bool vpc_uart_input(struct vpc *pc, uint8_t byte);

@@ -167,6 +167,9 @@ static inline uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Tells CPU `to` to look at its local APIC or at its deadlines; `from` is the CPU we are on, which
+ * does both in every round of its loop anyway. */
+void vpc_kick(struct vpc *pc, uint32_t from, uint32_t to, uint64_t action);
 /* ISA interrupt line to the 8259s and the I/O APIC. `from`: the CPU we are on. Lock held. */
 void vpc_irq(struct vpc *pc, uint32_t from, unsigned irq, bool level);
 /* A device's next event may have moved: recomputes dev_deadline, tells CPU 0. Lock held. */

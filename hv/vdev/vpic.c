@@ -2,7 +2,6 @@
 /* The pair of 8259A interrupt controllers with the edge/level registers of the EISA bridge. Guarded
  * by the device lock; the output can be read without it. Tested by tools/tests/test_vdev_pic.c. */
 #include "hv/vdev/vpc_state.h"
-#include "hv/coherency/actions.h"
 
 #define CASCADE 2 /* the master's input that carries the slave */
 
@@ -59,7 +58,7 @@ static void vpic_update(struct vpc *pc, uint32_t from)
         return;
     cpuset_t set = atomic_load_explicit(&pc->ioapic.extint, memory_order_relaxed) | 1;
     for (; set; set &= set - 1)
-        action_post(pc->cfg.co, from, (uint32_t)__builtin_ctz(set), ACTION_IRQ);
+        vpc_kick(pc, from, (uint32_t)__builtin_ctz(set), ACTION_IRQ);
     uint32_t lint0 = atomic_load_explicit(&pc->lapic[0].lvt[LVT_LINT0], memory_order_relaxed);
     unsigned mode = (lint0 >> 8) & 7;
     if (!(lint0 & LVT_MASKED) && (mode == DM_FIXED || mode == DM_NMI))

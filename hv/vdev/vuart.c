@@ -6,7 +6,6 @@
 #include "hv/vdev/vpc_state.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
-#include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
 
 #define COM1 0x3f8
@@ -146,7 +145,6 @@ static bool transmit(struct vpc *pc, uint32_t cpu, uint8_t byte)
         atomic_store_explicit(&u->tx_cpu, cpu, memory_order_relaxed);
         atomic_store_explicit(&u->tx_deadline, port_tsc() + pc->cfg.tsc_hz / 1000000 * TX_DELAY_US,
                               memory_order_relaxed);
-        action_post(pc->cfg.co, cpu, cpu, ACTION_TIMER);
     }
     u->tx[u->tx_len++] = (char)byte;
     return byte == '\n' || u->tx_len == VUART_TX;
