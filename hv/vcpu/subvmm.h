@@ -20,20 +20,23 @@ struct subvmm {
     struct vcpu_event injected; /* what the last entry injected */
     uint64_t timer_armed;       /* deadline of the physical timer, UINT64_MAX none */
     bool kick_soon;             /* an event waits that no window can announce: exit soon */
-    uint64_t shadow_rip;        /* RIP whose STI shadow was still in force at the last exit */
     uint64_t debug_lines;       /* rate limit of lines the guest can cause */
     int input_byte;             /* console byte the UART had no room for, -1 none */
     bool input_waits;
 };
-/* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the other
- * CPUs; the loop of this CPU then calls subvmm_end_hook, outside every device lock. Any CPU's loop. */
+/* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the
+ * other CPUs; the loop of this CPU then calls subvmm_end_hook, outside every device lock. Any CPU's
+ * loop. */
 void subvmm_end(struct vm *vm, uint32_t cpu, uint32_t how);
 /* Set by hv/main.c before any loop starts: prints what is to be printed and ends the machine. */
 extern void (*subvmm_end_hook)(struct vm *vm, uint32_t how);
+/* Fixes the origin of the guest's paravirtual clock. Boot, once. */
+void kvmclock_init(void);
 /* CPUs that left the guest for good. */
 cpuset_t subvmm_stopped_set(void);
-/* Builds the sub-VMM of this CPU (private memory at s, shadow pool at pool) and never returns: the loop
- * drain, serve, inject, enter, handle. Context: owner CPU, interrupts on, after vcpu_ops->enable. */
+/* Builds the sub-VMM of this CPU (private memory at s, shadow pool at pool) and never returns: the
+ * loop drain, serve, inject, enter, handle. Context: owner CPU, interrupts on, after
+ * vcpu_ops->enable. */
 _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
                           uint64_t pool_bytes);
 /* Failure class 3: the guest did something unsupported. Dumps everything, parks the VCPU. */

@@ -78,7 +78,7 @@ struct vcpu {
     uint64_t msr_scratch[4];            /* plain storage registers, enum msr_scratch */
     uint64_t kvmclock;                  /* system-time MSR as written */
     uint64_t kvm_wall;                  /* wall-clock MSR as written */
-    void *arch; /* struct svm_vcpu */
+    void *arch;                         /* struct svm_vcpu */
 };
 
 /* What hv/vcpu needs of a vendor; one constant table a vendor. Context: owner CPU. */
@@ -90,8 +90,8 @@ struct vcpu_ops {
     enum hv_err (*init)(struct vcpu *v);
     /* Enters the guest with root, ASID and flush as last set by set_root, injects v->... nothing by
      * itself, returns on the next VMEXIT with *x filled and v->regs current. Called with interrupts
-     * off (RFLAGS.IF=0); returns with interrupts on and the physical interrupt that caused the exit, if
-     * any, already taken. */
+     * off (RFLAGS.IF=0); returns with interrupts on and the physical interrupt that caused the
+     * exit, if any, already taken. */
     void (*run)(struct vcpu *v, struct vmexit *x);
     void (*get)(struct vcpu *v, enum vcpu_group g, void *out);
     void (*put)(struct vcpu *v, enum vcpu_group g, const void *in);

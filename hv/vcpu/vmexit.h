@@ -1,32 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The neutral exit record: what arch-x86/svm (later vmx) tells hv/vcpu about one VMEXIT. Vendor codes,
- * caching and decode assists stay in the vendor folder. Tested by tools/tests/test_exits.c. */
+/* The neutral exit record: what arch-x86/svm (later vmx) tells hv/vcpu about one VMEXIT. Vendor
+ * codes, caching and decode assists stay in the vendor folder. Tested by tools/tests/test_exits.c.
+ */
 #pragma once
 #include "hv/base/types.h"
 
 #define EXIT_LIST(X)                                                                               \
     X(UNKNOWN)                                                                                     \
-    X(INTR)        /* physical interrupt; taken by the host when run() returns */                  \
+    X(INTR) /* physical interrupt; taken by the host when run() returns */                         \
     X(NMI)                                                                                         \
     X(SMI)                                                                                         \
     X(INIT)                                                                                        \
-    X(IRQ_WINDOW)  /* the guest can take an interrupt now */                                       \
-    X(PF)          /* gva, pfec */                                                                 \
-    X(EXCEPTION)   /* vector, error: an intercepted one (#DB #AC #MC #UD #DF ...) */               \
-    X(CR_READ)     /* cr; gpr or 0xff */                                                           \
-    X(CR_WRITE)    /* cr; gpr or 0xff; LMSW and CLTS come as CR_WRITE 0, SMSW as CR_READ 0 */      \
+    X(IRQ_WINDOW) /* the guest can take an interrupt now */                                        \
+    X(PF)         /* gva, pfec */                                                                  \
+    X(EXCEPTION)  /* vector, error: an intercepted one (#DB #AC #MC #UD #DF ...) */                \
+    X(CR_READ)    /* cr; gpr or 0xff */                                                            \
+    X(CR_WRITE)   /* cr; gpr or 0xff; LMSW and CLTS come as CR_WRITE 0, SMSW as CR_READ 0 */       \
     X(DR_READ)                                                                                     \
     X(DR_WRITE)                                                                                    \
-    X(INVLPG)      /* gva valid if have_gva */                                                     \
+    X(INVLPG) /* gva valid if have_gva */                                                          \
     X(INVPCID)                                                                                     \
     X(INVLPGA)                                                                                     \
     X(CPUID)                                                                                       \
     X(RDMSR)                                                                                       \
     X(WRMSR)                                                                                       \
-    X(IO)          /* io_* */                                                                      \
+    X(IO) /* io_* */                                                                               \
     X(HLT)                                                                                         \
     X(PAUSE)                                                                                       \
-    X(SHUTDOWN)    /* triple fault */                                                              \
+    X(SHUTDOWN) /* triple fault */                                                                 \
     X(TASK_SWITCH)                                                                                 \
     X(WBINVD)                                                                                      \
     X(INVD)                                                                                        \
@@ -38,12 +39,12 @@
     X(RDPRU)                                                                                       \
     X(XSETBV)                                                                                      \
     X(RSM)                                                                                         \
-    X(HV_INSN)     /* VMRUN VMLOAD VMSAVE STGI CLGI SKINIT INVLPGB TLBSYNC: #UD */                 \
+    X(HV_INSN) /* VMRUN VMLOAD VMSAVE STGI CLGI SKINIT INVLPGB TLBSYNC: #UD */                     \
     X(VMMCALL)                                                                                     \
-    X(DT_ACCESS)   /* descriptor-table loads and stores, if intercepted */                         \
+    X(DT_ACCESS) /* descriptor-table loads and stores, if intercepted */                           \
     X(ICEBP)                                                                                       \
-    X(IRET)        /* while nmi_mask is on; before the IRET executes */                            \
-    X(INVALID)     /* VMRUN refused the VMCB: our bug or unsupported state */
+    X(IRET)    /* while nmi_mask is on; before the IRET executes */                                \
+    X(INVALID) /* VMRUN refused the VMCB: our bug or unsupported state */
 
 enum vmexit_kind {
 #define X(name) EXIT_##name,
@@ -59,22 +60,22 @@ struct vmexit {
     uint64_t code, info1, info2; /* raw, for dumps */
     uint64_t next_rip;           /* 0: unknown, decode */
     uint8_t insn[15];
-    uint8_t insn_len;            /* bytes valid in insn (decode assist); 0: fetch */
-    uint8_t cr;                  /* control or debug register number */
-    uint8_t gpr;                 /* register operand, VMEXIT_GPR_NONE: decode */
+    uint8_t insn_len; /* bytes valid in insn (decode assist); 0: fetch */
+    uint8_t cr;       /* control or debug register number */
+    uint8_t gpr;      /* register operand, VMEXIT_GPR_NONE: decode */
     bool have_gva;
-    gva_t gva;                   /* PF: linear address; INVLPG: operand */
-    uint32_t pfec;               /* PF: error code */
-    uint8_t vector;              /* EXCEPTION */
+    gva_t gva;      /* PF: linear address; INVLPG: operand */
+    uint32_t pfec;  /* PF: error code */
+    uint8_t vector; /* EXCEPTION */
     uint32_t error;
     bool error_valid;
     uint16_t io_port;
-    uint8_t io_size;             /* 1, 2, 4 */
+    uint8_t io_size; /* 1, 2, 4 */
     bool io_in, io_string, io_rep;
     bool io_have_addrsize;
-    uint8_t io_addrsize;         /* 2, 4, 8 where the hardware says */
+    uint8_t io_addrsize; /* 2, 4, 8 where the hardware says */
     /* An event this entry injected was not delivered and must be injected again (rules of
      * platform notes, "Injection": only what we injected, RIP unchanged). */
     bool redeliver;
-    bool window_shadow;          /* STI / MOV SS shadow in force at exit */
+    bool window_shadow; /* STI / MOV SS shadow in force at exit */
 };

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* From boot to the sub-VMMs: guest memory, coherency, devices and image of VM 0, and its end.
+ * Tested by every boot. */
+#include "hv/main.h"
+#include "hv/base/assert.h"
+#include "hv/base/log.h"
+#include "hv/base/options.h"
+#include "hv/base/string.h"
+#include "hv/coherency/actions.h"
+#include "hv/mem/phys.h"
+#include "hv/mon/mon.h"
+#include "hv/port/cpu.h"
+#include "hv/port/machine.h"
+#include "hv/vcpu/subvmm.h"
+
+/* What each CPU's shadow pool holds beside guest RAM / 512: tables of many processes at once. */
+#define POOL_WORKING_SET (8ull << 20)
+/* Page bookkeeping beside the pages: reverse map links and page descriptors, per page. */
+#define POOL_OVERHEAD_PER_PAGE 4096ull
+
+struct coherency *hv_coherency;
+static struct coherency main_coherency;
+static struct channel main_matrix[HV_MAX_CPUS][HV_MAX_CPUS];
+static struct vm main_vm;
+
+static uint64_t round_up(uint64_t v, uint64_t to)
+{
+    return (v + to - 1) / to * to;
+}
+
+static uint64_t private_head(void)
+{
+    return round_up(sizeof(struct subvmm), PAGE_SIZE);
+}
+
+uint64_t hv_private_bytes(uint64_t guest_ram_bytes)
+{
+    uint64_t pool = guest_ram_bytes / 512 + POOL_WORKING_SET;
+
+    if (hv_opt.pool_pages)
+        pool = hv_opt.pool_pages * (uint64_t)PAGE_SIZE;
+    pool += pool / PAGE_SIZE * POOL_OVERHEAD_PER_PAGE;
+    return round_up(private_head() + pool, REGION_SIZE);
+}
+
+static void on_poweroff(void *ctx)
+{
+    subvmm_end(ctx, port_cpu(), 1);
+}
+
+static void on_reset(void *ctx)
+{
+    subvmm_end(ctx, port_cpu(), 2);
+}
+
+static void line(const char *text)
+{
+    log_raw(text, strlen(text));
+}
+
+static void vm_ended(struct vm *vm, uint32_t how)
+{
+    mon_stats_line(vm);
+    switch (how) {
+    case 1:
+        line("patchbay: guest powered off\n");
+        port_poweroff();
+    case 2:
+        line("patchbay: guest reset\n");
+        if (vm->opt->noreboot)
+            port_stop();
+        port_reset();
+    default:
+        line("patchbay: nothing runs any more\n");
+        if (vm->opt->noreboot)
+            port_stop();
+        port_poweroff();
+    }
+}
+
+static void make_memory(struct vm *vm)
+{
+    hpa_t words;
+    uint64_t nframes, bytes;
+
+    /* Trace words: one per guest frame, and one per region; guest RAM is at most what is free. */
+    uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() + 4 * REGION_SIZE;
+    if (vm_memory_init(vm, vm->opt, keep) != HV_OK)
+        PANIC(
+            "not enough memory for a guest: at least 64 MiB must be free; give the machine more or "
+            "ask for less with mem=");
+    nframes = vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
+    bytes = coherency_bytes(nframes);
+    if (phys_alloc(bytes, PAGE_SIZE, 0, &words) != HV_OK)
+        PANIC("no memory for %llu KiB of trace words: ask for less guest RAM with mem=",
+              (unsigned long long)(bytes >> 10));
+    memset(port_ptr(words), 0, bytes);
+    coherency_init(&main_coherency, vm->ncpus, nframes, port_ptr(words), main_matrix, vm->opt);
+    vm->co = &main_coherency;
+}
+
+static void make_devices(struct vm *vm)
+{
+    const uint64_t four_gib = 1ull << 32;
+    hpa_t at;
+
+    if (phys_alloc(vpc_sizeof(), PAGE_SIZE, 0, &at) != HV_OK)
+        PANIC("no memory for the virtual devices: ask for less guest RAM with mem=");
+    memset(port_ptr(at), 0, vpc_sizeof());
+    vm->pc = port_ptr(at);
+    vpc_init(vm->pc,
+             &(struct vpc_config){
+                 .ncpus = vm->ncpus,
+                 .co = vm->co,
+                 .tsc_hz = port_tsc_hz(),
+                 .ram_top_low = vm->ram_low_end,
+                 .ram_above_4g = vm->ram_high_end > four_gib ? vm->ram_high_end - four_gib : 0,
+                 .test = vm->opt->test,
+                 .poweroff = on_poweroff,
+                 .reset = on_reset,
+                 .ctx = vm,
+             });
+}
+
+void hv_main(const struct boot_info *bi, uint32_t ncpus)
+{
+    struct vm *vm = &main_vm;
+
+    vm->opt = &hv_opt;
+    vm->ncpus = ncpus < HV_MAX_CPUS ? ncpus : HV_MAX_CPUS;
+    make_memory(vm);
+    make_devices(vm);
+    if (vm_load(vm, bi->module, bi->nmodules) != HV_OK)
+        PANIC("no guest to run: see the lines above");
+    subvmm_end_hook = vm_ended;
+    kvmclock_init();
+    phys_seal();
+    log_info("main", "VM 0: %u CPUs, %llu MiB of RAM, entry 0x%llx (%s)", vm->ncpus,
+             (unsigned long long)(vm->ram_bytes >> 20), (unsigned long long)vm->entry_rip,
+             vm->entry_long ? "64-bit" : "32-bit");
+    hv_coherency = vm->co; /* interrupt handlers post from here on */
+}
+
+_Noreturn void hv_cpu_main(uint32_t cpu, void *priv, hpa_t priv_hpa, uint64_t priv_bytes)
+{
+    uint64_t head = private_head();
+
+    ASSERT(cpu < main_vm.ncpus && priv_bytes > head);
+    subvmm_run(priv, &main_vm, (uint8_t *)priv + head, hpa(priv_hpa.v + head), priv_bytes - head);
+}

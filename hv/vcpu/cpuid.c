@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What CPUID shows: an allow-list per register of each leaf, the topology of the VM, and the
+ * hypervisor leaves. What is not listed is zero. Tested by tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "hv/base/options.h"
+#include "hv/base/string.h"
+#include "hv/vcpu/exit.h"
+#include "hv/vdev/vpc.h"
+#include "hv/vm/vm.h"
+
+enum { EAX, EBX, ECX, EDX };
+
+#define MAX_BASIC 0xb
+#define MAX_EXTENDED 0x80000008
+#define MAX_HV_KVM 0x40000001
+#define HV_KVM 0x40000000
+#define HV_OWN_BESIDE_KVM 0x40000100
+
+/* Leaf 1 ECX: SSE3 PCLMUL SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND. Not MONITOR, VMX, PCID.
+ * XSAVE, AVX, FMA and F16C stay hidden: XSETBV does not exit under every emulator. */
+#define L1_ECX                                                                                     \
+    (BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) | BIT(30))
+#define L1_ECX_X2APIC BIT(21)
+#define L1_ECX_DEADLINE BIT(24)
+#define L1_ECX_HYPERVISOR BIT(31)
+/* Leaf 1 EDX: FPU VME DE PSE TSC MSR PAE MCE CX8 SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE
+ * SSE2. */
+#define L1_EDX (MASK(8, 0) | BIT(11) | MASK(17, 12) | BIT(19) | MASK(26, 23))
+#define L1_EDX_APIC BIT(9)
+#define L1_EDX_HTT BIT(28)
+/* Leaf 7 EBX: FSGSBASE BMI1 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA. Not INVPCID. */
+#define L7_EBX                                                                                     \
+    (BIT(0) | BIT(3) | BIT(7) | BIT(8) | BIT(9) | BIT(18) | BIT(19) | BIT(20) | BIT(23) |          \
+     BIT(24) | BIT(29))
+#define L7_EBX_TSC_ADJUST BIT(1)
+/* Leaf 7 ECX: UMIP RDPID. Not PKU, LA57, CET_SS. EDX: fast short REP MOV. Not CET_IBT. */
+#define L7_ECX (BIT(2) | BIT(22))
+#define L7_EDX BIT(4)
+/* 80000001 ECX: LAHF CR8 ABM SSE4A MisAlignSse PREFETCHW. Not SVM, IBS, XOP, FMA4, topology,
+ * INVLPGB. */
+#define X1_ECX (BIT(0) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8))
+#define X1_ECX_CMP_LEGACY BIT(1)
+/* 80000001 EDX: SYSCALL NX MMXEXT FFXSR 1-GiB pages RDTSCP LM, and the copies of leaf 1. */
+#define X1_EDX_OWN (BIT(11) | BIT(20) | BIT(22) | BIT(25) | BIT(26) | BIT(27) | BIT(29))
+#define X1_EDX_COPIES (MASK(9, 0) | MASK(17, 12) | BIT(23) | BIT(24))
+#define X7_EDX_INVARIANT_TSC BIT(8)
+#define L6_EAX_ARAT BIT(2)
+
+/* KVM's feature leaf: clock source by the old and the new MSRs, stable across CPUs. */
+#define KVM_CLOCKSOURCE BIT(0)
+#define KVM_CLOCKSOURCE2 BIT(3)
+#define KVM_CLOCKSOURCE_STABLE BIT(24)
+
+static uint32_t id_bits(uint32_t ncpus)
+{
+    uint32_t bits = 0;
+
+    while ((1u << bits) < ncpus)
+        bits++;
+    return bits;
+}
+
+static void leaf_0(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    (void)s;
+    (void)subleaf;
+    r[EAX] = MAX_BASIC; /* 6, 7 and B are ours even where the host has none */
+}
+
+static void leaf_1(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    uint32_t n = s->vm->ncpus;
+    uint64_t apic_base = 0;
+
+    (void)subleaf;
+    r[EBX] = s->cpu << 24 | n << 16 | (r[EBX] & 0xff00);
+    r[ECX] = (r[ECX] & (uint32_t)L1_ECX) |
+             (uint32_t)(L1_ECX_X2APIC | L1_ECX_DEADLINE | L1_ECX_HYPERVISOR);
+    r[EDX] &= (uint32_t)(L1_EDX & ~L1_EDX_APIC);
+    if (vlapic_rdmsr(s->vm->pc, s->cpu, MSR_APIC_BASE, &apic_base) == HV_OK &&
+        (apic_base & BIT(11)))
+        r[EDX] |= (uint32_t)L1_EDX_APIC;
+    if (n > 1)
+        r[EDX] |= (uint32_t)L1_EDX_HTT;
+}
+
+static void leaf_6(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    (void)s;
+    (void)subleaf;
+    memset(r, 0, 4 * sizeof(r[0]));
+    r[EAX] = L6_EAX_ARAT;
+}
+
+static void leaf_7(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    uint32_t host_max[4];
+
+    (void)s;
+    vcpu_ops->cpuid(0, 0, host_max);
+    if (host_max[EAX] < 7 || subleaf)
+        memset(r, 0, 4 * sizeof(r[0]));
+    if (subleaf)
+        return;
+    r[EAX] = 0;
+    r[EBX] = (r[EBX] & (uint32_t)L7_EBX) | (uint32_t)L7_EBX_TSC_ADJUST;
+    r[ECX] &= (uint32_t)L7_ECX;
+    r[EDX] &= (uint32_t)L7_EDX;
+}
+
+/* Extended topology: one thread a core, all cores in one package. */
+static void leaf_b(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    memset(r, 0, 4 * sizeof(r[0]));
+    r[ECX] = subleaf & 0xff;
+    r[EDX] = s->cpu;
+    if (subleaf == 0) {
+        r[EBX] = 1;
+        r[ECX] |= 1u << 8;
+    } else if (subleaf == 1) {
+        r[EAX] = id_bits(s->vm->ncpus);
+        r[EBX] = s->vm->ncpus;
+        r[ECX] |= 2u << 8;
+    }
+}
+
+static void leaf_x0(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    (void)s;
+    (void)subleaf;
+    r[EAX] = MAX_EXTENDED;
+}
+
+static void leaf_x1(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    (void)subleaf;
+    r[EBX] = 0;
+    r[ECX] &= (uint32_t)X1_ECX;
+    if (s->vm->ncpus > 1)
+        r[ECX] |= (uint32_t)X1_ECX_CMP_LEGACY;
+    r[EDX] &= (uint32_t)(X1_EDX_OWN | X1_EDX_COPIES);
+}
+
+static void leaf_x7(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    (void)s;
+    (void)subleaf;
+    memset(r, 0, 4 * sizeof(r[0]));
+    r[EDX] = X7_EDX_INVARIANT_TSC;
+}
+
+static void leaf_x8(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    (void)subleaf;
+    r[EAX] = s->vcpu.phys_bits | 48u << 8;
+    r[EBX] = 0;
+    r[ECX] = (s->vm->ncpus - 1) | id_bits(s->vm->ncpus) << 12;
+    r[EDX] = 0;
+}
+
+static void leaf_host(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
+{
+    (void)s;
+    (void)subleaf;
+    (void)r; /* brand string and cache sizes: the host's as they are */
+}
+
+static const struct {
+    uint32_t leaf;
+    void (*filter)(struct subvmm *s, uint32_t subleaf, uint32_t r[4]);
+} cpuid_leaves[] = {
+    {0, leaf_0},
+    {1, leaf_1},
+    {6, leaf_6},
+    {7, leaf_7},
+    {0xb, leaf_b},
+    {0x80000000, leaf_x0},
+    {0x80000001, leaf_x1},
+    {0x80000002, leaf_host},
+    {0x80000003, leaf_host},
+    {0x80000004, leaf_host},
+    {0x80000005, leaf_host},
+    {0x80000006, leaf_host},
+    {0x80000007, leaf_x7},
+    {0x80000008, leaf_x8},
+};
+
+static void signature(uint32_t r[4], uint32_t max, const char *text)
+{
+    r[EAX] = max;
+    memcpy(&r[EBX], text, 4);
+    memcpy(&r[ECX], text + 4, 4);
+    memcpy(&r[EDX], text + 8, 4);
+}
+
+static void hypervisor_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4])
+{
+    bool kvm = s->vm->opt->hvsig == HVSIG_KVM;
+    uint32_t own = kvm ? HV_OWN_BESIDE_KVM : HV_KVM;
+
+    memset(r, 0, 4 * sizeof(r[0]));
+    if (leaf == own)
+        signature(r, own, "PatchbayHV__");
+    else if (kvm && leaf == HV_KVM)
+        signature(r, MAX_HV_KVM, "KVMKVMKVM\0\0");
+    else if (kvm && leaf == HV_KVM + 1)
+        r[EAX] = (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE);
+}
+
+void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+{
+    if (leaf >= 0x40000000 && leaf < 0x50000000) {
+        hypervisor_leaf(s, leaf, r);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(cpuid_leaves); i++)
+        if (cpuid_leaves[i].leaf == leaf) {
+            vcpu_ops->cpuid(leaf, subleaf, r);
+            cpuid_leaves[i].filter(s, subleaf, r);
+            return;
+        }
+    memset(r, 0, 4 * sizeof(r[0]));
+}
+
+void exit_cpuid(struct subvmm *s, const struct vmexit *x)
+{
+    struct vcpu_regs *g = &s->vcpu.regs;
+    uint32_t leaf = (uint32_t)g->gpr[RAX], subleaf = (uint32_t)g->gpr[RCX], r[4];
+
+    if (vcpu_skip_decoded(s, x) != HV_OK)
+        return;
+    cpuid_answer(s, leaf, subleaf, r);
+    g->gpr[RAX] = r[EAX];
+    g->gpr[RBX] = r[EBX];
+    g->gpr[RCX] = r[ECX];
+    g->gpr[RDX] = r[EDX];
+}
+
+bool cpuid_host_has_nx(void)
+{
+    uint32_t r[4];
+
+    vcpu_ops->cpuid(0x80000001, 0, r);
+    return r[EDX] & BIT(20);
+}
+
+void cpuid_power_on(struct vcpu *v)
+{
+    uint32_t max[4], l7[4] = {0}, x1[4], x8[4];
+
+    vcpu_ops->cpuid(0, 0, max);
+    if (max[EAX] >= 7)
+        vcpu_ops->cpuid(7, 0, l7);
+    vcpu_ops->cpuid(0x80000001, 0, x1);
+    vcpu_ops->cpuid(0x80000008, 0, x8);
+    v->cr4_allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
+                     CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    v->cr4_allowed |= l7[EBX] & BIT(0) ? CR4_FSGSBASE : 0;
+    v->cr4_allowed |= l7[EBX] & BIT(7) ? CR4_SMEP : 0;
+    v->cr4_allowed |= l7[EBX] & BIT(20) ? CR4_SMAP : 0;
+    v->cr4_allowed |= l7[ECX] & BIT(2) ? CR4_UMIP : 0;
+    v->efer_allowed = EFER_SCE | EFER_LME;
+    v->efer_allowed |= x1[EDX] & BIT(20) ? EFER_NXE : 0;
+    v->efer_allowed |= x1[EDX] & BIT(25) ? EFER_FFXSR : 0;
+    v->phys_bits = x8[EAX] & 0xff;
+    if (v->phys_bits < 36 || v->phys_bits > 52)
+        v->phys_bits = 36;
+}

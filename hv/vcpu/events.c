@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the next entry injects: a pending exception, an NMI, or the interrupt controller's vector;
+ * and how the guest is made to exit when none of them can be taken yet. Tested by
+ * tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "hv/base/ring.h"
+#include "hv/base/stats.h"
+#include "hv/port/cpu.h"
+#include "hv/vcpu/emulate.h"
+#include "hv/vcpu/exit.h"
+#include "hv/vdev/vpc.h"
+#include "hv/vm/vm.h"
+
+/* Something waits that no window announces: the physical timer makes the guest exit soon. */
+static void kick_soon(struct subvmm *s)
+{
+    s->timer_armed = port_tsc();
+    port_timer_arm(s->timer_armed);
+}
+
+static void window(struct vcpu *v, bool on)
+{
+    vcpu_ops->window(v, on);
+    v->window_armed = on;
+}
+
+static bool nmi_prepare(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+
+    if (!v->nmi_pending || v->nmi_blocked)
+        return false;
+    if (v->iret_rip == v->regs.rip) { /* the IRET that ends the blocking has not run yet */
+        kick_soon(s);
+        return false;
+    }
+    if (v->int_shadow) {
+        kick_soon(s);
+        return false;
+    }
+    v->nmi_pending = false;
+    v->nmi_blocked = true;
+    vcpu_ops->nmi_mask(v, true);
+    v->pending = (struct vcpu_event){.type = EVENT_NMI, .vector = VEC_NMI};
+    return true;
+}
+
+static void accept(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    int vector = vlapic_accept(s->vm->pc, s->cpu);
+
+    if (vector < 0)
+        return;
+    v->pending = (struct vcpu_event){.type = EVENT_INTR, .vector = (uint8_t)vector};
+    stat_inc(s->cpu, STAT_irqs_injected);
+    ring_add(s->cpu, RING_IRQ, (uint64_t)vector, 0);
+}
+
+/* In the shadow of STI the next instruction runs first. Not every processor takes the shadow back
+ * at entry (QEMU does not), and an interrupt between STI and HLT would leave the guest asleep with
+ * its wake-up already spent: so HLT is completed here, and the pending interrupt ends it at once.
+ */
+static bool shadow_hlt(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    const struct vmexit none = {.kind = EXIT_HLT};
+    struct insn in;
+
+    if (emulate_decode(s, &none, &in) != HV_OK) {
+        v->pending.type = EVENT_NONE; /* the guest will meet the fault itself */
+        return false;
+    }
+    if (in.op != INSN_HLT)
+        return false;
+    vcpu_skip(s, &none, in.length);
+    return v->pending.type == EVENT_NONE;
+}
+
+void events_prepare(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    bool irq = vlapic_pending(s->vm->pc, s->cpu) >= 0;
+    bool enabled = v->regs.rflags & RFLAGS_IF;
+
+    if (v->pending.type != EVENT_NONE || nmi_prepare(s)) {
+        /* A window armed with IF=1 is never recognised on Bochs: leave again soon instead. */
+        window(v, irq && !enabled);
+        if ((irq && enabled) || (v->nmi_pending && !v->nmi_blocked))
+            kick_soon(s);
+        return;
+    }
+    if (!irq) {
+        window(v, false);
+        return;
+    }
+    if (enabled && (!v->int_shadow || shadow_hlt(s))) {
+        window(v, false);
+        accept(s);
+        return;
+    }
+    if (v->pending.type == EVENT_NONE)
+        window(v, true);
+}

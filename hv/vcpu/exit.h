@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of hv/vcpu share beside subvmm.h: exit handlers (one family a file), the steps of
+ * the loop, and the register policies. Tested by tools/tests/test_exits.c. */
+#pragma once
+#include "hv/vcpu/subvmm.h"
+
+/* A handler completes or refuses what the guest did: registers, v->pending, v->state. */
+typedef void (*exit_handler)(struct subvmm *s, const struct vmexit *x);
+/* Counts, redelivers what was lost, and calls the handler of x->kind. */
+void exit_dispatch(struct subvmm *s, const struct vmexit *x);
+
+void exit_intr(struct subvmm *s, const struct vmexit *x);
+void exit_irq_window(struct subvmm *s, const struct vmexit *x);
+void exit_iret(struct subvmm *s, const struct vmexit *x);
+void exit_pf(struct subvmm *s, const struct vmexit *x);
+void exit_exception(struct subvmm *s, const struct vmexit *x);
+void exit_icebp(struct subvmm *s, const struct vmexit *x);
+void exit_cr_read(struct subvmm *s, const struct vmexit *x);
+void exit_cr_write(struct subvmm *s, const struct vmexit *x);
+void exit_dr_read(struct subvmm *s, const struct vmexit *x);
+void exit_dr_write(struct subvmm *s, const struct vmexit *x);
+void exit_invlpg(struct subvmm *s, const struct vmexit *x);
+void exit_cpuid(struct subvmm *s, const struct vmexit *x);
+void exit_rdmsr(struct subvmm *s, const struct vmexit *x);
+void exit_wrmsr(struct subvmm *s, const struct vmexit *x);
+void exit_io(struct subvmm *s, const struct vmexit *x);
+void exit_hlt(struct subvmm *s, const struct vmexit *x);
+void exit_nop(struct subvmm *s, const struct vmexit *x);
+void exit_ud(struct subvmm *s, const struct vmexit *x);
+void exit_gp(struct subvmm *s, const struct vmexit *x);
+void exit_rdtsc(struct subvmm *s, const struct vmexit *x);
+void exit_vmmcall(struct subvmm *s, const struct vmexit *x);
+void exit_shutdown(struct subvmm *s, const struct vmexit *x);
+void exit_task_switch(struct subvmm *s, const struct vmexit *x);
+void exit_invalid(struct subvmm *s, const struct vmexit *x);
+void exit_unknown(struct subvmm *s, const struct vmexit *x);
+
+/* vcpu.c: states of the VCPU. */
+void vcpu_power_on(struct subvmm *s);
+void vcpu_init_reset(struct subvmm *s);
+void vcpu_start_ap(struct subvmm *s, uint8_t vector);
+/* After v->ctl changed: the vendor derives its registers, the host's CR4 follows. */
+void vcpu_ctl_commit(struct subvmm *s);
+struct mmu_regs vcpu_mmu_regs(const struct vcpu *v);
+bool vcpu_long_mode(const struct vcpu *v);
+static inline uint64_t vcpu_edx_eax(const struct vcpu *v)
+{
+    return v->regs.gpr[RDX] << 32 | (uint32_t)v->regs.gpr[RAX];
+}
+static inline void vcpu_set_edx_eax(struct vcpu *v, uint64_t value)
+{
+    v->regs.gpr[RAX] = (uint32_t)value;
+    v->regs.gpr[RDX] = value >> 32;
+}
+
+/* cr.c: a write by the guest. false: #GP, nothing changed. */
+bool cr_write(struct subvmm *s, unsigned cr, uint64_t value);
+bool cr_write_efer(struct subvmm *s, uint64_t value);
+
+/* cpuid.c */
+void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+void cpuid_power_on(struct vcpu *v); /* cr4_allowed, efer_allowed, phys_bits */
+bool cpuid_host_has_nx(void);
+
+/* msr.c. false: #GP. */
+bool msr_read(struct subvmm *s, uint32_t msr, uint64_t *value);
+bool msr_write(struct subvmm *s, uint32_t msr, uint64_t value);
+void msr_power_on(struct subvmm *s);
+/* mtrr.c: 200..2FF and PAT. */
+bool mtrr_read(struct subvmm *s, uint32_t msr, uint64_t *value);
+bool mtrr_write(struct subvmm *s, uint32_t msr, uint64_t value);
+void mtrr_power_on(struct subvmm *s);
+
+/* kvmclock.c. false: #GP. */
+bool kvmclock_write_time(struct subvmm *s, uint64_t value);
+bool kvmclock_write_wall(struct subvmm *s, uint64_t value);
+
+/* events.c: decides what the next entry injects (v->pending) and whether a window is needed. */
+void events_prepare(struct subvmm *s);
+/* park.c */
+void subvmm_triple_fault(struct subvmm *s);
+void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const char *line));
+/* loop.c, for tests: one round; returns false when the CPU is stopped. */
+void subvmm_round(struct subvmm *s);
+enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                        uint64_t pool_bytes) HV_MUST_CHECK;
+/* end.c */
+void subvmm_set_active(uint32_t cpu, bool active);
+bool subvmm_any_active(void);
+_Noreturn void subvmm_finish(struct subvmm *s);
+void subvmm_mark_stopped(uint32_t cpu);
+bool subvmm_is_finisher(uint32_t cpu);

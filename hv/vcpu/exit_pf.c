@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Page faults: what the pager decides is carried out here. Tested by tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "hv/base/ring.h"
+#include "hv/base/stats.h"
+#include "hv/vcpu/emulate.h"
+#include "hv/vcpu/exit.h"
+
+static void pf_emulate(struct subvmm *s, const struct vmexit *x, gpa_t at)
+{
+    switch (emulate_insn(s, x, at)) {
+    case EMULATE_DONE:
+        stat_inc(s->cpu, STAT_emulated);
+        break;
+    case EMULATE_FAULT:
+        break;             /* pending is set */
+    case EMULATE_DECLINED: /* the page stops being traced or goes unsync; the store runs natively */
+        mmu_write_fallback(&s->mmu, x->gva, at);
+        break;
+    }
+}
+
+static void pf_mmio(struct subvmm *s, const struct vmexit *x, gpa_t at)
+{
+    stat_inc(s->cpu, STAT_mmio);
+    if (emulate_insn(s, x, at) == EMULATE_DECLINED)
+        subvmm_park(s, "an instruction on device memory that is not emulated");
+}
+
+void exit_pf(struct subvmm *s, const struct vmexit *x)
+{
+    struct mmu_fault_out out = {0};
+    bool ac = s->vcpu.regs.rflags & RFLAGS_AC;
+
+    ring_add(s->cpu, RING_PF, x->gva.v, x->pfec);
+    switch (mmu_fault(&s->mmu, x->gva, x->pfec, ac, &out)) {
+    case MMU_RESUME:
+        break;
+    case MMU_FORWARD:
+        vcpu_inject_pf(s, &out.fault);
+        break;
+    case MMU_EMULATE:
+        pf_emulate(s, x, out.gpa);
+        break;
+    case MMU_MMIO:
+        pf_mmio(s, x, out.gpa);
+        break;
+    case MMU_PARK:
+        subvmm_park(s, "a page fault in a state the pager does not support");
+        break;
+    }
+}

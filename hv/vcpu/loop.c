@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The loop of a sub-VMM: serve requests, take actions, run timers, then enter the guest, halt, or
+ * wait, as the VCPU's state says (design section 4.8). Tested by tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "hv/base/assert.h"
+#include "hv/base/log.h"
+#include "hv/base/stats.h"
+#include "hv/base/string.h"
+#include "hv/coherency/actions.h"
+#include "hv/port/cpu.h"
+#include "hv/port/machine.h"
+#include "hv/vcpu/exit.h"
+#include "hv/vdev/vpc.h"
+#include "hv/vm/vm.h"
+
+static bool serve(void *ctx)
+{
+    struct subvmm *s = ctx;
+
+    return mmu_serve(&s->mmu);
+}
+
+/* --- actions --- */
+
+static void action_init(struct subvmm *s)
+{
+    if (s->vcpu.state == VCPU_PARKED || s->vcpu.state == VCPU_STOPPED)
+        return;
+    vlapic_reset(s->vm->pc, s->cpu);
+    vcpu_init_reset(s);
+    if (s->vcpu.is_bsp)
+        subvmm_park(s, "INIT of the boot processor: there is no firmware to restart in");
+}
+
+static void take_actions(struct subvmm *s)
+{
+    uint64_t a;
+
+    if (!(action_peek(&s->coh) & ~ACTION_REQUESTS))
+        return;
+    a = action_take(&s->coh, ~ACTION_REQUESTS);
+    if (a & ACTION_TIMER)
+        s->timer_armed = UINT64_MAX;
+    if (a & ACTION_INIT)
+        action_init(s);
+    if ((a & ACTION_SIPI) && s->vcpu.state == VCPU_WAIT_SIPI)
+        vcpu_start_ap(s, vlapic_sipi_vector(s->vm->pc, s->cpu));
+    if (a & ACTION_NMI)
+        s->vcpu.nmi_pending = true;
+    if (a & ACTION_PAUSE)
+        s->paused = !s->paused;
+    if (a & ACTION_AUDIT)
+        (void)mmu_audit(&s->mmu, 3);
+    if (a & ACTION_INPUT)
+        s->input_waits = true;
+    if (a & ACTION_STOP)
+        s->vcpu.state = VCPU_STOPPED;
+}
+
+/* Console bytes for the guest; one that the UART has no room for is kept. */
+static void pump_input(struct subvmm *s)
+{
+    while (s->input_waits) {
+        if (s->input_byte < 0)
+            s->input_byte = port_console_read();
+        if (s->input_byte < 0) {
+            s->input_waits = false;
+            return;
+        }
+        if (!vpc_uart_input(s->vm->pc, (uint8_t)s->input_byte))
+            return;
+        s->input_byte = -1;
+    }
+}
+
+/* One physical timer carries all virtual ones. An earlier deadline than needed is left standing: it
+ * costs one round, re-arming costs more. */
+static void run_timers(struct subvmm *s)
+{
+    uint64_t next = vpc_timers(s->vm->pc, s->cpu, port_tsc());
+
+    if (next < s->timer_armed) {
+        s->timer_armed = next;
+        port_timer_arm(next);
+    }
+}
+
+/* --- guest --- */
+
+static void audit(struct subvmm *s)
+{
+    static const uint32_t every[] = {0, 4096, 512, 1};
+    uint32_t level = s->vm->opt->audit > 3 ? 3 : s->vm->opt->audit;
+
+    if (level && s->entries - s->last_audit >= every[level]) {
+        s->last_audit = s->entries;
+        (void)mmu_audit(&s->mmu, level);
+    }
+}
+
+/* The event decided on goes to the hardware only when the entry is certain. */
+static void inject_pending(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+
+    s->injected = v->pending;
+    v->pending.type = EVENT_NONE;
+    if (s->injected.type == EVENT_NONE)
+        return;
+    if (!(v->ctl.cr0 & CR0_PE)) /* real mode pushes no error code */
+        s->injected.has_error = false;
+    v->int_shadow = false;
+    vcpu_ops->inject(v, &s->injected);
+}
+
+static void enter(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    struct mmu_root root;
+    struct vmexit x;
+
+    events_prepare(s);
+    if (v->state != VCPU_RUNNING)
+        return;
+    port_irq_off();
+    if (!mode_enter(&s->coh, MODE_GUEST)) {
+        port_irq_on();
+        return;
+    }
+    /* After the mode is set nobody is served until the exit: a request now makes the guest exit. */
+    mmu_enter(&s->mmu, &root);
+    vcpu_ops->set_root(v, root.root, root.asid, root.flush, root.flush_all);
+    inject_pending(s);
+    v->ring_rip = v->regs.rip;
+    mmu_entered(&s->mmu, &root);
+    vcpu_ops->run(v, &x);
+    mode_leave(&s->coh);
+    s->entries++;
+    /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
+     * it. */
+    v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
+    exit_dispatch(s, &x);
+    if (s->vm->opt->audit)
+        audit(s);
+}
+
+/* --- waiting --- */
+
+static void halt(struct subvmm *s)
+{
+    port_irq_off();
+    if (!mode_enter(&s->coh, MODE_HALTED)) {
+        port_irq_on();
+        return;
+    }
+    port_halt();
+    mode_leave(&s->coh);
+}
+
+static void halted(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    bool irq = (v->regs.rflags & RFLAGS_IF) && vlapic_pending(s->vm->pc, s->cpu) >= 0;
+
+    if (irq || (v->nmi_pending && !v->nmi_blocked) || v->pending.type != EVENT_NONE) {
+        v->state = VCPU_RUNNING;
+        return;
+    }
+    mmu_idle(&s->mmu, false);
+    halt(s);
+}
+
+void subvmm_round(struct subvmm *s)
+{
+    take_actions(s);
+    (void)mmu_serve(&s->mmu);
+    if (subvmm_is_finisher(s->cpu))
+        subvmm_finish(s);
+    if (s->vcpu.state != VCPU_STOPPED) {
+        run_timers(s);
+        pump_input(s);
+    }
+    switch (s->vcpu.state) {
+    case VCPU_RUNNING:
+        if (s->paused) {
+            halt(s);
+            break;
+        }
+        mmu_drain(&s->mmu);
+        enter(s);
+        break;
+    case VCPU_HALTED:
+        mmu_drain(&s->mmu);
+        halted(s);
+        break;
+    case VCPU_STOPPED:
+        subvmm_mark_stopped(s->cpu);
+        halt(s);
+        break;
+    case VCPU_WAIT_SIPI:
+    case VCPU_PARKED:
+        halt(s);
+        break;
+    }
+}
+
+enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                        uint64_t pool_bytes)
+{
+    struct mmu_config cfg;
+
+    memset(s, 0, sizeof(*s));
+    s->cpu = s->vcpu.cpu = port_cpu();
+    s->vm = vm;
+    s->timer_armed = UINT64_MAX;
+    s->input_byte = -1;
+    coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
+    TRY(vcpu_ops->init(&s->vcpu));
+    cpuid_power_on(&s->vcpu);
+    cfg = (struct mmu_config){
+        .coh = &s->coh,
+        .p2m = &vm->p2m,
+        .opt = vm->opt,
+        .cpu = s->cpu,
+        .pool = pool,
+        .pool_hpa = pool_hpa,
+        .pool_bytes = pool_bytes,
+        .nasids = vcpu_ops->nasids(),
+        .phys_bits = s->vcpu.phys_bits,
+        .nx_host = cpuid_host_has_nx(),
+        .smep_host = s->vcpu.cr4_allowed & CR4_SMEP,
+        .smap_host = s->vcpu.cr4_allowed & CR4_SMAP,
+    };
+    TRY(mmu_init(&s->mmu, &cfg));
+    vcpu_power_on(s);
+    return HV_OK;
+}
+
+_Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                          uint64_t pool_bytes)
+{
+    if (subvmm_init(s, vm, pool, pool_hpa, pool_bytes) != HV_OK)
+        PANIC(
+            "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",
+            port_cpu(), (unsigned long long)(pool_bytes >> 10));
+    action_online(&s->coh);
+    for (;;)
+        subvmm_round(s);
+}

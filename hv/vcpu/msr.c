@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Model-specific registers: one table of what is answered. What is not in it gives #GP and a debug
+ * line. Values are those of a sane processor with the features cpuid.c shows. Tested by
+ * tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "hv/base/log.h"
+#include "hv/base/options.h"
+#include "hv/port/cpu.h"
+#include "hv/vcpu/exit.h"
+#include "hv/vdev/vpc.h"
+#include "hv/vm/vm.h"
+
+#define MSR_PATCH_LEVEL 0x8b
+#define MSR_KVM_WALL_OLD 0x11
+#define MSR_KVM_TIME_OLD 0x12
+#define MSR_KVM_WALL 0x4b564d00
+#define MSR_KVM_TIME 0x4b564d01
+#define MSR_HWCR 0xc0010015
+#define MSR_TOP_MEM 0xc001001a
+#define MSR_TOP_MEM2 0xc001001d
+#define MSR_NB_CFG 0xc001001f
+#define MSR_DE_CFG 0xc0011029
+
+#define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at P0's frequency: invariant */
+#define DE_CFG_LFENCE BIT(1)      /* LFENCE is serialising */
+#define VM_CR_LOCKED_OFF (BIT(4) | BIT(3))
+#define MISC_ENABLE_FAST_STRINGS BIT(0)
+#define PATCH_LEVEL 0x1000065
+
+enum msr_scratch { SCRATCH_HWCR, SCRATCH_NB_CFG, SCRATCH_SYSCFG, SCRATCH_DE_CFG };
+
+/* false: #GP. */
+typedef bool (*msr_reader)(struct subvmm *s, uint32_t msr, uint64_t *value);
+typedef bool (*msr_writer)(struct subvmm *s, uint32_t msr, uint64_t value);
+
+static bool read_zero(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)s;
+    (void)msr;
+    *value = 0;
+    return true;
+}
+
+static bool write_ignored(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    (void)s;
+    (void)msr;
+    (void)value;
+    return true;
+}
+
+/* --- time --- */
+
+static bool read_tsc(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = port_tsc() + s->vcpu.tsc_adjust;
+    return true;
+}
+
+/* APM has no TSC_ADJUST; its meaning is Intel's, SDM 3 17.17.3 "Time-Stamp Counter Adjustment":
+ * writing the TSC moves it as well. */
+static bool write_tsc_adjust(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    s->vcpu.tsc_adjust = value;
+    vcpu_ctl_commit(s); /* the offset goes with the control registers */
+    return true;
+}
+
+static bool write_tsc(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    return write_tsc_adjust(s, msr, value - port_tsc());
+}
+
+static bool read_tsc_adjust(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = s->vcpu.tsc_adjust;
+    return true;
+}
+
+/* Devices count in the host's TSC. */
+static bool read_deadline(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    if (vlapic_rdmsr(s->vm->pc, s->cpu, msr, value) != HV_OK)
+        return false;
+    if (*value)
+        *value += s->vcpu.tsc_adjust;
+    return true;
+}
+
+static bool write_deadline(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    uint64_t host = value ? value - s->vcpu.tsc_adjust : 0;
+
+    return vlapic_wrmsr(s->vm->pc, s->cpu, msr, host) == HV_OK;
+}
+
+static bool read_kvm(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    bool time = msr == MSR_KVM_TIME || msr == MSR_KVM_TIME_OLD;
+
+    *value = time ? s->vcpu.kvmclock : s->vcpu.kvm_wall;
+    return s->vm->opt->hvsig == HVSIG_KVM;
+}
+
+static bool write_kvm(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    if (s->vm->opt->hvsig != HVSIG_KVM)
+        return false;
+    if (msr == MSR_KVM_TIME || msr == MSR_KVM_TIME_OLD)
+        return kvmclock_write_time(s, value);
+    return kvmclock_write_wall(s, value);
+}
+
+/* --- local APIC --- */
+
+static bool read_apic(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    return vlapic_rdmsr(s->vm->pc, s->cpu, msr, value) == HV_OK;
+}
+
+static bool write_apic(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    return vlapic_wrmsr(s->vm->pc, s->cpu, msr, value) == HV_OK;
+}
+
+/* --- control --- */
+
+static bool read_efer(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = s->vcpu.ctl.efer;
+    return true;
+}
+
+static bool write_efer(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    return cr_write_efer(s, value);
+}
+
+static bool read_misc_enable(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = s->vcpu.misc_enable;
+    return true;
+}
+
+static bool write_misc_enable(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    s->vcpu.misc_enable = value;
+    return true;
+}
+
+static bool read_patch_level(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)s;
+    (void)msr;
+    *value = PATCH_LEVEL;
+    return true;
+}
+
+static uint64_t *scratch(struct subvmm *s, uint32_t msr)
+{
+    switch (msr) {
+    case MSR_HWCR:
+        return &s->vcpu.msr_scratch[SCRATCH_HWCR];
+    case MSR_NB_CFG:
+        return &s->vcpu.msr_scratch[SCRATCH_NB_CFG];
+    case MSR_DE_CFG:
+        return &s->vcpu.msr_scratch[SCRATCH_DE_CFG];
+    default:
+        return &s->vcpu.msr_scratch[SCRATCH_SYSCFG];
+    }
+}
+
+static bool read_scratch(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    *value = *scratch(s, msr);
+    return true;
+}
+
+static bool write_scratch(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    *scratch(s, msr) = value;
+    return true;
+}
+
+static bool read_top_mem(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    *value = msr == MSR_TOP_MEM ? s->vm->ram_low_end : s->vm->ram_high_end;
+    return true;
+}
+
+static bool read_vm_cr(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)s;
+    (void)msr;
+    *value = VM_CR_LOCKED_OFF;
+    return true;
+}
+
+static const struct {
+    uint32_t first, last;
+    msr_reader read;  /* NULL: #GP */
+    msr_writer write; /* NULL: #GP */
+} msr_table[] = {
+    {MSR_TSC, MSR_TSC, read_tsc, write_tsc},
+    {MSR_KVM_WALL_OLD, MSR_KVM_TIME_OLD, read_kvm, write_kvm},
+    {MSR_APIC_BASE, MSR_APIC_BASE, read_apic, write_apic},
+    {MSR_TSC_ADJUST, MSR_TSC_ADJUST, read_tsc_adjust, write_tsc_adjust},
+    {MSR_PATCH_LEVEL, MSR_PATCH_LEVEL, read_patch_level, write_ignored},
+    {MSR_MTRRCAP, MSR_MTRRCAP, mtrr_read, NULL},
+    {0x179, 0x179, read_zero, NULL},          /* MCG_CAP: no banks */
+    {0x17a, 0x17a, read_zero, write_ignored}, /* MCG_STATUS */
+    {MSR_MISC_ENABLE, MSR_MISC_ENABLE, read_misc_enable, write_misc_enable},
+    {0x1d9, 0x1d9, read_zero, write_ignored}, /* DEBUGCTL: no branch records */
+    {0x1db, 0x1de, read_zero, NULL},          /* last branch and exception */
+    {0x200, 0x2ff, mtrr_read, mtrr_write},
+    {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_deadline, write_deadline},
+    {MSR_X2APIC_BASE, MSR_X2APIC_BASE + 0xff, read_apic, write_apic},
+    {MSR_KVM_WALL, MSR_KVM_TIME, read_kvm, write_kvm},
+    {MSR_EFER, MSR_EFER, read_efer, write_efer},
+    {0xc0010000, 0xc0010007, read_zero, write_ignored},    /* performance counters: none count */
+    {0xc0010010, 0xc0010010, read_scratch, write_scratch}, /* SYSCFG */
+    {MSR_HWCR, MSR_HWCR, read_scratch, write_scratch},
+    {MSR_TOP_MEM, MSR_TOP_MEM, read_top_mem, NULL},
+    {MSR_TOP_MEM2, MSR_TOP_MEM2, read_top_mem, NULL},
+    {MSR_NB_CFG, MSR_NB_CFG, read_scratch, write_scratch},
+    {0xc0010055, 0xc0010055, read_zero, write_ignored}, /* interrupt pending message: no C1E */
+    {0xc0010058, 0xc0010058, read_zero, write_ignored}, /* MMIO configuration base: none */
+    {MSR_VM_CR, MSR_VM_CR, read_vm_cr, write_ignored},
+    {0xc0011020, 0xc0011023, read_zero, write_ignored}, /* LS, IC, DC, BU configuration */
+    {MSR_DE_CFG, MSR_DE_CFG, read_scratch, write_scratch},
+    {0xc001102a, 0xc001102d, read_zero, write_ignored}, /* BU_CFG2 and neighbours */
+};
+
+void msr_power_on(struct subvmm *s)
+{
+    s->vcpu.msr_scratch[SCRATCH_HWCR] = HWCR_TSC_FREQ_SEL;
+    s->vcpu.msr_scratch[SCRATCH_DE_CFG] = DE_CFG_LFENCE;
+    s->vcpu.misc_enable = MISC_ENABLE_FAST_STRINGS;
+    mtrr_power_on(s);
+}
+
+bool msr_read(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(msr_table); i++)
+        if (msr >= msr_table[i].first && msr <= msr_table[i].last)
+            return msr_table[i].read && msr_table[i].read(s, msr, value);
+    return false;
+}
+
+bool msr_write(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(msr_table); i++)
+        if (msr >= msr_table[i].first && msr <= msr_table[i].last)
+            return msr_table[i].write && msr_table[i].write(s, msr, value);
+    return false;
+}
+
+static void refused(struct subvmm *s, const char *what, uint32_t msr, uint64_t value)
+{
+    if (log_ratelimit(&s->debug_lines))
+        log_debug("msr", "%s of 0x%x (0x%llx) gives #GP at 0x%llx", what, msr,
+                  (unsigned long long)value, (unsigned long long)s->vcpu.regs.rip);
+    vcpu_inject_gp0(s);
+}
+
+void exit_rdmsr(struct subvmm *s, const struct vmexit *x)
+{
+    uint32_t msr = (uint32_t)s->vcpu.regs.gpr[RCX];
+    uint64_t value = 0;
+
+    if (!msr_read(s, msr, &value)) {
+        refused(s, "read", msr, 0);
+        return;
+    }
+    if (vcpu_skip_decoded(s, x) == HV_OK)
+        vcpu_set_edx_eax(&s->vcpu, value);
+}
+
+void exit_wrmsr(struct subvmm *s, const struct vmexit *x)
+{
+    uint32_t msr = (uint32_t)s->vcpu.regs.gpr[RCX];
+    uint64_t value = vcpu_edx_eax(&s->vcpu);
+
+    if (!msr_write(s, msr, value)) {
+        refused(s, "write", msr, value);
+        return;
+    }
+    if (vcpu_skip_decoded(s, x) != HV_OK)
+        return; /* a fetch fault is pending; the write stands and is repeated */
+}

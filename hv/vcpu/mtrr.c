@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* PAT and MTRRs as registers with the processor's checks and no effect: without nested paging the
+ * guest's RAM is always write-back (design section 5, "Memory types"). Tested by
+ * tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "hv/vcpu/exit.h"
+
+#define MTRR_VCNT 8
+#define MTRRCAP_VALUE (MTRR_VCNT | BIT(8) | BIT(10)) /* variable, fixed, write-combining */
+#define MTRR_DEF_VALID (BIT(11) | BIT(10) | 0xff)
+#define MTRR_DEF_WB (BIT(11) | BIT(10) | 6)
+#define MTRR_FIXED_WB 0x0606060606060606ull
+#define MTRR_VAR_FIRST 0x200
+#define MTRR_VAR_LAST (MTRR_VAR_FIRST + 2 * MTRR_VCNT - 1)
+#define MTRR_MASK_VALID BIT(11)
+#define PAT_RESET 0x0007040600070406ull
+#define PCI_HOLE 0xc0000000ull
+#define PCI_HOLE_BYTES 0x40000000ull
+
+static const uint16_t mtrr_fixed_msr[11] = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
+                                            0x26b, 0x26c, 0x26d, 0x26e, 0x26f};
+
+static bool type_valid(uint64_t type)
+{
+    return type == 0 || type == 1 || type == 4 || type == 5 || type == 6;
+}
+
+static bool bytes_valid(uint64_t value, bool pat)
+{
+    for (unsigned i = 0; i < 64; i += 8) {
+        uint64_t type = value >> i & 0xff;
+        if (!type_valid(type) && !(pat && type == 7))
+            return false;
+    }
+    return true;
+}
+
+static uint64_t *fixed_slot(struct vcpu *v, uint32_t msr)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(mtrr_fixed_msr); i++)
+        if (mtrr_fixed_msr[i] == msr)
+            return &v->mtrr_fixed[i];
+    return NULL;
+}
+
+/* What a firmware leaves: everything write-back, the hole below 4 GiB uncached. */
+void mtrr_power_on(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+
+    v->pat = PAT_RESET;
+    v->mtrr_def = MTRR_DEF_WB;
+    for (unsigned i = 0; i < ARRAY_SIZE(v->mtrr_fixed); i++)
+        v->mtrr_fixed[i] = MTRR_FIXED_WB;
+    v->mtrr_fixed[2] = 0; /* A0000..BFFFF */
+    v->mtrr_var[0] = PCI_HOLE;
+    v->mtrr_var[1] = (MASK(v->phys_bits - 1, 0) & ~(PCI_HOLE_BYTES - 1)) | MTRR_MASK_VALID;
+}
+
+bool mtrr_read(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    struct vcpu *v = &s->vcpu;
+    const uint64_t *fixed = fixed_slot(v, msr);
+
+    if (msr == MSR_MTRRCAP)
+        *value = MTRRCAP_VALUE;
+    else if (msr == MSR_PAT)
+        *value = v->pat;
+    else if (msr == MSR_MTRR_DEF)
+        *value = v->mtrr_def;
+    else if (msr >= MTRR_VAR_FIRST && msr <= MTRR_VAR_LAST)
+        *value = v->mtrr_var[msr - MTRR_VAR_FIRST];
+    else if (fixed)
+        *value = *fixed;
+    else
+        return false;
+    return true;
+}
+
+static bool var_valid(const struct vcpu *v, uint32_t msr, uint64_t value)
+{
+    if (value & MASK(63, v->phys_bits))
+        return false;
+    if (msr & 1) /* mask: valid bit and address */
+        return !(value & 0x7ff);
+    return type_valid(value & 0xff) && !(value & 0xf00);
+}
+
+bool mtrr_write(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    struct vcpu *v = &s->vcpu;
+    uint64_t *fixed = fixed_slot(v, msr);
+
+    if (msr == MSR_PAT) {
+        if (!bytes_valid(value, true))
+            return false;
+        v->pat = value;
+    } else if (msr == MSR_MTRR_DEF) {
+        if ((value & ~MTRR_DEF_VALID) || !type_valid(value & 0xff))
+            return false;
+        v->mtrr_def = value;
+    } else if (msr >= MTRR_VAR_FIRST && msr <= MTRR_VAR_LAST) {
+        if (!var_valid(v, msr, value))
+            return false;
+        v->mtrr_var[msr - MTRR_VAR_FIRST] = value;
+    } else if (fixed) {
+        if (!bytes_valid(value, false))
+            return false;
+        *fixed = value;
+    } else {
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Architectural states of a VCPU (power-on, INIT, SIPI, loader entry) and the helpers every exit
+ * handler uses: injecting exceptions, moving RIP. Tested by tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "hv/base/string.h"
+#include "hv/port/cpu.h"
+#include "hv/vcpu/emulate.h"
+#include "hv/vcpu/exit.h"
+#include "hv/vm/vm.h"
+
+const struct vcpu_ops *vcpu_ops;
+
+/* Attributes in the VMCB's layout: see struct segment. */
+#define ATTR_CODE64 0xa9b
+#define ATTR_CODE32 0xc9b
+#define ATTR_DATA32 0xc93
+#define ATTR_CODE16 0x9b
+#define ATTR_DATA16 0x93
+#define ATTR_LDT 0x82
+#define ATTR_TSS 0x8b
+#define ATTR_L BIT(9)
+#define ATTR_DB BIT(10)
+#define DR6_RESET 0xffff0ff0ull
+#define DR6_BS BIT(14)
+#define DR7_RESET 0x400ull
+#define SELECTOR_CODE 0x10 /* Linux boot protocol: __BOOT_CS and __BOOT_DS */
+#define SELECTOR_DATA 0x18
+
+struct mmu_regs vcpu_mmu_regs(const struct vcpu *v)
+{
+    return (struct mmu_regs){v->ctl.cr0, v->ctl.cr3, v->ctl.cr4, v->ctl.efer};
+}
+
+bool vcpu_long_mode(const struct vcpu *v)
+{
+    return v->ctl.efer & EFER_LMA;
+}
+
+unsigned vcpu_code_size(struct subvmm *s)
+{
+    struct vcpu_segs segs;
+
+    vcpu_ops->get(&s->vcpu, VCPU_SEGS, &segs);
+    if (vcpu_long_mode(&s->vcpu) && (segs.seg[SEG_CS].attr & ATTR_L))
+        return 8;
+    return segs.seg[SEG_CS].attr & ATTR_DB ? 4 : 2;
+}
+
+unsigned vcpu_cpl(struct subvmm *s)
+{
+    struct vcpu_segs segs;
+
+    vcpu_ops->get(&s->vcpu, VCPU_SEGS, &segs);
+    return segs.cpl;
+}
+
+void vcpu_ctl_commit(struct subvmm *s)
+{
+    uint64_t cr4 = s->vcpu.ctl.cr4 | CR4_PGE; /* sptes carry no G: the host keeps its own setting */
+
+    if (!(s->vcpu.ctl.cr0 & CR0_PG))
+        cr4 &= ~(CR4_SMEP | CR4_SMAP);
+    port_host_cr4_follow(cr4);
+    vcpu_ops->put(&s->vcpu, VCPU_CTL, &s->vcpu.ctl);
+}
+
+/* --- states --- */
+
+/* APM 14.1.3 "Processor Initialization State": what INIT leaves behind. */
+static void reset_registers(struct vcpu *v)
+{
+    struct vcpu_segs segs = {.gdtr = {0, 0xffff}, .idtr = {0, 0xffff}};
+    struct vcpu_debug debug = {.dr6 = DR6_RESET, .dr7 = DR7_RESET};
+    uint32_t id[4];
+
+    for (unsigned i = 0; i < SEG_COUNT; i++)
+        segs.seg[i] = (struct segment){0, ATTR_DATA16, 0xffff, 0};
+    segs.seg[SEG_CS] = (struct segment){0xf000, ATTR_CODE16, 0xffff, 0xffff0000};
+    segs.seg[SEG_LDTR].attr = ATTR_LDT;
+    segs.seg[SEG_TR].attr = ATTR_TSS;
+    memset(&v->regs, 0, sizeof(v->regs));
+    vcpu_ops->cpuid(1, 0, id);
+    v->regs.gpr[RDX] = id[0];
+    v->regs.rip = 0xfff0;
+    v->regs.rflags = RFLAGS_FIXED1;
+    v->ctl = (struct vcpu_ctl){.cr0 = CR0_CD | CR0_NW | CR0_ET};
+    vcpu_ops->put(v, VCPU_SEGS, &segs);
+    vcpu_ops->put(v, VCPU_DEBUG, &debug);
+}
+
+static void reset_events(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+
+    v->pending = (struct vcpu_event){.type = EVENT_NONE};
+    s->injected = v->pending;
+    v->nmi_pending = v->nmi_blocked = false;
+    v->int_shadow = false;
+    v->iret_rip = UINT64_MAX;
+    vcpu_ops->window(v, false);
+    vcpu_ops->nmi_mask(v, false);
+    vcpu_ops->set_int_shadow(v, false);
+}
+
+void vcpu_init_reset(struct subvmm *s)
+{
+    struct mmu_regs regs;
+
+    reset_registers(&s->vcpu);
+    reset_events(s);
+    vcpu_ctl_commit(s);
+    regs = vcpu_mmu_regs(&s->vcpu);
+    mmu_reset(&s->mmu, &regs);
+    s->vcpu.state = VCPU_WAIT_SIPI;
+    subvmm_set_active(s->cpu, false);
+}
+
+void vcpu_start_ap(struct subvmm *s, uint8_t vector)
+{
+    struct vcpu *v = &s->vcpu;
+    struct vcpu_segs segs;
+
+    vcpu_ops->get(v, VCPU_SEGS, &segs);
+    segs.seg[SEG_CS].sel = (uint16_t)(vector << 8);
+    segs.seg[SEG_CS].base = (uint64_t)vector << 12;
+    vcpu_ops->put(v, VCPU_SEGS, &segs);
+    v->regs.rip = 0;
+    v->state = VCPU_RUNNING;
+    subvmm_set_active(s->cpu, true);
+}
+
+/* The boot processor starts where the loader says, on its page tables or flat and unpaged. */
+static void start_bsp(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    const struct vm *vm = s->vm;
+    struct vcpu_segs segs;
+    struct mmu_regs regs;
+
+    vcpu_ops->get(v, VCPU_SEGS, &segs);
+    for (unsigned i = 0; i <= SEG_GS; i++)
+        segs.seg[i] = (struct segment){SELECTOR_DATA, ATTR_DATA32, 0xffffffff, 0};
+    segs.seg[SEG_CS] =
+        (struct segment){SELECTOR_CODE, vm->entry_long ? ATTR_CODE64 : ATTR_CODE32, 0xffffffff, 0};
+    vcpu_ops->put(v, VCPU_SEGS, &segs);
+    v->ctl.cr0 = CR0_PE | CR0_ET | CR0_NE;
+    if (vm->entry_long) {
+        v->ctl.cr0 |= CR0_PG | CR0_WP;
+        v->ctl.cr3 = vm->entry_cr3;
+        v->ctl.cr4 = CR4_PAE;
+        v->ctl.efer = EFER_LME | EFER_LMA;
+    }
+    v->regs.gpr[RDX] = 0;
+    v->regs.gpr[RSI] = vm->entry_rsi;
+    v->regs.gpr[RSP] = vm->entry_rsp;
+    v->regs.rip = vm->entry_rip;
+    vcpu_ctl_commit(s);
+    regs = vcpu_mmu_regs(v);
+    mmu_reset(&s->mmu, &regs);
+    v->state = VCPU_RUNNING;
+    subvmm_set_active(s->cpu, true);
+}
+
+void vcpu_power_on(struct subvmm *s)
+{
+    s->vcpu.is_bsp = s->cpu == 0;
+    cpuid_power_on(&s->vcpu);
+    msr_power_on(s);
+    vcpu_init_reset(s);
+    if (s->vcpu.is_bsp)
+        start_bsp(s);
+}
+
+/* --- exceptions --- */
+
+static bool contributory(uint8_t vector)
+{
+    return vector == VEC_DE || (vector >= VEC_TS && vector <= VEC_GP);
+}
+
+/* APM 8.2.9 "#DF-Double-Fault Exception": a fault while `first` was being delivered. */
+static bool makes_double_fault(uint8_t first, uint8_t second)
+{
+    if (contributory(first))
+        return contributory(second);
+    return first == VEC_PF && (second == VEC_PF || contributory(second));
+}
+
+static void inject(struct subvmm *s, struct vcpu_event e)
+{
+    struct vcpu_event *p = &s->vcpu.pending;
+
+    e.type = EVENT_EXCEPTION;
+    if (p->type == EVENT_EXCEPTION && p->vector == VEC_DF) {
+        subvmm_triple_fault(s);
+        return;
+    }
+    if (p->type == EVENT_EXCEPTION && makes_double_fault(p->vector, e.vector))
+        e = (struct vcpu_event){EVENT_EXCEPTION, VEC_DF, true, 0, 0};
+    *p = e;
+}
+
+void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uint32_t error)
+{
+    inject(s, (struct vcpu_event){.vector = vector, .has_error = has_error, .error = error});
+}
+
+void vcpu_inject_gp0(struct subvmm *s)
+{
+    vcpu_inject_exception(s, VEC_GP, true, 0);
+}
+
+void vcpu_inject_ud(struct subvmm *s)
+{
+    vcpu_inject_exception(s, VEC_UD, false, 0);
+}
+
+void vcpu_inject_pf(struct subvmm *s, const struct guest_fault *f)
+{
+    inject(s, (struct vcpu_event){
+                  .vector = VEC_PF, .has_error = true, .error = f->pfec, .cr2 = f->cr2.v});
+}
+
+/* --- RIP --- */
+
+void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
+{
+    struct vcpu *v = &s->vcpu;
+    unsigned size = vcpu_code_size(s);
+    uint64_t rip = x && x->next_rip ? x->next_rip : v->regs.rip + length;
+
+    if (size == 4)
+        rip &= 0xffffffff;
+    else if (size == 2)
+        rip &= 0xffff;
+    v->regs.rip = rip;
+    v->regs.rflags &= ~RFLAGS_RF;
+    v->int_shadow = false;
+    vcpu_ops->set_int_shadow(v, false);
+    if ((v->regs.rflags & RFLAGS_TF) && v->pending.type == EVENT_NONE) {
+        struct vcpu_debug d;
+        vcpu_ops->get(v, VCPU_DEBUG, &d);
+        d.dr6 |= DR6_BS;
+        vcpu_ops->put(v, VCPU_DEBUG, &d);
+        vcpu_inject_exception(s, VEC_DB, false, 0);
+    }
+}
+
+enum hv_err vcpu_skip_decoded(struct subvmm *s, const struct vmexit *x)
+{
+    struct insn in;
+
+    if (x->next_rip) {
+        vcpu_skip(s, x, 0);
+        return HV_OK;
+    }
+    TRY(emulate_decode(s, x, &in));
+    vcpu_skip(s, x, in.length);
+    return HV_OK;
+}
