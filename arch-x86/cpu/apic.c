@@ -41,14 +41,14 @@ void apic_init(hpa_t base, bool want_x2apic)
     x2 = left_on || (want_x2apic && cpu_features.x2apic);
     if (!x2)
         regs = paging_map_mmio(base, PAGE_SIZE);
-    log_info("apic", "%s%s", x2 ? "x2APIC" : "xAPIC",
-             left_on ? " (left on by the firmware)" : "");
+    log_info("apic", "%s%s", x2 ? "x2APIC" : "xAPIC", left_on ? " (left on by the firmware)" : "");
 }
 
 static void mode_set(void)
 {
     uint64_t msr = rdmsr(MSR_APIC_BASE);
-    /* From x2APIC back to xAPIC leads through "disabled" (APM volume 2, 16.9 "Enabling x2APIC Mode"). */
+    /* From x2APIC back to xAPIC leads through "disabled" (APM volume 2, 16.9 "Enabling x2APIC
+     * Mode"). */
     if (!x2 && (msr & APIC_BASE_EXTD))
         wrmsr(MSR_APIC_BASE, msr & ~(APIC_BASE_EXTD | APIC_BASE_EN));
     msr = (msr & ~APIC_BASE_EXTD) | APIC_BASE_EN;
@@ -95,8 +95,8 @@ void apic_eoi(void)
 
 void apic_ipi(uint32_t id, uint32_t icr)
 {
-    /* WRMSR to the x2APIC is not ordered behind earlier stores (APM volume 2, 16.11 "x2APIC ..."); the
-     * target must see the action word first. A store to UC memory is ordered already. */
+    /* WRMSR to the x2APIC is not ordered behind earlier stores (APM volume 2, 16.11 "x2APIC ...");
+     * the target must see the action word first. A store to UC memory is ordered already. */
     if (x2) {
         fence_mfence();
         fence_lfence();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One instruction per wrapper; every other file of arch-x86 that needs an instruction includes this.
- * Tested by every boot under QEMU and Bochs. */
+/* One instruction per wrapper; every other file of arch-x86 that needs an instruction includes
+ * this. Tested by every boot under QEMU and Bochs. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -85,8 +85,7 @@ void features_detect(void)
     f->tsc_deadline = has(1, REG_ECX, 24);
     f->hypervisor = has(1, REG_ECX, 31);
     f->invariant_tsc = has(0x80000007, REG_EDX, 8);
-    f->phys_bits =
-        cpuid(0x80000000, 0).eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
+    f->phys_bits = cpuid(0x80000000, 0).eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
     bool svm = has(0x80000001, REG_ECX, 2);
     /* The register exists only where SVM does; an unreadable one disables nothing. */
     if (svm && !probe_rdmsr(MSR_VM_CR, &vm_cr))
@@ -102,18 +101,21 @@ static bool report_svm(void)
         log_info("cpu", "needed: SVM found");
         return true;
     case SVM_ABSENT:
-        log_err("cpu", "needed: SVM missing: %s",
-                intel ? "this is an Intel processor; Patchbay needs AMD-V (SVM) and has no VT-x support"
-                      : "this processor, or the hypervisor above it, does not offer AMD-V (SVM); under "
-                        "QEMU use -cpu max, under KVM enable nested virtualisation");
+        log_err(
+            "cpu", "needed: SVM missing: %s",
+            intel ? "this is an Intel processor; Patchbay needs AMD-V (SVM) and has no VT-x support"
+                  : "this processor, or the hypervisor above it, does not offer AMD-V (SVM); under "
+                    "QEMU use -cpu max, under KVM enable nested virtualisation");
         return false;
     case SVM_DISABLED:
-        log_err("cpu", "needed: SVM disabled by firmware (VM_CR.SVMDIS): enable 'SVM Mode' or 'AMD-V' in "
-                       "the firmware setup and switch the machine off and on");
+        log_err("cpu",
+                "needed: SVM disabled by firmware (VM_CR.SVMDIS): enable 'SVM Mode' or 'AMD-V' in "
+                "the firmware setup and switch the machine off and on");
         return false;
     case SVM_LOCKED:
-        log_err("cpu", "needed: SVM disabled and locked (VM_CR.SVMDIS, LOCK): enable 'SVM Mode' in the "
-                       "firmware setup, or update the firmware; software cannot undo the lock");
+        log_err("cpu",
+                "needed: SVM disabled and locked (VM_CR.SVMDIS, LOCK): enable 'SVM Mode' in the "
+                "firmware setup, or update the firmware; software cannot undo the lock");
         return false;
     }
     return false;
@@ -138,9 +140,11 @@ bool features_check(void)
         }
     }
     log_info("cpu", "needed: found%s", found);
-    log_info("cpu", "optional: SMEP %s, SMAP %s, 1 GiB pages %s, x2APIC %s, TSC-deadline %s, invariant TSC %s",
-             cpu_features.smep ? "yes" : "no", cpu_features.smap ? "yes" : "no",
-             cpu_features.page1g ? "yes" : "no", cpu_features.x2apic ? "yes" : "no",
-             cpu_features.tsc_deadline ? "yes" : "no", cpu_features.invariant_tsc ? "yes" : "no");
+    log_info(
+        "cpu",
+        "optional: SMEP %s, SMAP %s, 1 GiB pages %s, x2APIC %s, TSC-deadline %s, invariant TSC %s",
+        cpu_features.smep ? "yes" : "no", cpu_features.smap ? "yes" : "no",
+        cpu_features.page1g ? "yes" : "no", cpu_features.x2apic ? "yes" : "no",
+        cpu_features.tsc_deadline ? "yes" : "no", cpu_features.invariant_tsc ? "yes" : "no");
     return report_svm() && good;
 }

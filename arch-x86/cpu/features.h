@@ -15,7 +15,9 @@ extern struct cpu_features cpu_features;
 
 /* Fills cpu_features from CPUID and VM_CR. Context: BSP, after the IDT is loaded. */
 void features_detect(void);
-/* Logs each needed feature as found or missing, with what to do. false: Patchbay cannot run here. */
+/* Logs each needed feature as found or missing, with what to do. false: Patchbay cannot run here.
+ */
 bool features_check(void);
-/* APM 15.4 "Enabling SVM": CPUID bit, VM_CR, and the lock feature bit tell the three cases apart. */
+/* APM 15.4 "Enabling SVM": CPUID bit, VM_CR, and the lock feature bit tell the three cases apart.
+ */
 enum svm_state features_svm_state(bool cpuid_svm, uint64_t vm_cr);

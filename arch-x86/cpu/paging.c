@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Builds the hypervisor's own page tables: W^X, guard pages, a direct map without private pools, and
- * one private window a CPU. Tested by every boot and the W^X check of `make check`. */
+/* Builds the hypervisor's own page tables: W^X, guard pages, a direct map without private pools,
+ * and one private window a CPU. Tested by every boot and the W^X check of `make check`. */
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/features.h"
@@ -167,7 +167,8 @@ void paging_cpu_enable(hpa_t root)
     write_cr0((read_cr0() | CR0_WP | CR0_NE | CR0_MP) & ~(CR0_EM | CR0_TS | CR0_CD | CR0_NW));
     /* PSE changes nothing in long mode; set because guests set it and equal bits make exits cheaper
      * under QEMU. */
-    p->cr4_fixed = CR4_PAE | CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT | (cpu_features.mce ? CR4_MCE : 0);
+    p->cr4_fixed =
+        CR4_PAE | CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT | (cpu_features.mce ? CR4_MCE : 0);
     write_cr4(p->cr4_fixed);
     write_cr3(root.v);
     p->cr4 = p->cr4_fixed | (cpu_features.smep ? CR4_SMEP : 0) |

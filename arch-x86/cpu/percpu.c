@@ -69,8 +69,8 @@ void percpu_load(struct percpu *p, const uint64_t ist[3])
     p->gdt[0] = 0;
     p->gdt[1] = DESC_CODE64;
     p->gdt[2] = DESC_DATA;
-    p->gdt[3] = DESC_TSS_TYPE | (sizeof(struct tss) - 1) | (t & 0xffffff) << 16 |
-                (t >> 24 & 0xff) << 56;
+    p->gdt[3] =
+        DESC_TSS_TYPE | (sizeof(struct tss) - 1) | (t & 0xffffff) << 16 | (t >> 24 & 0xff) << 56;
     p->gdt[4] = t >> 32;
     cpu_lgdt(&gdtr);
     segments_reload(SEL_CODE, SEL_DATA);

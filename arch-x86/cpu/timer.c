@@ -70,10 +70,11 @@ void apic_timer_cpu_init(void)
 {
     apic_reg_write(APIC_TIMER_ICT, 0);
     apic_reg_write(APIC_TIMER_DCR, APIC_DCR_DIV1);
-    apic_reg_write(APIC_LVT_TIMER,
-                   VECTOR_TIMER | (deadline_mode ? APIC_LVT_TIMER_DEADLINE : APIC_LVT_TIMER_ONESHOT));
+    apic_reg_write(APIC_LVT_TIMER, VECTOR_TIMER | (deadline_mode ? APIC_LVT_TIMER_DEADLINE
+                                                                 : APIC_LVT_TIMER_ONESHOT));
     if (deadline_mode)
-        fence_mfence(); /* the mode before the first deadline: SDM 3A, 11.5.4.1 "TSC-Deadline Mode" */
+        fence_mfence(); /* the mode before the first deadline: SDM 3A, 11.5.4.1 "TSC-Deadline Mode"
+                         */
 }
 
 void apic_timer_arm(uint64_t tsc)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the hypervisor does with its own exceptions and interrupts: handlers are tiny, post an action
- * at most, and never take a lock or print. Tested by every boot. */
+/* What the hypervisor does with its own exceptions and interrupts: handlers are tiny, post an
+ * action at most, and never take a lock or print. Tested by every boot. */
 #include "arch-x86/cpu/trap.h"
 #include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/panic.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The time-stamp counter: its frequency, delays, and whether all CPUs agree. Tested by every boot. */
+/* The time-stamp counter: its frequency, delays, and whether all CPUs agree. Tested by every boot.
+ */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,8 +12,8 @@ struct tsc_sample {
     uint64_t tsc, width; /* middle, and distance of the two readings */
     uint32_t ref;
 };
-/* Measures against the PM timer at I/O port pm_port (0: none) and PIT channel 2; keeps the minimum of
- * several windows. A descheduled emulator can only make a window look too fast. Context: BSP. */
+/* Measures against the PM timer at I/O port pm_port (0: none) and PIT channel 2; keeps the minimum
+ * of several windows. A descheduled emulator can only make a window look too fast. Context: BSP. */
 void tsc_calibrate(uint16_t pm_port);
 void tsc_delay_us(uint64_t us);
 /* value * mul / div without overflow of the product; the quotient must fit. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Local APIC and I/O APIC register numbers and bits (APM volume 2, chapter 16 "Advanced Programmable
- * Interrupt Controller"; 82093AA data sheet). An xAPIC register is at its offset, the x2APIC MSR at
- * 0x800 + (offset >> 4). Tested by every boot. */
+/* Local APIC and I/O APIC register numbers and bits (APM volume 2, chapter 16 "Advanced
+ * Programmable Interrupt Controller"; 82093AA data sheet). An xAPIC register is at its offset, the
+ * x2APIC MSR at 0x800 + (offset >> 4). Tested by every boot. */
 #pragma once
 
 #define APIC_BASE_BSP (1ull << 8)

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* hv/port/cpu.h on the machine. Tested by every boot. */
+#include "hv/port/cpu.h"
+#include "arch-x86/cpu/apic.h"
+#include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/percpu.h"
+#include "arch-x86/cpu/trap.h"
+#include "arch-x86/cpu/tsc.h"
+#include "arch-x86/defs/apic.h"
+#include "arch-x86/defs/x86.h"
+#include "arch-x86/plat/acpi.h"
+
+uint32_t port_cpu(void)
+{
+    return percpu_self()->cpu;
+}
+
+uint32_t port_ncpus(void)
+{
+    return cpu_count;
+}
+
+void port_relax(void)
+{
+    cpu_pause();
+}
+
+uint64_t port_tsc(void)
+{
+    return rdtsc();
+}
+
+uint64_t port_tsc_hz(void)
+{
+    return tsc_hz;
+}
+
+void port_doorbell(uint32_t cpu)
+{
+    /* Bochs keeps interrupts from a guest that runs with IF=0 although V_INTR_MASKING is set; an
+     * NMI reaches it, ends a HLT too, and its handler does nothing. */
+    apic_ipi(percpus[cpu].apic_id, acpi_info.bochs
+                                       ? APIC_ICR_NMI | APIC_ICR_ASSERT
+                                       : APIC_ICR_FIXED | APIC_ICR_ASSERT | VECTOR_DOORBELL);
+}
+
+void port_irq_off(void)
+{
+    cpu_cli();
+    /* NMIs from here on keep port_halt from sleeping; same CPU, so program order suffices. */
+    atomic_store_explicit(&percpu_self()->nmi_seen, 0, memory_order_relaxed);
+}
+
+void port_irq_on(void)
+{
+    cpu_sti();
+}
+
+void port_halt(void)
+{
+    cpu_halt_window();
+}
+
+void port_timer_arm(uint64_t tsc)
+{
+    apic_timer_arm(tsc);
+}
+
+void port_host_cr4_follow(uint64_t guest_cr4)
+{
+    struct percpu *p = percpu_self();
+    uint64_t can = (cpu_features.smep ? CR4_SMEP : 0) | (cpu_features.smap ? CR4_SMAP : 0) |
+                   (cpu_features.pge ? CR4_PGE : 0);
+    uint64_t want = p->cr4_fixed | (guest_cr4 & can);
+
+    if (want != p->cr4) {
+        p->cr4 = want;
+        write_cr4(want);
+    }
+}

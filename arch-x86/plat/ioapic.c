@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* I/O APICs and the 8259s: everything masked but what the hypervisor itself needs.
+ * Tested by typing on the serial console. */
+#include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/paging.h"
+#include "arch-x86/defs/apic.h"
+#include "arch-x86/plat/acpi.h"
+#include "arch-x86/plat/machine.h"
+#include "hv/base/log.h"
+
+#define PIC1_CMD 0x20
+#define PIC1_DATA 0x21
+#define PIC2_CMD 0xa0
+#define PIC2_DATA 0xa1
+#define PIC_ICW1 0x11 /* edge, cascade, ICW4 follows */
+#define PIC_ICW4 0x01 /* 8086 mode */
+#define PIC1_VECTOR 0x20
+#define PIC2_VECTOR 0x28
+
+#define MPS_POLARITY 0x3
+#define MPS_POLARITY_LOW 0x3
+#define MPS_TRIGGER 0xc
+#define MPS_TRIGGER_LEVEL 0xc
+
+static char *regs[ACPI_MAX_IOAPICS];
+
+void pic_disable(void)
+{
+    out8(PIC1_CMD, PIC_ICW1);
+    out8(PIC2_CMD, PIC_ICW1);
+    out8(PIC1_DATA, PIC1_VECTOR);
+    out8(PIC2_DATA, PIC2_VECTOR);
+    out8(PIC1_DATA, 1u << 2); /* the second hangs on line 2 */
+    out8(PIC2_DATA, 2);
+    out8(PIC1_DATA, PIC_ICW4);
+    out8(PIC2_DATA, PIC_ICW4);
+    out8(PIC1_DATA, 0xff);
+    out8(PIC2_DATA, 0xff);
+}
+
+static uint32_t reg_read(unsigned i, uint32_t reg)
+{
+    mmio_write32(regs[i] + IOAPIC_REGSEL, reg);
+    return mmio_read32(regs[i] + IOAPIC_WINDOW);
+}
+
+static void reg_write(unsigned i, uint32_t reg, uint32_t v)
+{
+    mmio_write32(regs[i] + IOAPIC_REGSEL, reg);
+    mmio_write32(regs[i] + IOAPIC_WINDOW, v);
+}
+
+static uint32_t pins(unsigned i)
+{
+    uint32_t version = reg_read(i, IOAPIC_REG_VERSION);
+    return version == UINT32_MAX ? 0 : (version >> 16 & 0xff) + 1;
+}
+
+void ioapic_init(void)
+{
+    for (unsigned i = 0; i < acpi_info.nioapics; i++) {
+        regs[i] = paging_map_mmio(hpa(acpi_info.ioapic[i].addr), PAGE_SIZE);
+        for (uint32_t p = 0; p < pins(i); p++)
+            reg_write(i, IOAPIC_REG_REDIR + 2 * p, IOAPIC_REDIR_MASKED);
+    }
+}
+
+bool ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id)
+{
+    uint32_t gsi = acpi_info.isa_gsi[irq], low = vector;
+    uint16_t flags = acpi_info.isa_flags[irq];
+
+    if ((flags & MPS_POLARITY) == MPS_POLARITY_LOW)
+        low |= IOAPIC_REDIR_LOW_ACTIVE;
+    if ((flags & MPS_TRIGGER) == MPS_TRIGGER_LEVEL)
+        low |= IOAPIC_REDIR_LEVEL;
+    for (unsigned i = 0; i < acpi_info.nioapics; i++) {
+        uint32_t first = acpi_info.ioapic[i].gsi_base;
+        if (gsi < first || gsi - first >= pins(i) || apic_id > 0xff)
+            continue;
+        reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first) + 1, apic_id << 24);
+        reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first), low);
+        return true;
+    }
+    return false;
+}

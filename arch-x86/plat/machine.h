@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The rest of the machine that boot/main.c brings up: I/O APICs, 8259, PCI, RTC.
+ * Tested by every boot. */
+#pragma once
+#include "hv/base/types.h"
+
+/* Moves the 8259s off the exception vectors and masks them. */
+void pic_disable(void);
+/* Maps every I/O APIC and masks all pins. */
+void ioapic_init(void);
+/* Routes ISA interrupt `irq` to the CPU with that APIC id; false: no I/O APIC has the pin. */
+bool ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id);
+/* Clears Bus Master on every PCI function (configuration mechanism 1) and says how many had it. */
+void pci_quiesce(void);
+/* Reads the clock once, for port_boot_time_s. */
+void rtc_read(void);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Stops what the firmware left mastering the bus, before its memory becomes guest RAM.
+ * Tested by every boot (the log says how many functions). */
+#include "arch-x86/cpu/asm.h"
+#include "arch-x86/plat/machine.h"
+#include "hv/base/log.h"
+
+#define PCI_ADDR 0xcf8
+#define PCI_DATA 0xcfc
+#define PCI_ENABLE 0x80000000u
+#define PCI_VENDOR 0x00
+#define PCI_COMMAND 0x04
+#define PCI_HEADER 0x0c
+#define PCI_COMMAND_MASTER (1u << 2)
+#define PCI_MULTIFUNCTION (1u << 23)
+#define PCI_NOBODY 0xffffu
+
+static uint32_t select(uint32_t bus, uint32_t dev, uint32_t fn, uint32_t reg)
+{
+    return PCI_ENABLE | bus << 16 | dev << 11 | fn << 8 | reg;
+}
+
+static uint32_t config_read(uint32_t address)
+{
+    out32(PCI_ADDR, address);
+    return in32(PCI_DATA);
+}
+
+/* true if the function was a bus master. The status half is written as zeros: write 1 to clear. */
+static bool quiesce(uint32_t bus, uint32_t dev, uint32_t fn)
+{
+    uint32_t command = config_read(select(bus, dev, fn, PCI_COMMAND)) & 0xffff;
+    if (!(command & PCI_COMMAND_MASTER))
+        return false;
+    out32(PCI_ADDR, select(bus, dev, fn, PCI_COMMAND));
+    out32(PCI_DATA, command & ~PCI_COMMAND_MASTER);
+    return true;
+}
+
+static unsigned quiesce_device(uint32_t bus, uint32_t dev, unsigned *seen)
+{
+    unsigned stopped = 0, fns = 1;
+    for (uint32_t fn = 0; fn < fns; fn++) {
+        if ((config_read(select(bus, dev, fn, PCI_VENDOR)) & 0xffff) == PCI_NOBODY)
+            continue;
+        if (fn == 0 && (config_read(select(bus, dev, 0, PCI_HEADER)) & PCI_MULTIFUNCTION))
+            fns = 8;
+        ++*seen;
+        stopped += quiesce(bus, dev, fn);
+    }
+    return stopped;
+}
+
+void pci_quiesce(void)
+{
+    unsigned seen = 0, stopped = 0;
+
+    out32(PCI_ADDR, PCI_ENABLE);
+    if (in32(PCI_ADDR) != PCI_ENABLE) {
+        log_info("pci", "no configuration mechanism 1");
+        return;
+    }
+    for (uint32_t bus = 0; bus < 256; bus++)
+        for (uint32_t dev = 0; dev < 32; dev++)
+            stopped += quiesce_device(bus, dev, &seen);
+    log_info("pci", "%u functions, Bus Master cleared on %u", seen, stopped);
+}

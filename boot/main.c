@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The visible list of initialisation calls, from the loader's entry to the sub-VMMs.
+ * Tested by every boot. */
+#include "arch-x86/cpu/apic.h"
+#include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/paging.h"
+#include "arch-x86/cpu/panic.h"
+#include "arch-x86/cpu/percpu.h"
+#include "arch-x86/cpu/smp.h"
+#include "arch-x86/cpu/tsc.h"
+#include "arch-x86/cpu/version.h"
+#include "arch-x86/defs/layout.h"
+#include "arch-x86/defs/x86.h"
+#include "arch-x86/dev/console.h"
+#include "arch-x86/plat/acpi.h"
+#include "arch-x86/plat/machine.h"
+#include "arch-x86/plat/memmap.h"
+#include "arch-x86/svm/svm.h"
+#include "boot/asm_defs.h"
+#include "boot/multiboot.h"
+#include "hv/base/assert.h"
+#include "hv/base/log.h"
+#include "hv/base/options.h"
+#include "hv/base/string.h"
+#include "hv/mem/phys.h"
+#include "hv/port/machine.h"
+
+_Static_assert(ASM_CR0_PE == CR0_PE && ASM_CR0_ET == CR0_ET && ASM_CR0_NE == CR0_NE, "CR0");
+_Static_assert(ASM_CR0_PG == CR0_PG && ASM_CR4_PAE == CR4_PAE, "CR0, CR4");
+_Static_assert(ASM_EFER_LME == EFER_LME && ASM_EFER_NXE == EFER_NXE, "EFER");
+_Static_assert(ASM_MSR_EFER == MSR_EFER, "EFER");
+
+void boot_main(uint32_t magic, uint32_t info);
+
+static bool loader_ok;
+
+static void warn_line(const char *line)
+{
+    log_warn("options", "%s", line);
+}
+
+static void help_line(const char *line)
+{
+    log_info("help", "%s", line);
+}
+
+static void options_apply(void)
+{
+    options_parse(&hv_opt, boot_info.cmdline, warn_line);
+    log_set_level((enum log_level)hv_opt.loglvl);
+}
+
+static void banner(void)
+{
+    log_info("boot", "Patchbay %s (loader: %s, %s, consoles: %s)", PATCHBAY_VERSION,
+             boot_info.loader[0] ? boot_info.loader : "unknown", boot_info.uefi ? "UEFI" : "BIOS",
+             console_names());
+    log_info("boot", "command line: %s", boot_info.cmdline);
+    if (hv_opt.help)
+        options_describe(help_line);
+}
+
+static void require(bool good, const char *what)
+{
+    if (good)
+        return;
+    log_err("boot", "%s", what);
+    log_err("boot", "Patchbay cannot run on this machine. Stopped.");
+    port_stop();
+}
+
+/* CPUs that may be started: smp= and the tables' width bound it. */
+static uint32_t cpus_wanted(void)
+{
+    uint32_t n = acpi_info.ncpus ? acpi_info.ncpus : 1;
+    if (n > HV_MAX_CPUS) {
+        log_warn("smp", "%u CPUs, %u can be used", n, HV_MAX_CPUS);
+        n = HV_MAX_CPUS;
+    }
+    return hv_opt.smp && hv_opt.smp < n ? hv_opt.smp : n;
+}
+
+/* Private memory and stacks for every CPU that may come up. */
+static void memory_per_cpu(uint32_t n)
+{
+    uint64_t ram = phys_free_bytes();
+    if (hv_opt.mem_mib && hv_opt.mem_mib < ram >> 20)
+        ram = hv_opt.mem_mib << 20;
+    uint64_t bytes = hv_private_bytes(ram);
+    for (uint32_t c = 0; c < n; c++) {
+        percpus[c].cpu = c;
+        percpus[c].priv_bytes = bytes;
+        if (phys_alloc(bytes, REGION_SIZE, 0, &percpus[c].priv) != HV_OK)
+            PANIC("no %llu KiB of private memory for CPU %u: give the machine more RAM, or use "
+                  "pool= or "
+                  "smp=",
+                  (unsigned long long)(bytes >> 10), c);
+        paging_exclude(percpus[c].priv, bytes);
+    }
+    log_info("mem", "private memory: %llu KiB for each of %u CPUs",
+             (unsigned long long)(bytes >> 10), n);
+}
+
+static void tables_per_cpu(uint32_t n)
+{
+    for (uint32_t c = 0; c < n; c++) {
+        paging_add_stacks(c);
+        percpus[c].stack_top = percpu_stack_main_top(c);
+        percpus[c].root = paging_cpu_root(percpus[c].priv, percpus[c].priv_bytes);
+    }
+}
+
+/* Every CPU, on its own tables and stack, interrupts on. */
+static void cpu_run(void)
+{
+    struct percpu *p = percpu_self();
+    if (vcpu_ops->enable() != HV_OK)
+        PANIC("CPU %u cannot enable %s", p->cpu, vcpu_ops->name);
+    memset((void *)LAYOUT_PRIVATE_BASE, 0, p->priv_bytes);
+    hv_cpu_main(p->cpu, (void *)LAYOUT_PRIVATE_BASE, p->priv, p->priv_bytes);
+}
+
+/* The BSP, on its final stack. */
+static void boot_on_own_tables(void)
+{
+    const uint64_t ist[3] = {percpu_stack_ist_top(0, 0), percpu_stack_ist_top(0, 1),
+                             percpu_stack_ist_top(0, 2)};
+
+    percpu_load(&percpus[0], ist);                       /* TSS with guarded stacks */
+    console_remap();                                     /* device memory moved */
+    apic_init(hpa(acpi_info.lapic), hv_opt.x2apic_host); /* xAPIC or x2APIC */
+    apic_cpu_init();                                     /* this CPU's */
+    percpus[0].apic_id = apic_id();                      /* number 0 */
+    percpus[0].online = true;                            /* it runs */
+    pic_disable();                                       /* 8259s masked */
+    ioapic_init();                                       /* all pins masked */
+    pci_quiesce();                                       /* nobody else writes to memory */
+    rtc_read();                                          /* wall clock */
+    tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
+    apic_timer_calibrate();                              /* ... and of the timer */
+    apic_timer_cpu_init();                               /* this CPU's, not armed */
+    smp_start(acpi_info.apic_id, acpi_info.ncpus, cpus_wanted(), cpu_run); /* the others, parked */
+    log_info("smp", "%u of %u CPUs run", cpu_count, acpi_info.ncpus ? acpi_info.ncpus : 1);
+    console_enable_input(percpus[0].apic_id); /* serial interrupts to CPU 0 */
+    vcpu_ops = &svm_ops;                      /* the vendor */
+    panic_dump_hook = svm_panic_dump;         /* ... and its part of a dump */
+    cpu_sti();                                /* interrupts on from here */
+    hv_main(&boot_info, cpu_count);           /* VM 0: memory, devices, image */
+    smp_release();                            /* the others go on */
+    cpu_run();                                /* never returns */
+}
+
+/* Entry from boot/header.S: 64-bit, 4 GiB mapped identically, interrupts off, small stack. */
+void boot_main(uint32_t magic, uint32_t info)
+{
+    const uint64_t no_ist[3] = {0, 0, 0};
+
+    percpu_load(&percpus[0], no_ist);         /* GDT, IDT, GS: exceptions are reported from here */
+    features_detect();                        /* CPUID */
+    loader_ok = multiboot_parse(magic, info); /* command line, modules, memory map */
+    options_apply();                          /* hv_opt */
+    console_init();                           /* replays what was logged so far */
+    banner();                                 /* who we are, where output goes */
+    require(features_check(), "a needed processor feature is missing (see above)");
+    require(loader_ok, "the loader's information is unusable (see above)");
+    memmap_log();                              /* RAM */
+    acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */
+    memory_per_cpu(cpus_wanted());             /* private pools, before the direct map */
+    paging_init();                             /* shared half of the tables */
+    tables_per_cpu(cpus_wanted());             /* stacks, roots */
+    paging_cpu_enable(percpus[0].root);        /* W^X from here */
+    paging_direct_enable();                    /* port_ptr() */
+    stack_switch(percpus[0].stack_top, boot_on_own_tables);
+}
