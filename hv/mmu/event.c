@@ -15,8 +15,6 @@ void mmu_drain(struct mmu *m)
     if (n) {
         m->changed = true;
         m->xlate_gen++;
-        stat_inc(m->cpu, STAT_drains);
-        ring_add(m->cpu, RING_DRAIN, m->event_invlpg, n);
     }
 }
 
@@ -147,6 +145,14 @@ size_t mmu_sizeof(void)
     return sizeof(struct mmu);
 }
 
+/* 394D: the host frame of a leaf entry, for the payload of a patch. */
+static uint64_t derive_cb(void *ctx, uint64_t gpte)
+{
+    struct mmu *m = ctx;
+    hpa_t h;
+    return (gpte & PTE_P) && p2m_lookup(m->cfg.p2m, gpa(gpte & PTE_ADDR), &h) ? h.v : 0;
+}
+
 static bool serve_cb(void *ctx)
 {
     return mmu_serve(ctx);
@@ -160,6 +166,7 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     m->cpu = cfg->cpu;
     m->coh->serve = serve_cb;
     m->coh->ctx = m;
+    m->coh->derive = derive_cb;
     m->root = SP_NONE;
     m->xlate_gen = 1;
     m->nroots = cfg->nasids - 1 < MMU_ROOTS ? cfg->nasids - 1 : MMU_ROOTS;
@@ -188,7 +195,6 @@ bool mmu_serve(struct mmu *m)
         else if (!m->draining)
             mmu_drain(m);
         action_request_ack(m->coh, c); /* after the drop, the generation and the writer bit */
-        stat_inc(m->cpu, STAT_requests_served);
     }
     bool changed = m->changed;
     m->changed |= before;

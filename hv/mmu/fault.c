@@ -25,7 +25,6 @@ static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct m
 /* The frame is traced and synced: emulate the store, or give the frame up as its writer. */
 static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 {
-    stat_inc(m->cpu, STAT_traced_writes);
     if (!unsync_wanted(m, w->target))
         return MMU_EMULATE;
     w->give_up = true;

@@ -157,10 +157,8 @@ static void zap_one(struct mmu *m, uint32_t page)
     }
     unsync_unlist(m, page);
     hash_remove(m, page);
-    if (!(s->role & ROLE_DIRECT) && sp_first(m, s->gfn) == SP_NONE) {
+    if (!(s->role & ROLE_DIRECT) && sp_first(m, s->gfn) == SP_NONE)
         trace_drop(m->coh, s->gfn);
-        stat_inc(m->cpu, STAT_trace_drops);
-    }
     memset(s, 0, sizeof(*s));
     s->hash_next = m->free_head;
     m->free_head = page;
@@ -260,8 +258,6 @@ static void register_source(struct mmu *m, uint32_t page, bool first)
         return;
     }
     uint64_t old = trace_install(m->coh, f, &ask, &self_drop);
-    stat_inc(m->cpu, STAT_trace_installs);
-    ring_add(m->cpu, RING_TRACE, f.v, old);
     if (self_drop)
         rmap_drop_writable(m, f);
     if (old & TRACE_UNSYNC)

@@ -176,7 +176,6 @@ static void sink_overflow(void *ctx)
     struct mmu *m = ctx;
     m->xlate_gen++;
     sp_zap_all(m); /* the lost patch may have been a WHOLE, and its page unknown */
-    stat_inc(m->cpu, STAT_overflow_recoveries);
 }
 
 void repair_init(struct mmu *m)

@@ -204,8 +204,11 @@ void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)
     if (!(old & TRACE_TRACED))
         return;
     out_add(m, f);
+    /* To itself by listing directly. Non-leaf pages too, to be zapped at the next event and not at
+     * once: the store's own translation may lead through this very table, and must get on. */
     if (trace_consumers(old) & self)
-        unsync_whole(m, f); /* to itself by listing directly */
+        for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
+            unsync_list(m, p);
     if (trace_consumers(old) & ~self)
         producer_post_whole(m->coh, f, trace_consumers(old) & ~self); /* may serve and so change */
 }
