@@ -131,7 +131,7 @@ $(O)/fuzz/fuzz_%: $(O)/fuzz/tools/tests/fuzz_%.c.o $(O)/fuzz/libhv.a
 host-tests: $(ASAN_TESTS:%=$(O)/host/%) $(TSAN_TESTS:%=$(O)/tsan/%)
 
 # The option table of the README comes from options_describe itself.
-$(O)/host/options-table: $(O)/host/tools/options-table.c.o $(O)/host/libhv.a
+$(O)/host/options-table: $(patsubst %,$(O)/host/%.o,tools/options-table.c $(wildcard hv/base/*.c tools/tests/fake/*.c))
 	$(Q)$(HOSTCC) $(SAN_host) $^ -o $@ -lpthread
 
 # --- guest kernel and initramfs ----------------------------------------------------------------
