@@ -16,8 +16,9 @@ void log_set_level(enum log_level level);
 bool log_ratelimit(uint64_t *state);
 /* Raw bytes to all consoles and the ring (guest UART output, machine-readable lines). */
 void log_raw(const char *text, size_t len);
-/* Keeps other CPUs' output out until log_release(what log_hold returned): for one long line made of many
- * log_raw calls. A waiter takes over after a bounded time. Context: loop and boot, nothing that waits. */
+/* Keeps other CPUs' output out until log_release(what log_hold returned): for one long line made of
+ * many log_raw calls. A waiter takes over after a bounded time. Context: loop and boot, nothing
+ * that waits. */
 bool log_hold(void);
 void log_release(bool held);
 /* Everything still in the ring, oldest first, in whole lines: for a console that comes up later. */
@@ -31,5 +32,4 @@ void log_replay(void (*write)(const char *text, size_t len));
 /* printf subset: %s %c %d %i %u %x %X %p %%, flags 0 - #, width, precision for %s, l ll z h.
  * Always terminates; returns the length it would have had. */
 int hv_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap);
-int hv_snprintf(char *buf, size_t size, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+int hv_snprintf(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -116,9 +116,9 @@ static bool number_parse(const char *s, uint64_t *out, const char **end)
     for (;; s++) {
         uint64_t digit;
         if (*s >= '0' && *s <= '9')
-            digit = (uint64_t)(*s - '0');
+            digit = (uint64_t)*s - '0';
         else if (base == 16 && (*s | 0x20) >= 'a' && (*s | 0x20) <= 'f')
-            digit = (uint64_t)((*s | 0x20) - 'a' + 10);
+            digit = (uint64_t)(*s | 0x20) - 'a' + 10;
         else
             break;
         v = v * base + digit;

@@ -41,15 +41,15 @@ static void out_string(struct out *o, const struct spec *s, const char *text)
         out_pad(o, ' ', s->width - n);
 }
 
-static void out_number(struct out *o, const struct spec *s, uint64_t v, unsigned base)
+static void out_number(struct out *o, const struct spec *s, uint64_t v, bool hex)
 {
     char digits[24];
     int n = 0;
     const char *set = s->upper ? "0123456789ABCDEF" : "0123456789abcdef";
-    bool prefix = s->alt && base == 16 && v != 0;
+    bool prefix = s->alt && hex && v != 0;
     while (v) {
-        digits[n++] = set[v % base];
-        v /= base;
+        digits[n++] = set[hex ? v & 15 : v % 10];
+        v = hex ? v >> 4 : v / 10;
     }
     if (n == 0 && s->precision != 0)
         digits[n++] = '0';
@@ -114,10 +114,10 @@ static void out_integer(struct out *o, struct spec *s, char conv, int longs, str
         if (longs == -1)
             d = (short)d;
         if (longs <= -2)
-            d = (signed char)d;
+            d = (int8_t)(uint8_t)d;
         s->negative = d < 0;
         v = d < 0 ? 0 - (uint64_t)d : (uint64_t)d;
-        out_number(o, s, v, 10);
+        out_number(o, s, v, false);
         return;
     }
     v = longs > 0 ? va_arg(a->ap, unsigned long) : va_arg(a->ap, unsigned int);
@@ -126,7 +126,7 @@ static void out_integer(struct out *o, struct spec *s, char conv, int longs, str
     if (longs <= -2)
         v = (unsigned char)v;
     s->upper = conv == 'X';
-    out_number(o, s, v, conv == 'u' ? 10 : 16);
+    out_number(o, s, v, conv != 'u');
 }
 
 static void out_conversion(struct out *o, struct spec *s, char conv, int longs, struct args *a)
@@ -141,7 +141,7 @@ static void out_conversion(struct out *o, struct spec *s, char conv, int longs, 
         break;
     case 'p':
         s->alt = true;
-        out_number(o, s, (uintptr_t)va_arg(a->ap, void *), 16);
+        out_number(o, s, (uintptr_t)va_arg(a->ap, void *), true);
         break;
     case 'c': {
         char c[2] = {(char)va_arg(a->ap, int), 0};

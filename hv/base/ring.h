@@ -26,5 +26,6 @@ struct ring_event {
 };
 /* Owner CPU only; no lock. Context: any but NMI. */
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b);
-/* The newest `n` events of a CPU as text lines through `emit`. Any CPU; may tear while the owner runs. */
+/* The newest `n` events of a CPU as text lines through `emit`. Any CPU; may tear while the owner
+ * runs. */
 void ring_dump(uint32_t cpu, unsigned n, void (*emit)(const char *line));

@@ -6,51 +6,51 @@
 #include "hv/base/types.h"
 
 #define STAT_LIST(X)                                                                               \
-    X(fill_single)     /* sptes made for the faulting address */                                   \
-    X(fill_batch)      /* sptes made for its neighbours */                                         \
-    X(fill_large)      /* 2 MiB sptes made */                                                      \
-    X(split_large)     /* 2 MiB sptes dropped for a trace inside */                                \
-    X(walks)           /* guest page walks */                                                      \
-    X(walk_restarts)   /* walks restarted after a drain in a wait or a failed A/D exchange */      \
-    X(faults_forwarded)/* page faults given to the guest */                                        \
-    X(faults_hidden)   /* page faults solved without the guest noticing */                         \
-    X(trace_installs)  /* registrations */                                                         \
-    X(trace_drops)     /* registrations removed */                                                 \
-    X(traced_writes)   /* guest stores to traced frames that were emulated */                      \
-    X(stores_bulk)     /* stores of ours posted as WHOLE */                                        \
-    X(posts)           /* slots published */                                                       \
-    X(posts_whole)     /* ... of them WHOLE */                                                     \
-    X(coalesces)       /* posts that found their slot in use */                                    \
-    X(skips)           /* posts saved by the interest rule */                                      \
-    X(overflows)       /* channels found full */                                                   \
+    X(fill_single)      /* sptes made for the faulting address */                                  \
+    X(fill_batch)       /* sptes made for its neighbours */                                        \
+    X(fill_large)       /* 2 MiB sptes made */                                                     \
+    X(split_large)      /* 2 MiB sptes dropped for a trace inside */                               \
+    X(walks)            /* guest page walks */                                                     \
+    X(walk_restarts)    /* walks restarted after a drain in a wait or a failed A/D exchange */     \
+    X(faults_forwarded) /* page faults given to the guest */                                       \
+    X(faults_hidden)    /* page faults solved without the guest noticing */                        \
+    X(trace_installs)   /* registrations */                                                        \
+    X(trace_drops)      /* registrations removed */                                                \
+    X(traced_writes)    /* guest stores to traced frames that were emulated */                     \
+    X(stores_bulk)      /* stores of ours posted as WHOLE */                                       \
+    X(posts)            /* slots published */                                                      \
+    X(posts_whole)      /* ... of them WHOLE */                                                    \
+    X(coalesces)        /* posts that found their slot in use */                                   \
+    X(skips)            /* posts saved by the interest rule */                                     \
+    X(overflows)        /* channels found full */                                                  \
     X(overflow_recoveries)                                                                         \
-    X(drains)          /* drains that found something pending */                                   \
-    X(drains_empty)    /* coherency events with nothing pending */                                 \
+    X(drains)       /* drains that found something pending */                                      \
+    X(drains_empty) /* coherency events with nothing pending */                                    \
     X(patches_applied)                                                                             \
     X(patches_postponed)                                                                           \
     X(derived_used)                                                                                \
-    X(unsync_in)       /* leaf tables gone unsync by this writer */                                \
-    X(unsync_out)      /* ... and left again */                                                    \
-    X(unsync_listed)   /* shadow pages put on this consumer's list */                              \
-    X(unsync_reread)   /* listed pages re-read at an event */                                      \
-    X(zaps)            /* non-leaf shadow pages dropped for a write */                             \
-    X(doorbells)       /* IPIs sent */                                                             \
+    X(unsync_in)     /* leaf tables gone unsync by this writer */                                  \
+    X(unsync_out)    /* ... and left again */                                                      \
+    X(unsync_listed) /* shadow pages put on this consumer's list */                                \
+    X(unsync_reread) /* listed pages re-read at an event */                                        \
+    X(zaps)          /* non-leaf shadow pages dropped for a write */                               \
+    X(doorbells)     /* IPIs sent */                                                               \
     X(requests_served)                                                                             \
-    X(acks_waited)     /* acknowledgements waited for */                                           \
-    X(waits)           /* waits (installs or shootdowns) */                                        \
-    X(flush_all)       /* entries with a TLB flush */                                              \
-    X(flush_page)      /* single-page invalidations */                                             \
+    X(acks_waited) /* acknowledgements waited for */                                               \
+    X(waits)       /* waits (installs or shootdowns) */                                            \
+    X(flush_all)   /* entries with a TLB flush */                                                  \
+    X(flush_page)  /* single-page invalidations */                                                 \
     X(root_hits)                                                                                   \
     X(root_misses)                                                                                 \
     X(asid_recycles)                                                                               \
     X(reclaims)                                                                                    \
-    X(shadow_pages)    /* in use now */                                                            \
+    X(shadow_pages) /* in use now */                                                               \
     X(shadow_pages_high)                                                                           \
     X(rmap_high)                                                                                   \
     X(audits)                                                                                      \
     X(audit_findings)                                                                              \
-    X(emulated)        /* instructions emulated */                                                 \
-    X(mmio)            /* device accesses by memory */                                             \
+    X(emulated) /* instructions emulated */                                                        \
+    X(mmio)     /* device accesses by memory */                                                    \
     X(pio)                                                                                         \
     X(irqs_injected)                                                                               \
     X(parked)

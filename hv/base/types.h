@@ -32,7 +32,7 @@ typedef struct {
 } gfn_t; /* gpa >> 12 */
 typedef struct {
     uint64_t v;
-} pfn_t; /* hpa >> 12 */
+} pfn_t;                   /* hpa >> 12 */
 typedef uint32_t cpuset_t; /* bit c: CPU c, dense numbers 0..HV_MAX_CPUS-1 */
 
 static inline gva_t gva(uint64_t v)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* gpa -> hpa of one VM in 2 MiB granules, fixed at boot. Everything a VM may reach is in here; every
- * spte is checked against it. Tested by tools/tests/test_p2m.c. */
+/* gpa -> hpa of one VM in 2 MiB granules, fixed at boot. Everything a VM may reach is in here;
+ * every spte is checked against it. Tested by tools/tests/test_p2m.c. */
 #pragma once
 #include "hv/base/types.h"
 #include "hv/port/machine.h"
@@ -27,7 +27,8 @@ static inline void *p2m_ptr(const struct p2m *p, gpa_t a)
     hpa_t h;
     return p2m_lookup(p, a, &h) ? port_ptr(h) : NULL;
 }
-/* true if host frame `f` belongs to this VM (for the assertion in mmu/set.c): `f` is the frame of gfn. */
+/* true if host frame `f` belongs to this VM (for the assertion in mmu/set.c): `f` is the frame of
+ * gfn. */
 static inline bool p2m_owns(const struct p2m *p, gfn_t g, pfn_t f)
 {
     hpa_t h;

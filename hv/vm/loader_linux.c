@@ -178,7 +178,7 @@ enum hv_err linux_load(struct vm *vm, const struct vm_module *kernel,
     TRY(kernel_place(vm, &p));
     TRY(initrd_place(vm, &p, initrd ? initrd->len : 0));
     TRY(vm_copy_in(vm, gpa(p.load), image + p.bz.setup_bytes, (size_t)p.bz.kernel_bytes));
-    if (p.initrd_bytes)
+    if (initrd)
         TRY(vm_copy_in(vm, gpa(p.initrd), port_ptr(initrd->base), (size_t)p.initrd_bytes));
     TRY(vm_copy_in(vm, gpa(CMDLINE_GPA), words->cmdline, words->cmdline_len));
     TRY(put(vm, CMDLINE_GPA + words->cmdline_len, 0, 1));
