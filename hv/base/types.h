@@ -35,6 +35,14 @@ typedef struct {
 } pfn_t;                   /* hpa >> 12 */
 typedef uint32_t cpuset_t; /* bit c: CPU c, dense numbers 0..HV_MAX_CPUS-1 */
 
+/* Number of CPUs in a set; freestanding, so without the compiler's library call. */
+static inline unsigned cpuset_count(cpuset_t s)
+{
+    unsigned n = 0;
+    for (; s; s &= s - 1)
+        n++;
+    return n;
+}
 static inline gva_t gva(uint64_t v)
 {
     return (gva_t){v};

@@ -127,7 +127,7 @@ bool action_request(struct coh_cpu *self, cpuset_t to, enum request_kind kind, g
     if (!waiting)
         return false;
     stat_inc(self->cpu, STAT_waits);
-    stat_add(self->cpu, STAT_acks_waited, (uint64_t)__builtin_popcount(waiting));
+    stat_add(self->cpu, STAT_acks_waited, cpuset_count(waiting));
     self->waiting = true;
     start = port_tsc();
     while ((waiting = requests_open(self, waiting)) != 0) {
