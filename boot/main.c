@@ -128,7 +128,6 @@ static void boot_on_own_tables(void)
                              percpu_stack_ist_top(0, 2)};
 
     percpu_load(&percpus[0], ist);                       /* TSS with guarded stacks */
-    console_remap();                                     /* device memory moved */
     apic_init(hpa(acpi_info.lapic), hv_opt.x2apic_host); /* xAPIC or x2APIC */
     apic_cpu_init();                                     /* this CPU's */
     percpus[0].apic_id = apic_id();                      /* number 0 */
@@ -171,5 +170,6 @@ void boot_main(uint32_t magic, uint32_t info)
     tables_per_cpu(cpus_wanted());             /* stacks, roots */
     paging_cpu_enable(percpus[0].root);        /* W^X from here */
     paging_direct_enable();                    /* port_ptr() */
+    console_remap();                           /* device memory moved */
     stack_switch(percpus[0].stack_top, boot_on_own_tables);
 }

@@ -8,7 +8,6 @@
 #include "arch-x86/defs/layout.h"
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
-#include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
 #include "hv/port/machine.h"
@@ -29,7 +28,6 @@ static struct {
 static unsigned nexcluded;
 static hpa_t shared_root;
 static uint64_t mmio_next = LAYOUT_MMIO_BASE;
-static uint64_t table_pages;
 
 static hpa_t table_new(void)
 {
@@ -37,7 +35,6 @@ static hpa_t table_new(void)
     if (phys_alloc(PAGE_SIZE, PAGE_SIZE, TABLE_LIMIT, &t) != HV_OK)
         PANIC("no memory below 4 GiB left for the hypervisor's page tables");
     memset(port_ptr(t), 0, PAGE_SIZE);
-    table_pages++;
     return t;
 }
 
@@ -179,7 +176,6 @@ void paging_cpu_enable(hpa_t root)
 void paging_direct_enable(void)
 {
     port_direct_base = LAYOUT_DIRECT_BASE;
-    log_debug("paging", "%llu pages of tables", (unsigned long long)table_pages);
 }
 
 void *paging_map_mmio(hpa_t base, uint64_t len)

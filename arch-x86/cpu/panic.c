@@ -22,6 +22,7 @@
 #define EVENTS 32
 #define NMI_WAIT_MS 2000
 #define RESET_DELAY_MS 3000
+#define MAX_DEPTH 4 /* panics inside panics: two bad consoles, and the dump itself twice */
 #define NOBODY UINT32_MAX
 
 void (*panic_dump_hook)(void (*emit)(const char *line));
@@ -173,8 +174,9 @@ static bool claim(uint32_t cpu, const char *reason)
 
 static _Noreturn void second(const char *what)
 {
-    if (++depth > 2)
+    if (++depth > MAX_DEPTH)
         port_stop();
+    console_panic_again();
     emit("patchbay: panic: again while panicking:");
     emit(what);
     finish();

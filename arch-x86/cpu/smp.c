@@ -149,6 +149,7 @@ void smp_start(const uint32_t *apic_ids, unsigned nids, uint32_t want, void (*ap
             continue;
         }
         percpus[cpu_count].apic_id = apic_ids[i];
+        tsc_sync_prepare();
         if (!start_one(page, cpu_count)) {
             log_err("smp", "CPU with APIC id %u did not start within %u ms: left out", apic_ids[i],
                     START_TIMEOUT_MS);

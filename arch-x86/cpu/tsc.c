@@ -140,42 +140,60 @@ void tsc_delay_us(uint64_t us)
 /* --- comparison: the BSP asks, the AP answers with its counter; the answer must lie between the
  * BSP's own readings before the question and after the answer --- */
 #define SYNC_ROUNDS 32u
+#define SYNC_TIGHT_US 2u   /* a round this tight settles it */
+#define SYNC_BUDGET_MS 40u /* on a loaded emulator a round costs two time slices */
+#define SYNC_DONE UINT32_MAX
 static _Atomic uint32_t sync_question, sync_answer;
 static _Atomic uint64_t sync_value;
 static bool unsynced;
 
 void tsc_sync_ap(void)
 {
-    for (uint32_t round = 1; round <= SYNC_ROUNDS; round++) {
-        /* Pairs with the store in tsc_sync_bsp. */
-        while (atomic_load_explicit(&sync_question, memory_order_acquire) != round)
+    uint32_t answered = 0;
+    for (;;) {
+        /* Pairs with the stores in tsc_sync_bsp. */
+        uint32_t round = atomic_load_explicit(&sync_question, memory_order_acquire);
+        if (round == SYNC_DONE)
+            return;
+        if (round == answered) {
             cpu_pause();
+            continue;
+        }
+        answered = round;
         fence_lfence();
         atomic_store_explicit(&sync_value, rdtsc(), memory_order_relaxed);
         atomic_store_explicit(&sync_answer, round, memory_order_release);
     }
 }
 
+static uint64_t cycles(uint64_t us)
+{
+    return tsc_mul_div(us, tsc_hz, 1000000);
+}
+
 void tsc_sync_bsp(uint32_t cpu)
 {
     uint64_t behind = 0, ahead = 0, tightest = UINT64_MAX;
+    uint64_t end = rdtsc() + cycles(SYNC_BUDGET_MS * 1000), after = 0;
 
-    atomic_store_explicit(&sync_answer, 0, memory_order_relaxed);
-    for (uint32_t round = 1; round <= SYNC_ROUNDS; round++) {
+    for (uint32_t round = 1;
+         round <= SYNC_ROUNDS && tightest > cycles(SYNC_TIGHT_US) && after < end; round++) {
         uint64_t before = rdtsc();
+        fence_lfence();
         atomic_store_explicit(&sync_question, round, memory_order_seq_cst);
         /* Pairs with the store in tsc_sync_ap. */
         while (atomic_load_explicit(&sync_answer, memory_order_acquire) != round)
             cpu_pause();
         fence_lfence();
-        uint64_t after = rdtsc(), value = atomic_load_explicit(&sync_value, memory_order_relaxed);
+        after = rdtsc();
+        uint64_t value = atomic_load_explicit(&sync_value, memory_order_relaxed);
         if ((int64_t)(value - before) < 0 && before - value > behind)
             behind = before - value;
         if ((int64_t)(after - value) < 0 && value - after > ahead)
             ahead = value - after;
         tightest = after - before < tightest ? after - before : tightest;
     }
-    atomic_store_explicit(&sync_question, 0, memory_order_relaxed);
+    atomic_store_explicit(&sync_question, SYNC_DONE, memory_order_release);
     if (behind || ahead) {
         unsynced = true;
         log_warn("tsc", "CPU %u is %llu cycles behind, %llu ahead of CPU 0", cpu,
@@ -184,6 +202,12 @@ void tsc_sync_bsp(uint32_t cpu)
         log_info("tsc", "CPU %u agrees with CPU 0 within %llu cycles", cpu,
                  (unsigned long long)tightest);
     }
+}
+
+void tsc_sync_prepare(void)
+{
+    atomic_store_explicit(&sync_question, 0, memory_order_seq_cst);
+    atomic_store_explicit(&sync_answer, 0, memory_order_seq_cst);
 }
 
 bool tsc_synced(void)

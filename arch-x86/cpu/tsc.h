@@ -18,6 +18,8 @@ void tsc_calibrate(uint16_t pm_port);
 void tsc_delay_us(uint64_t us);
 /* value * mul / div without overflow of the product; the quotient must fit. */
 uint64_t tsc_mul_div(uint64_t value, uint64_t mul, uint64_t div);
+/* Before the AP starts. */
+void tsc_sync_prepare(void);
 /* Both sides of the comparison of one AP with the BSP; logs a difference. */
 void tsc_sync_bsp(uint32_t cpu);
 void tsc_sync_ap(void);

@@ -25,10 +25,17 @@ static _Atomic uint32_t writer; /* 0 free, else CPU + 1 */
 static _Atomic bool panicking;
 static _Atomic bool reading;
 
+static struct console *_Atomic writing_to; /* for a panic inside a driver */
+
 static void write_all(const char *text, size_t len)
 {
-    for (unsigned i = 0; i < nconsoles; i++)
+    for (unsigned i = 0; i < nconsoles; i++) {
+        if (consoles[i].broken)
+            continue;
+        atomic_store_explicit(&writing_to, &consoles[i], memory_order_relaxed);
         consoles[i].write(&consoles[i], text, len);
+    }
+    atomic_store_explicit(&writing_to, NULL, memory_order_relaxed);
 }
 
 void port_console_write(const char *text, size_t len)
@@ -73,6 +80,13 @@ void console_panic_begin(void)
         nconsoles = 1;
         log_replay(write_all);
     }
+}
+
+void console_panic_again(void)
+{
+    struct console *c = atomic_load_explicit(&writing_to, memory_order_relaxed);
+    if (c)
+        c->broken = true;
 }
 
 void console_panic_write(const char *text, size_t len)

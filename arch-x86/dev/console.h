@@ -11,6 +11,7 @@ struct console {
     uint16_t port;                  /* serial, debugcon */
     uint8_t irq;                    /* serial ISA interrupt, 0 none */
     bool stuck, cr;                 /* serial: transmitter does not empty; last byte was CR */
+    bool broken;                    /* writing to it panicked */
 };
 
 /* Brings up what hv_opt.console names, or COM1 and, under a BIOS, VGA text, and
@@ -25,6 +26,8 @@ const char *console_names(void);
 
 /* Panic path: no lock from here on; COM1 is tried if nothing is active. */
 void console_panic_begin(void);
+/* A panic while panicking: the device that was being written to is not used again. */
+void console_panic_again(void);
 void console_panic_write(const char *text, size_t len);
 
 /* --- drivers: NULL or false if the device is not there --- */
