@@ -122,13 +122,13 @@ static void enter(struct subvmm *s)
     events_prepare(s);
     if (v->state != VCPU_RUNNING)
         return;
+    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
     port_irq_off();
     if (!mode_enter(&s->coh, MODE_GUEST)) {
         port_irq_on();
         return;
     }
-    /* After the mode is set nobody is served until the exit: a request now makes the guest exit. */
-    mmu_enter(&s->mmu, &root);
+    /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
     vcpu_ops->set_root(v, root.root, root.asid, root.flush, root.flush_all);
     inject_pending(s);
     v->ring_rip = v->regs.rip;
