@@ -60,6 +60,7 @@ static void line(const char *text)
 
 static void vm_ended(struct vm *vm, uint32_t how)
 {
+    vpc_flush(vm->pc);
     mon_stats_line(vm);
     switch (how) {
     case 1:
