@@ -16,13 +16,14 @@
 #define COM1 0x3f8
 #define DEFAULT_BAUD 115200
 #define LOCK_SPINS 20000000u /* then the holder is taken for dead */
+#define PANIC_SPINS 1000000u
 #define FB_TYPE_TEXT 2
 
 static struct console consoles[OPT_MAX_CONSOLES];
 static unsigned nconsoles;
 static char names[OPT_MAX_CONSOLES * 12];
 static _Atomic uint32_t writer; /* 0 free, else CPU + 1 */
-static _Atomic bool panicking;
+static _Atomic uint32_t panicking; /* 0, or CPU + 1: only its output counts */
 static _Atomic bool reading;
 
 static struct console *_Atomic writing_to; /* for a panic inside a driver */
@@ -43,7 +44,10 @@ void port_console_write(const char *text, size_t len)
     uint32_t self = percpu_self()->cpu + 1, seen = 0;
 
     for (uint32_t spins = 0; spins < LOCK_SPINS; spins++) {
-        if (atomic_load_explicit(&panicking, memory_order_relaxed))
+        uint32_t only = atomic_load_explicit(&panicking, memory_order_relaxed);
+        if (only && only != self)
+            return;
+        if (only)
             break;
         seen = 0;
         if (atomic_compare_exchange_weak_explicit(&writer, &seen, self, memory_order_acquire,
@@ -75,7 +79,14 @@ int port_console_read(void)
 
 void console_panic_begin(void)
 {
-    atomic_store_explicit(&panicking, true, memory_order_seq_cst);
+    uint32_t self = percpu_self()->cpu + 1;
+    atomic_store_explicit(&panicking, self, memory_order_seq_cst);
+    for (uint32_t spins = 0; spins < PANIC_SPINS; spins++) { /* lets the others finish their line */
+        uint32_t seen = atomic_load_explicit(&writer, memory_order_acquire);
+        if (seen == 0 || seen == self)
+            break;
+        cpu_pause();
+    }
     if (nconsoles == 0 && uart_open(&consoles[0], COM1, DEFAULT_BAUD, true)) {
         nconsoles = 1;
         log_replay(write_all);
