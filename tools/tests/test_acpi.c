@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* ACPI tables: found from the RSDP as an operating system does it, checksums, the facts they state,
+ * and iasl's disassembler accepting each of them without a complaint. */
+#include "hv/port/machine.h"
+#include "hv/vm/vm.h"
+#include "tools/tests/fake/fake.h"
+#include "tools/tests/tap.h"
+#include <unistd.h>
+
+static uint32_t granules[16];
+static uint8_t *ram;
+
+static void build(uint32_t ncpus, gpa_t *rsdp)
+{
+    static struct vm vm;
+    memset(&vm, 0, sizeof(vm));
+    fake_reset();
+    ram = fake_arena(0, sizeof(granules) / sizeof(granules[0]) << REGION_SHIFT);
+    for (uint32_t i = 0; i < ARRAY_SIZE(granules); i++)
+        granules[i] = i;
+    vm.p2m = (struct p2m){granules, ARRAY_SIZE(granules)};
+    vm.ncpus = ncpus;
+    vm.ram_bytes = vm.ram_low_end = (uint64_t)ARRAY_SIZE(granules) << REGION_SHIFT;
+    tap_eq(vm_acpi_build(&vm, rsdp), HV_OK, "tables are built");
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+    return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static bool sum_is_0(const uint8_t *p, size_t n)
+{
+    unsigned s = 0;
+    for (size_t i = 0; i < n; i++)
+        s += p[i];
+    return (s & 0xff) == 0;
+}
+
+/* Writes one table to a file and runs iasl -d on it; true if it disassembles without error. */
+static bool iasl_accepts(const uint8_t *t, const char *dir)
+{
+    char path[256], cmd[700], line[512];
+    bool complaint = false;
+    snprintf(path, sizeof(path), "%s/%.4s.dat", dir, (const char *)t);
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(t, 1, get32(t + 4), f) != get32(t + 4) || fclose(f))
+        return false;
+    snprintf(cmd, sizeof(cmd), "iasl -d -p %s/%.4s %s 2>&1", dir, (const char *)t, path);
+    f = popen(cmd, "r");
+    if (!f)
+        return false;
+    while (fgets(line, sizeof(line), f)) {
+        bool bad = strstr(line, "rror") || strstr(line, "arning") || strstr(line, "nvalid");
+        if (bad)
+            tap_note("iasl: %s", line);
+        complaint |= bad;
+    }
+    if (pclose(f) != 0)
+        return false;
+    snprintf(path, sizeof(path), "%s/%.4s.dsl", dir, (const char *)t);
+    return !complaint && access(path, R_OK) == 0;
+}
+
+static void check_table(const uint8_t *t, const char *dir)
+{
+    tap_ok(sum_is_0(t, get32(t + 4)), "%.4s: checksum", (const char *)t);
+    tap_ok(iasl_accepts(t, dir), "%.4s: iasl disassembles it", (const char *)t);
+}
+
+static void check_fadt(const uint8_t *t, const char *dir)
+{
+    tap_eq(get32(t + 4), 268, "FADT: length of revision 5");
+    tap_eq(t[8], 5, "FADT: revision");
+    tap_eq(get32(t + 56), VPC_PM_BASE, "FADT: PM1a event block");
+    tap_eq(get32(t + 64), VPC_PM_BASE + 4, "FADT: PM1a control block");
+    tap_eq(get32(t + 76), VPC_PM_BASE + 8, "FADT: PM timer");
+    tap_eq(t[108], 0x32, "FADT: century");
+    tap_eq(get32(t + 112) & 0x100500, 0x500, "FADT: 32-bit timer, reset register, real hardware");
+    tap_eq(get32(t + 120), VPC_RESET_PORT, "FADT: reset register");
+    tap_eq(t[128], 6, "FADT: reset value");
+    const uint8_t *facs = ram + get32(t + 36), *dsdt = ram + get32(t + 40);
+    tap_ok(!memcmp(facs, "FACS", 4) && get32(t + 36) % 64 == 0, "FADT: FACS, aligned");
+    tap_ok(!memcmp(dsdt, "DSDT", 4) && get32(t + 140) == get32(t + 40), "FADT: DSDT twice");
+    check_table(dsdt, dir);
+}
+
+static void check_madt(const uint8_t *t, uint32_t ncpus)
+{
+    uint32_t cpus = 0, bad = 0, ioapic = ~0u, irq0 = ~0u, irq9 = 0, nmi = 0;
+    tap_eq(get32(t + 36), VPC_LAPIC_BASE, "MADT: local APIC address");
+    tap_eq(get32(t + 40), 1, "MADT: 8259s present");
+    for (uint32_t i = 44; i + 1 < get32(t + 4) && t[i + 1]; i += t[i + 1]) {
+        const uint8_t *e = t + i;
+        if (e[0] == 0)
+            bad += e[3] != cpus++ || get32(e + 4) != 1;
+        else if (e[0] == 1 && get32(e + 4) == VPC_IOAPIC_BASE && get32(e + 8) == 0)
+            ioapic = e[2];
+        else if (e[0] == 2 && e[3] == 0)
+            irq0 = get32(e + 4);
+        else if (e[0] == 2 && e[3] == 9)
+            irq9 = get32(e + 4) | e[8] << 16;
+        else if (e[0] == 4)
+            nmi = e[2] << 8 | e[5];
+    }
+    tap_ok(cpus == ncpus && !bad, "MADT: %u CPUs, IDs in order, all enabled", cpus);
+    tap_eq(ioapic, ncpus, "MADT: I/O APIC");
+    tap_eq(irq0, 2, "MADT: IRQ 0 is on pin 2");
+    tap_eq(irq9, 0x0d0009, "MADT: IRQ 9 is level, active high");
+    tap_eq(nmi, 0xff01, "MADT: LINT1 is NMI everywhere");
+}
+
+static void check(uint32_t ncpus, const char *dir)
+{
+    gpa_t at;
+    build(ncpus, &at);
+    const uint8_t *r = ram + at.v;
+    tap_eq(at.v, 0xe0000, "RSDP in the BIOS area");
+    tap_ok(!memcmp(r, "RSD PTR ", 8) && sum_is_0(r, 20) && sum_is_0(r, 36), "RSDP");
+    const uint8_t *rsdt = ram + get32(r + 16), *xsdt = ram + get32(r + 24);
+    check_table(rsdt, dir);
+    check_table(xsdt, dir);
+    tap_ok(!memcmp(rsdt, "RSDT", 4) && !memcmp(xsdt, "XSDT", 4), "root tables");
+    for (unsigned i = 0; i < 2; i++) {
+        const uint8_t *t = ram + get32(xsdt + 36 + 8 * i);
+        tap_eq(get32(rsdt + 36 + 4 * i), get32(xsdt + 36 + 8 * i), "both roots agree");
+        check_table(t, dir);
+        if (!memcmp(t, "FACP", 4))
+            check_fadt(t, dir);
+        else if (tap_ok(!memcmp(t, "APIC", 4), "MADT"))
+            check_madt(t, ncpus);
+    }
+}
+
+int main(void)
+{
+    char dir[] = "/tmp/test_acpi.XXXXXX", cmd[64];
+    if (!mkdtemp(dir))
+        return 1;
+    check(1, dir);
+    check(4, dir);
+    check(HV_MAX_CPUS, dir);
+    snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+    return system(cmd) == 0 ? tap_done() : 1;
+}
