@@ -46,6 +46,6 @@ struct insn {
 };
 /* mode: 2, 4 or 8 = default code size (16-bit, 32-bit, 64-bit). HV_OK; HV_RANGE: more bytes needed (a
  * valid prefix of an instruction); HV_INVALID: no such instruction (#UD); HV_UNSUPPORTED: exists, not known
- * here. n: bytes available, 1..15. */
+ * here. n: bytes available, 1..15; HV_RANGE with all 15 means a longer instruction, which is #GP. */
 enum hv_err insn_decode(const uint8_t *bytes, size_t n, unsigned mode, struct insn *out)
     HV_MUST_CHECK;

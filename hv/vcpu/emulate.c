@@ -134,7 +134,8 @@ enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t
     struct emu e;
 
     emu_begin(&e, s, x);
-    enum hv_err r = emu_fetch(&e);
+    /* The access belongs to the delivery of an event, not to the instruction at RIP. */
+    enum hv_err r = x->redeliver ? HV_UNSUPPORTED : emu_fetch(&e);
     if (r == HV_OK)
         r = emu_execute(&e);
     enum emulate_result result = emu_finish(&e, r);

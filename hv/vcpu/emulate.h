@@ -17,9 +17,9 @@ enum emulate_result {
  * until the action word is non-zero) and declines at once for stores to RAM with more than 32 left. */
 enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t at) HV_MUST_CHECK;
 /* Decodes the instruction at RIP for exit handlers that need operands or the length. HV_FAULT: v->pending is
- * set (fetch fault or #UD). */
+ * set (fetch fault or #UD). HV_UNSUPPORTED: the code is not in RAM. */
 enum hv_err emulate_decode(struct subvmm *s, const struct vmexit *x, struct insn *out) HV_MUST_CHECK;
-/* Linear address of in's memory operand with segment base and checks of the current mode (limit and type checks in
+/* Linear address of in's memory operand (of INVLPG: without any check) with segment base and checks of the current mode (limit and type checks in
  * legacy modes, canonical in 64-bit). HV_FAULT: v->pending is set (#GP/#SS). n: bytes accessed. */
 enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bool write, gva_t *out)
     HV_MUST_CHECK;

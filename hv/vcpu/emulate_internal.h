@@ -50,6 +50,9 @@ unsigned emu_stack_size(const struct emu *e);
 /* --- emulate_mem.c --- */
 enum hv_err emu_read(struct emu *e, gva_t va, unsigned n, uint64_t *out) HV_MUST_CHECK;
 enum hv_err emu_write(struct emu *e, gva_t va, unsigned n, uint64_t value) HV_MUST_CHECK;
+/* Atomic exchange; *old: what was there. */
+enum hv_err emu_exchange(struct emu *e, gva_t va, unsigned n, uint64_t value,
+                         uint64_t *old) HV_MUST_CHECK;
 /* Faults as a write of n bytes at va would, writes nothing; *ram: the first byte is RAM. */
 enum hv_err emu_probe_write(struct emu *e, gva_t va, unsigned n, bool *ram) HV_MUST_CHECK;
 /* New value from the old one; sets e->rflags. Called again when another CPU was faster. */

@@ -57,6 +57,21 @@ enum hv_err emu_read(struct emu *e, gva_t va, unsigned n, uint64_t *out)
     return r;
 }
 
+enum hv_err emu_exchange(struct emu *e, gva_t va, unsigned n, uint64_t value, uint64_t *old)
+{
+    struct guest_fault f = {0};
+    gpa_t at = {0};
+
+    if ((va.v & 7) + n > 8)
+        return HV_UNSUPPORTED;
+    enum hv_err r = gmem_xchg(&e->s->mmu, va, n, value & emu_size_mask(n), e->access, old, &f, &at);
+    r = mem_result(e, r, &f);
+    if (r != HV_MMIO)
+        return r;
+    TRY(mem_device(e, va, at, n, false, old));
+    return mem_device(e, va, at, n, true, &value);
+}
+
 /* A store that stays inside one 8-byte granule is one exchange, other ones are bulk. */
 enum hv_err emu_write(struct emu *e, gva_t va, unsigned n, uint64_t value)
 {

@@ -130,30 +130,27 @@ static enum hv_err op_compare(struct emu *e)
     return HV_OK;
 }
 
-static uint64_t modify_swap(struct emu *e, uint64_t old, uint64_t operand)
-{
-    (void)e;
-    (void)old;
-    return operand;
-}
-
 /* XCHG and XADD: the old destination goes to the source register, which is written first. */
 static enum hv_err op_exchange(struct emu *e)
 {
-    emu_modify fn = e->in.op == INSN_XADD ? modify_alu : modify_swap;
-    uint64_t b = emu_reg_read(e, e->in.src_reg, e->in.opsize, e->in.src_high8), old;
+    unsigned n = e->in.opsize;
+    bool add = e->in.op == INSN_XADD;
+    uint64_t b = emu_reg_read(e, e->in.src_reg, n, e->in.src_high8), old;
     gva_t va;
 
     if (e->in.dst == OPND_REG) {
         old = emu_dst_reg(e);
-        uint64_t value = fn(e, old, b);
-        emu_reg_write(e, e->in.src_reg, e->in.opsize, e->in.src_high8, old);
+        uint64_t value = add ? modify_alu(e, old, b) : b;
+        emu_reg_write(e, e->in.src_reg, n, e->in.src_high8, old);
         emu_set_dst_reg(e, value);
         return HV_OK;
     }
-    TRY(emu_operand_va(e, e->in.opsize, true, &va));
-    TRY(emu_rmw(e, va, e->in.opsize, fn, b, &old));
-    emu_reg_write(e, e->in.src_reg, e->in.opsize, e->in.src_high8, old);
+    TRY(emu_operand_va(e, n, true, &va));
+    if (add)
+        TRY(emu_rmw(e, va, n, modify_alu, b, &old));
+    else
+        TRY(emu_exchange(e, va, n, b, &old));
+    emu_reg_write(e, e->in.src_reg, n, e->in.src_high8, old);
     return HV_OK;
 }
 
