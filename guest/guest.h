@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The runtime under the guest tests: CPUs, traps, interrupts, page tables, output and the test
+ * registry. Tested by every run of the image. */
+#pragma once
+#include <stdatomic.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "arch-x86/defs/x86.h"
+#include "guest/asm.h"
+#include "guest/layout.h"
+
+/* --- output: KTAP and diagnostics (console.c) --- */
+void console_init(void);
+void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* One line "# ..." of explanation. */
+void diag(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void vdiag(const char *prefix, const char *fmt, va_list ap);
+
+/* --- the command line (options.c) --- */
+struct options {
+    char test[64];     /* glob over test names */
+    unsigned scale;    /* multiplies operation counts */
+    unsigned watchdog; /* seconds a test may take, at 2.5 GHz */
+    unsigned cpus;     /* CPUs expected; 0: as ACPI says */
+    bool hosted;       /* runs under Patchbay: no allowance for known deviations of bare QEMU */
+    bool idle_spin;    /* idle CPUs spin instead of halting */
+};
+extern struct options options;
+void options_init(const uint8_t *boot_params);
+bool glob_match(const char *glob, const char *s);
+/* n operations, scaled. */
+static inline unsigned ops(unsigned n)
+{
+    return n * options.scale;
+}
+
+/* --- ACPI (acpi.c) --- */
+/* Finds the tables. Returns the number of enabled CPUs of the MADT, 0 if there is none. */
+unsigned acpi_init(const uint8_t *boot_params);
+/* Ends the machine: debug-exit port, then ACPI S5, then halt. */
+void machine_exit(bool passed) __attribute__((noreturn));
+
+/* --- CPUs and traps --- */
+struct trapframe {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    uint64_t vector, error, rip, cs, rflags, rsp, ss;
+};
+struct catch_ctx {
+    struct catch_ctx *prev; /* offsets known to trap.S */
+    uint64_t rsp;
+    uint64_t rflags;
+};
+struct trap { /* the last trap caught on a CPU */
+    uint64_t vector, error, cr2, rip, rflags;
+};
+struct tss {
+    uint32_t reserved0;
+    uint64_t rsp0, rsp1, rsp2, reserved1, ist[7];
+    uint64_t reserved2;
+    uint16_t reserved3, iomap;
+} __attribute__((packed));
+_Static_assert(sizeof(struct tss) == 104, "64-bit TSS");
+_Static_assert(offsetof(struct tss, ist) == 36, "64-bit TSS");
+
+enum cpu_state { CPU_OFF, CPU_IDLE, CPU_READY, CPU_RUNNING };
+/* Returns true: the trap is dealt with, continue at frame->rip. */
+typedef bool (*trap_hook)(struct trapframe *f, uint64_t cr2);
+struct cpu {
+    struct cpu *self; /* at GS:0 */
+    unsigned index, apic_id;
+    struct catch_ctx *catcher; /* innermost expected trap */
+    struct catch_ctx *job;     /* where a job of this CPU is abandoned to */
+    struct trap trap;
+    trap_hook hook;
+    void *hook_arg;
+    _Atomic uint32_t state; /* enum cpu_state; pairs with cpu_start and cpu_idle */
+    void (*fn)(void *);
+    void *arg;
+    _Atomic uint64_t irqs[256]; /* interrupts and traps taken, by vector */
+    uint64_t gdt[10];
+    struct tss tss;
+    uint64_t intr_stack[512] __attribute__((aligned(16))); /* RSP0 */
+    uint64_t ist_stack[2][512] __attribute__((aligned(16)));
+};
+extern struct cpu cpus[MAX_CPUS];
+extern unsigned ncpus; /* running */
+
+#define SEL_KCODE 0x08
+#define SEL_KDATA 0x10
+#define SEL_UDATA 0x23
+#define SEL_UCODE 0x2b
+#define SEL_TSS 0x30
+#define SEL_SPARE 0x40 /* a free GDT slot, index 8, for tests */
+
+static inline struct cpu *this_cpu(void)
+{
+    struct cpu *c;
+    asm("mov %%gs:0, %0" : "=r"(c));
+    return c;
+}
+/* GDT, TSS, IDT, GS and the control registers of this CPU. */
+void cpu_init(unsigned index);
+/* Control registers and kernel address space as a test expects to find them. */
+void cpu_baseline(void);
+void trap_entry(struct trapframe *f);
+/* Runs fn(arg); true if a trap ended it, then this_cpu()->trap tells which. */
+bool caught(void (*fn)(void *), void *arg);
+bool catch_call(struct catch_ctx *ctx, void (*fn)(void *), void *arg);
+void catch_land(struct catch_ctx *ctx) __attribute__((noreturn));
+void user_enter(uint64_t rip, uint64_t rsp, uint64_t arg);
+/* Runs ring-3 code until it traps (INT 0x80 included); the trap is in this_cpu()->trap. */
+void user_run(uint64_t rip, uint64_t rsp, uint64_t arg);
+#define VEC_USER_RETURN 0x80
+
+/* One access each; true: it went through. false: it trapped. */
+bool try_read64(uint64_t va, uint64_t *value);
+bool try_write64(uint64_t va, uint64_t value);
+bool try_exec(uint64_t va); /* calls va, which must return */
+/* The access trapped with exactly this vector and error code (and, for #PF, address). */
+bool trapped(uint64_t vector, uint64_t error);
+bool faulted_at(uint64_t error, uint64_t va);
+
+/* --- jobs on CPUs (smp.c) --- */
+void smp_init(unsigned expected);
+/* INIT and STARTUP at page `vector` for one CPU. */
+void smp_init_sipi(unsigned cpu, uint8_t vector);
+void cpu_start(unsigned cpu, void (*fn)(void *), void *arg);
+void cpu_join(unsigned cpu);
+/* fn on every CPU at once (n CPUs, this one included if it is 0), until all have returned. */
+void run_on(unsigned n, void (*fn)(void *), void *arg);
+void cpu_idle(void) __attribute__((noreturn));
+bool job_run(void (*fn)(void *), void *arg);
+/* Leaves the current job. */
+void job_abort(void) __attribute__((noreturn));
+/* Every wait loop calls it: gives up if the test was abandoned or takes too long. */
+void wait_pause(void);
+struct barrier {
+    _Atomic uint32_t arrived, phase;
+};
+void barrier_wait(struct barrier *b, unsigned n);
+struct spinlock {
+    _Atomic uint32_t taken;
+};
+void spin_lock(struct spinlock *l);
+void spin_unlock(struct spinlock *l);
+/* Synchronous call by interrupt on every CPU of mask but this one. */
+void ipi_call(uint32_t mask, void (*fn)(void *), void *arg);
+void ipi_call_entry(void); /* the receiving side, from the interrupt */
+#define ALL_CPUS 0xffffffffu
+/* INVLPG of va on every CPU, this one included, and wait. */
+void tlb_shootdown(uint64_t va);
+/* Everything, global translations too, on every CPU. */
+void tlb_shootdown_all(void);
+void flush_all_local(void);
+
+/* --- local APIC --- */
+#define VEC_CALL 0xf0
+#define VEC_WAKE 0xf1
+#define VEC_TIMER 0xf2
+#define VEC_TEST 0xe0
+#define VEC_SPURIOUS 0xff
+#define APIC_ID 0x20
+#define APIC_TPR 0x80
+#define APIC_EOI 0xb0
+#define APIC_SVR 0xf0
+#define APIC_ICR 0x300
+#define APIC_ICR2 0x310
+#define APIC_LVT_TIMER 0x320
+#define APIC_LVT_LINT0 0x350
+#define APIC_TIMER_ICT 0x380
+#define APIC_TIMER_CCT 0x390
+#define APIC_TIMER_DCR 0x3e0
+#define ICR_NMI 0x400
+#define ICR_INIT 0x500
+#define ICR_STARTUP 0x600
+#define ICR_ASSERT 0x4000
+#define ICR_SELF 0x40000
+#define ICR_ALL 0x80000
+#define ICR_OTHERS 0xc0000
+uint32_t apic_read(uint32_t reg);
+void apic_write(uint32_t reg, uint32_t value);
+void ipi_send(unsigned cpu, uint32_t icr);
+void ipi_shorthand(uint32_t icr);
+void timer_periodic(void); /* the watchdog's tick on this CPU */
+
+/* --- page tables (page.c) --- */
+extern uint64_t boot_pml4[512], boot_pdpt[512];
+#define PAGE 4096ull
+#define PAGE_2M 0x200000ull
+#define PTE_TABLE (PTE_P | PTE_W | PTE_U)
+#define PTE_RW (PTE_P | PTE_W)
+#define PTE_RWAD (PTE_P | PTE_W | PTE_A | PTE_D)
+/* A free area of the address space, new for each test: PML4 slot 1 and up. */
+#define TEST_VA 0x8000000000ull
+#define SLOT_BYTES 0x8000000000ull
+void *page_alloc(void); /* zeroed; physical address = pointer. Any CPU. */
+void page_free(void *page);
+void page_pool_reset(void);
+/* The entry of `level` (1 = PTE) that maps va below root; builds tables on the way if asked, else
+ * NULL. */
+uint64_t *pte_at(uint64_t *root, uint64_t va, int level, bool build);
+/* Maps one 4 KiB page in the kernel's tables; returns its entry. */
+uint64_t *map(uint64_t va, uint64_t pa, uint64_t flags);
+uint64_t *map_2m(uint64_t va, uint64_t pa, uint64_t flags);
+/* A page filled with a tag, to be recognised when read through some mapping. */
+uint64_t *tagged_page(uint64_t tag);
+static inline uint64_t pa_of(const void *p)
+{
+    return (uint64_t)p;
+}
+static inline uint64_t pte_read(const uint64_t *pte)
+{
+    return __atomic_load_n(pte, __ATOMIC_SEQ_CST);
+}
+/* One MOV. */
+static inline void pte_write(uint64_t *pte, uint64_t v)
+{
+    asm volatile("movq %1, %0" : "=m"(*pte) : "r"(v) : "memory");
+}
+static inline uint64_t pte_xchg(uint64_t *pte, uint64_t v)
+{
+    return __atomic_exchange_n(pte, v, __ATOMIC_SEQ_CST);
+}
+/* Compares what this CPU reads at n pages from va with what its tables say: the frame's first word
+ * must be read through a present entry, #PF through any other. Flush first. Returns the number of
+ * differences. */
+unsigned verify_range(uint64_t *root, uint64_t va, unsigned n);
+
+/* --- tests (main.c) --- */
+struct test {
+    const char *name; /* group.what */
+    void (*fn)(void);
+    unsigned min_cpus;
+};
+struct test_group {
+    const struct test *tests;
+    unsigned n;
+};
+extern const struct test_group tests_basic, tests_cpu, tests_smp, tests_trans, tests_flush,
+    tests_prot, tests_table, tests_store, tests_race;
+void test_fail(const char *file, int line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void test_skip(const char *why);
+/* Marks the test as failed and makes every CPU leave it. */
+void test_abandon(void);
+bool test_abandoned(void);
+void watchdog_check(struct trapframe *f); /* from the timer interrupt; f may be changed */
+extern _Atomic uint64_t test_deadline;
+
+#define CHECK(cond, ...)                                                                           \
+    do {                                                                                           \
+        if (!(cond))                                                                               \
+            test_fail(__FILE__, __LINE__, __VA_ARGS__);                                            \
+    } while (0)
+#define CHECK_EQ(got, want, what)                                                                  \
+    do {                                                                                           \
+        uint64_t got_ = (got), want_ = (want);                                                     \
+        if (got_ != want_)                                                                         \
+            test_fail(__FILE__, __LINE__, "%s: got %lx, want %lx", what, got_, want_);             \
+    } while (0)
+#define GROUP(table)                                                                               \
+    {                                                                                              \
+        table, sizeof(table) / sizeof((table)[0])                                                  \
+    }
+
+void *memset(void *d, int c, size_t n);
+void *memcpy(void *d, const void *s, size_t n);
+int memcmp(const void *a, const void *b, size_t n);

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Group race: several CPUs write the same page tables at once (traps 10 and 11), and loads as an
+ * operating system makes them: copy on write, migration of pages, tables born under readers. Tested
+ * by running it bare. */
+#include "guest/guest.h"
+
+/* Trap 10: each CPU toggles its own software bit of one live entry with locked instructions. */
+static void bits_job(void *arg)
+{
+    static const uint8_t bit_of[] = {9, 10, 11, 52, 53, 54, 55, 56};
+    uint64_t *pte = arg, v;
+    uint64_t bit = bit_of[this_cpu()->index];
+    bool expect = false;
+
+    for (unsigned i = 0; i < ops(500); i++) {
+        bool old;
+        if ((i & 1) == 0)
+            asm volatile("lock btcq %2, %0" : "+m"(*pte), "=@ccc"(old) : "r"(bit) : "memory");
+        else if (expect)
+            asm volatile("lock btrq %2, %0" : "+m"(*pte), "=@ccc"(old) : "r"(bit) : "memory");
+        else
+            asm volatile("lock btsq %2, %0" : "+m"(*pte), "=@ccc"(old) : "r"(bit) : "memory");
+        if (old != expect) {
+            test_fail(__FILE__, __LINE__, "cpu %u, operation %u: an update was lost",
+                      this_cpu()->index, i);
+            return;
+        }
+        expect = !expect;
+        if (i % 16 == 0) {
+            invlpg(TEST_VA);
+            CHECK(try_read64(TEST_VA, &v) && v == 0x1000, "the page: %lx", v);
+        }
+    }
+}
+
+static void test_locked_bits(void)
+{
+    uint64_t frame = pa_of(tagged_page(0x1000)), *pte = map(TEST_VA, frame, PTE_RW);
+
+    run_on(ncpus, bits_job, pte);
+    CHECK_EQ(pte_read(pte) & ~(PTE_A | PTE_D), frame | PTE_RW, "the entry in the end");
+}
+
+static void add_job(void *arg)
+{
+    uint64_t *pte = arg;
+
+    for (unsigned i = 0; i < ops(400); i++) {
+        __atomic_fetch_add(pte, 1ull << 52, __ATOMIC_SEQ_CST);
+        for (uint64_t old = pte_read(pte);;) {
+            if (__atomic_compare_exchange_n(pte, &old, old - (1ull << 52), false, __ATOMIC_SEQ_CST,
+                                            __ATOMIC_SEQ_CST))
+                break;
+            if (test_abandoned())
+                job_abort();
+        }
+        if (i % 32 == 0)
+            (void)load64(TEST_VA);
+    }
+}
+
+static void test_locked_sum(void)
+{
+    uint64_t frame = pa_of(tagged_page(0x1000)), *pte = map(TEST_VA, frame, PTE_RW);
+
+    run_on(ncpus, add_job, pte);
+    CHECK_EQ(pte_read(pte) & ~(PTE_A | PTE_D), frame | PTE_RW, "the entry in the end");
+}
+
+/* Trap 11: all CPUs store different values into one entry, then each flushes: all must agree with
+ * it. */
+struct alternate {
+    struct barrier b;
+    uint64_t *pte;
+    uint64_t frames[MAX_CPUS];
+};
+
+static void alternate_job(void *arg)
+{
+    struct alternate *a = arg;
+    unsigned me = this_cpu()->index;
+    uint64_t v;
+
+    for (unsigned r = 0; r < ops(30); r++) {
+        for (unsigned k = 0; k < 10; k++) {
+            pte_write(a->pte, a->frames[me] | PTE_RW | (k & 1 ? PTE_A : 0));
+            if (k % 3 == me % 3)
+                (void)load64(TEST_VA);
+        }
+        barrier_wait(&a->b, ncpus);
+        if ((r & 1) != 0)
+            write_cr3(read_cr3());
+        else
+            invlpg(TEST_VA);
+        CHECK(try_read64(TEST_VA, &v) && v == load64(pte_read(a->pte) & PTE_ADDR),
+              "round %u cpu %u: read %lx, the entry is %lx", r, me, v, pte_read(a->pte));
+        barrier_wait(&a->b, ncpus);
+    }
+}
+
+static void test_alternate(void)
+{
+    struct alternate a = {0};
+
+    for (unsigned c = 0; c < ncpus; c++)
+        a.frames[c] = pa_of(tagged_page(0x1100 + c));
+    a.pte = map(TEST_VA, a.frames[0], PTE_RW);
+    run_on(ncpus, alternate_job, &a);
+}
+
+/* Each CPU owns every ncpus-th page of four shared tables, and changes and checks its own at
+ * random. */
+struct storm {
+    uint64_t *tables[4];
+};
+
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 8;
+}
+
+static void storm_check(uint64_t va, uint64_t e, uint64_t tag)
+{
+    uint64_t v;
+    bool ok = try_read64(va, &v);
+
+    CHECK(ok == ((e & PTE_P) != 0), "va %lx entry %lx: %s", va, e, ok ? "readable" : "faults");
+    CHECK(!ok || v == tag, "va %lx entry %lx: read %lx, want %lx", va, e, v, tag);
+    ok = try_write64(va + 8, tag);
+    CHECK(ok == ((e & PTE_W) != 0 && (e & PTE_P) != 0), "va %lx entry %lx: %s", va, e,
+          ok ? "writable" : "store faults");
+}
+
+static void storm_job(void *arg)
+{
+    struct storm *s = arg;
+    unsigned me = this_cpu()->index;
+    uint32_t seed = 12345 + me;
+    uint64_t mine[3];
+
+    for (unsigned k = 0; k < 3; k++)
+        mine[k] = pa_of(tagged_page(me << 8 | k));
+    for (unsigned i = 0; i < ops(300); i++) {
+        unsigned t = next_random(&seed) % 4,
+                 slot = (next_random(&seed) % (512 / ncpus)) * ncpus + me;
+        unsigned k = next_random(&seed) % 3, kind = next_random(&seed) % 8;
+        uint64_t va = TEST_VA + t * PAGE_2M + slot * PAGE;
+        uint64_t e =
+            kind == 0 ? 0 : mine[k] | PTE_P | (kind & 1 ? PTE_W : 0) | (kind & 2 ? PTE_A : 0);
+        if (kind == 7)
+            (void)pte_xchg(&s->tables[t][slot], e);
+        else
+            pte_write(&s->tables[t][slot], e);
+        if (i % 16 == 0)
+            write_cr3(read_cr3());
+        else
+            invlpg(va);
+        storm_check(va, e, me << 8 | k);
+    }
+}
+
+static void test_storm(void)
+{
+    struct storm s;
+
+    for (unsigned t = 0; t < 4; t++) {
+        s.tables[t] = page_alloc();
+        pte_write(pte_at(boot_pml4, TEST_VA + t * PAGE_2M, 2, true),
+                  pa_of(s.tables[t]) | PTE_TABLE);
+    }
+    run_on(ncpus, storm_job, &s);
+}
+
+/* Copy on write: CPU 0 write-protects all pages as a fork does, then all CPUs store; the first to
+ * fault copies. The old frame is overwritten at once: who still uses it is found out. */
+#define COW_PAGES 16
+struct cow {
+    struct barrier b;
+    struct spinlock lock;
+};
+static struct cow cow;
+
+static void cow_copy(uint64_t va)
+{
+    uint64_t *pte = pte_at(boot_pml4, va, 1, false), old = pte_read(pte), *copy;
+
+    if ((old & PTE_W) != 0)
+        return;
+    copy = page_alloc();
+    memcpy(copy, (void *)(old & PTE_ADDR), PAGE);
+    pte_write(pte, pa_of(copy) | PTE_RWAD);
+    tlb_shootdown(va);
+    stosq(old & PTE_ADDR, 0xbadbadbadbadbad0, 512);
+    page_free((void *)(old & PTE_ADDR));
+}
+
+static bool cow_hook(struct trapframe *f, uint64_t cr2)
+{
+    if (f->vector != VEC_PF || (f->error & 3) != 3)
+        return false;
+    sti(); /* other CPUs' shootdowns must get through while this one waits */
+    spin_lock(&cow.lock);
+    cow_copy(cr2 & ~(PAGE - 1));
+    spin_unlock(&cow.lock);
+    return true;
+}
+
+static void cow_job(void *arg)
+{
+    unsigned me = this_cpu()->index;
+
+    (void)arg;
+    this_cpu()->hook = cow_hook;
+    for (unsigned r = 1; r <= ops(12); r++) {
+        barrier_wait(&cow.b, ncpus);
+        if (me == 0) {
+            for (unsigned i = 0; i < COW_PAGES; i++)
+                __atomic_fetch_and(pte_at(boot_pml4, TEST_VA + i * PAGE, 1, false), ~PTE_W,
+                                   __ATOMIC_SEQ_CST);
+            tlb_shootdown_all();
+        }
+        barrier_wait(&cow.b, ncpus);
+        for (unsigned k = 0; k < COW_PAGES; k++) {
+            uint64_t va = TEST_VA + ((k + me * 5) % COW_PAGES) * PAGE + 8 * me;
+            CHECK_EQ(load64(va), r - 1, "before the store");
+            store64(va, r);
+            CHECK_EQ(load64(va), r, "after the store");
+        }
+        barrier_wait(&cow.b, ncpus);
+        for (unsigned k = 0; k < COW_PAGES * ncpus; k++)
+            CHECK_EQ(load64(TEST_VA + k / ncpus * PAGE + k % ncpus * 8), r, "another CPU's word");
+    }
+    this_cpu()->hook = NULL;
+}
+
+static void test_copy_on_write(void)
+{
+    memset(&cow, 0, sizeof(cow));
+    for (unsigned i = 0; i < COW_PAGES; i++)
+        map(TEST_VA + i * PAGE, pa_of(page_alloc()), PTE_RWAD);
+    run_on(ncpus, cow_job, NULL);
+}
+
+/* Migration: pages move to other frames while all CPUs count in them. No count may get lost. */
+#define MOVING 4
+static _Atomic bool migrate_stop; /* pairs with migrate_job */
+
+static bool retry_hook(struct trapframe *f, uint64_t cr2)
+{
+    (void)cr2;
+    if (f->vector != VEC_PF || test_abandoned() ||
+        rdtsc() > atomic_load_explicit(&test_deadline, memory_order_relaxed))
+        return false;
+    sti();
+    pause();
+    return true;
+}
+
+static void migrate_job(void *arg)
+{
+    uint64_t *done = arg;
+
+    this_cpu()->hook = retry_hook;
+    while (!atomic_load_explicit(&migrate_stop, memory_order_acquire)) {
+        for (unsigned i = 0; i < MOVING; i++)
+            asm volatile("lock incq (%0)" : : "r"(TEST_VA + i * PAGE) : "memory");
+        done[this_cpu()->index]++;
+        if (test_abandoned())
+            job_abort();
+    }
+    this_cpu()->hook = NULL;
+}
+
+static void test_migrate(void)
+{
+    uint64_t *done = page_alloc(), total = 0, frame[MOVING], spare = pa_of(page_alloc()),
+             *pte[MOVING];
+
+    for (unsigned i = 0; i < MOVING; i++) {
+        frame[i] = pa_of(page_alloc());
+        pte[i] = map(TEST_VA + i * PAGE, frame[i], PTE_RW);
+    }
+    atomic_store_explicit(&migrate_stop, false, memory_order_relaxed);
+    for (unsigned c = 1; c < ncpus; c++)
+        cpu_start(c, migrate_job, done);
+    for (unsigned r = 0; r < ops(80); r++) {
+        unsigned i = r % MOVING;
+        uint64_t old = frame[i];
+        pte_write(pte[i], 0);
+        tlb_shootdown(TEST_VA + i * PAGE);
+        memcpy((void *)spare, (void *)old, PAGE);
+        stosq(old, 0xbadbadbadbadbad0, 512);
+        pte_write(pte[i], spare | PTE_RW);
+        frame[i] = spare;
+        spare = old;
+        for (unsigned k = 0; k < 300; k++)
+            pause();
+        CHECK_EQ(load64(old), 0xbadbadbadbadbad0, "the abandoned frame");
+    }
+    atomic_store_explicit(&migrate_stop, true, memory_order_release);
+    for (unsigned c = 1; c < ncpus; c++)
+        cpu_join(c);
+    for (unsigned c = 1; c < ncpus; c++)
+        total += done[c];
+    for (unsigned i = 0; i < MOVING; i++)
+        CHECK_EQ(load64(frame[i]), total, "counts in a page that moved");
+    CHECK(total != 0, "nobody counted");
+}
+
+/* A page becomes a table on one CPU while others still write entries into it by plain stores. */
+struct birth {
+    struct barrier b;
+    uint64_t *pde;
+    uint64_t *table;
+    uint64_t frames[2];
+    unsigned rounds;
+};
+
+static void birth_job(void *arg)
+{
+    struct birth *t = arg;
+    unsigned me = this_cpu()->index;
+    uint64_t v;
+
+    for (unsigned r = 0; r < t->rounds; r++) {
+        if (me == 0) {
+            t->table = page_alloc();
+            (void)load64(pa_of(t->table));
+        }
+        barrier_wait(&t->b, ncpus);
+        if (me == r % ncpus) {
+            pte_write(t->pde, pa_of(t->table) | PTE_TABLE);
+            for (unsigned i = 0; i < 16; i++)
+                (void)try_read64(TEST_VA + i * PAGE, &v);
+        } else {
+            for (unsigned i = 0; i < 16; i++) {
+                pte_write(&t->table[(i + me) % 16], t->frames[(i + me + r) & 1] | PTE_RW);
+                if (i % 5 == me)
+                    (void)try_read64(TEST_VA + i * PAGE, &v);
+            }
+        }
+        barrier_wait(&t->b, ncpus);
+        flush_all_local();
+        CHECK(verify_range(boot_pml4, TEST_VA, 16) == 0, "round %u cpu %u", r, me);
+        barrier_wait(&t->b, ncpus);
+        if (me == 0) { /* the table dies: data again, while nobody uses it */
+            pte_write(t->pde, 0);
+            tlb_shootdown_all();
+            stosq(pa_of(t->table), 0x1111111111111111, 512);
+            CHECK(!try_read64(TEST_VA, &v) && faulted_at(0, TEST_VA), "round %u: table removed", r);
+            page_free(t->table);
+        }
+        barrier_wait(&t->b, ncpus);
+    }
+}
+
+static void test_birth(void)
+{
+    struct birth t = {.rounds = ops(30)};
+
+    t.frames[0] = pa_of(tagged_page(0xb0));
+    t.frames[1] = pa_of(tagged_page(0xb1));
+    t.pde = pte_at(boot_pml4, TEST_VA, 2, true);
+    run_on(ncpus, birth_job, &t);
+}
+
+static const struct test tests[] = {
+    {"race.locked_bits", test_locked_bits, 1},
+    {"race.locked_sum", test_locked_sum, 1},
+    {"race.alternate", test_alternate, 1},
+    {"race.storm", test_storm, 1},
+    {"race.copy_on_write", test_copy_on_write, 1},
+    {"race.migrate", test_migrate, 2},
+    {"race.birth", test_birth, 2},
+};
+const struct test_group tests_race = GROUP(tests);
