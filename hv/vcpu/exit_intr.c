@@ -14,6 +14,9 @@ void exit_irq_window(struct subvmm *s, const struct vmexit *x)
     (void)x;
     vcpu_ops->window(&s->vcpu, false);
     s->vcpu.window_armed = false;
+    /* The processor says that it would take an interrupt now: whatever shadow there was is over. QEMU
+     * says so even before the instruction behind STI; waiting for RIP to move would wait for ever. */
+    s->vcpu.int_shadow = false;
 }
 
 /* The guest is about to leave its NMI handler. NMIs stay blocked until the IRET has run, and RIP
