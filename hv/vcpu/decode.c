@@ -243,67 +243,57 @@ static enum hv_err decode_port(struct decoder *d)
     return HV_OK;
 }
 
-static enum hv_err decode_operands(struct decoder *d)
+/* The two operands of each form. */
+enum opplace { AT_NONE, AT_E, AT_G, AT_Z, AT_A, AT_IMM, AT_MOFFS };
+static const struct {
+    uint8_t dst, src; /* enum opplace */
+} decode_places[FORM_GROUP + 1] = {
+    [FORM_EG] = {AT_E, AT_G},         [FORM_GE] = {AT_G, AT_E},   [FORM_E] = {AT_E, AT_NONE},
+    [FORM_SE] = {AT_NONE, AT_E},      [FORM_EI] = {AT_E, AT_IMM}, [FORM_AI] = {AT_A, AT_IMM},
+    [FORM_I] = {AT_NONE, AT_IMM},     [FORM_Z] = {AT_Z, AT_NONE}, [FORM_SZ] = {AT_NONE, AT_Z},
+    [FORM_ZA] = {AT_Z, AT_A},         [FORM_ZI] = {AT_Z, AT_IMM}, [FORM_AMOFFS] = {AT_A, AT_MOFFS},
+    [FORM_MOFFSA] = {AT_MOFFS, AT_A},
+};
+
+static void decode_place(struct decoder *d, bool dst, enum opplace at)
 {
     struct insn *in = d->in;
-    unsigned reg = modrm_reg(d->modrm) | (in->rex & REX_R ? 8u : 0u);
-    unsigned z = (d->opcode & 7u) | (in->rex & REX_B ? 8u : 0u);
+    unsigned size = dst ? in->opsize : in->srcsize;
+    enum insn_operand kind = at == AT_IMM ? OPND_IMM : OPND_MEM;
 
-    switch ((enum opform)d->d.form) {
-    case FORM_NONE:
-    case FORM_M:
-    case FORM_GROUP:
+    switch (at) {
+    case AT_NONE:
         break;
-    case FORM_EG:
-        decode_set_e(d, true, in->opsize);
-        decode_set_reg(d, false, reg, in->opsize);
+    case AT_E:
+        decode_set_e(d, dst, size);
         break;
-    case FORM_GE:
-        decode_set_reg(d, true, reg, in->opsize);
-        decode_set_e(d, false, in->srcsize);
+    case AT_G:
+        decode_set_reg(d, dst, modrm_reg(d->modrm) | (in->rex & REX_R ? 8u : 0u), size);
         break;
-    case FORM_E:
-        decode_set_e(d, true, in->opsize);
+    case AT_Z:
+        decode_set_reg(d, dst, (d->opcode & 7u) | (in->rex & REX_B ? 8u : 0u), size);
         break;
-    case FORM_SE:
-        decode_set_e(d, false, in->opsize);
+    case AT_A:
+        decode_set_reg(d, dst, RAX, size);
         break;
-    case FORM_EI:
-        decode_set_e(d, true, in->opsize);
-        in->src = OPND_IMM;
+    case AT_IMM:
+    case AT_MOFFS:
+        if (dst)
+            in->dst = kind;
+        else
+            in->src = kind;
         break;
-    case FORM_AI:
-        decode_set_reg(d, true, RAX, in->opsize);
-        in->src = OPND_IMM;
-        break;
-    case FORM_I:
-        in->src = OPND_IMM;
-        break;
-    case FORM_Z:
-        decode_set_reg(d, true, z, in->opsize);
-        break;
-    case FORM_SZ:
-        decode_set_reg(d, false, z, in->opsize);
-        break;
-    case FORM_ZA:
-        decode_set_reg(d, true, z, in->opsize);
-        decode_set_reg(d, false, RAX, in->opsize);
-        break;
-    case FORM_ZI:
-        decode_set_reg(d, true, z, in->opsize);
-        in->src = OPND_IMM;
-        break;
-    case FORM_AMOFFS:
-        decode_set_reg(d, true, RAX, in->opsize);
-        in->src = OPND_MEM;
-        break;
-    case FORM_MOFFSA:
-        in->dst = OPND_MEM;
-        decode_set_reg(d, false, RAX, in->opsize);
-        break;
+    }
+}
+
+static enum hv_err decode_operands(struct decoder *d)
+{
+    decode_place(d, true, (enum opplace)decode_places[d->d.form].dst);
+    decode_place(d, false, (enum opplace)decode_places[d->d.form].src);
+    switch (d->d.form) {
     case FORM_STRING:
         decode_string(d);
-        break;
+        return HV_OK;
     case FORM_IN_I:
     case FORM_IN_D:
     case FORM_OUT_I:
@@ -311,8 +301,9 @@ static enum hv_err decode_operands(struct decoder *d)
         return decode_port(d);
     case FORM_CR:
         return decode_cr(d);
+    default:
+        return HV_OK;
     }
-    return HV_OK;
 }
 
 /* ARPL outside 64-bit mode, MOVSXD in it; NOP and PAUSE among the XCHGs. */

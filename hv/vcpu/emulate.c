@@ -4,7 +4,6 @@
 #include "hv/vcpu/emulate.h"
 #include "arch-x86/defs/x86.h"
 #include "hv/base/ring.h"
-#include "hv/base/stats.h"
 #include "hv/base/string.h"
 #include "hv/vcpu/emulate_internal.h"
 
@@ -122,7 +121,6 @@ enum emulate_result emu_finish(struct emu *e, enum hv_err r)
     memcpy(regs->gpr, e->gpr, sizeof(regs->gpr));
     regs->rflags = e->rflags;
     regs->rip = e->rip;
-    stat_inc(e->s->cpu, STAT_emulated);
     /* Length 0 leaves RIP, and still ends the STI shadow and single-steps: a REP is interruptible
      * between iterations, and a taken CALL has its RIP already. */
     vcpu_skip(e->s, &decoded, r == HV_AGAIN || e->branched ? 0 : e->in.length);

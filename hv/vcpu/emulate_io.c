@@ -2,7 +2,6 @@
 /* INS and OUTS, single or under REP: APM volume 2 15.10.2 "IN and OUT Behavior" leaves segment and
  * often the address size to us. Tested by tools/tests/test_emulate.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/base/stats.h"
 #include "hv/vcpu/emulate_internal.h"
 #include "hv/vm/vm.h"
 
@@ -15,7 +14,6 @@ static uint64_t port_access(struct emu *e, bool write, uint64_t value)
                      .value = value};
 
     (void)vbus_pio(vpc_bus(e->s->vm->pc), &io);
-    stat_inc(e->s->cpu, STAT_pio);
     return io.value;
 }
 

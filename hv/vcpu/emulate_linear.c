@@ -44,7 +44,8 @@ static bool emu_canonical(uint64_t va)
     return (uint64_t)((int64_t)(va << 16) >> 16) == va;
 }
 
-/* Type and limit of a segment outside 64-bit mode; last: offset of the last byte. */
+/* Type and limit of a segment outside 64-bit mode; first and last: offsets of the first and last
+ * byte. Offsets have at most 32 bits here, so their sum does not wrap. */
 static bool emu_segment_ok(const struct emu *e, enum seg seg, uint64_t first, uint64_t last,
                            bool write)
 {
@@ -52,8 +53,6 @@ static bool emu_segment_ok(const struct emu *e, enum seg seg, uint64_t first, ui
     uint64_t top = g->attr & SEG_BIG ? 0xffffffffull : 0xffffull;
     bool code = g->attr & SEG_TYPE_CODE;
 
-    if (last < first)
-        return false;
     if (e->real)
         return last <= g->limit;
     if (!(g->attr & SEG_PRESENT))

@@ -2,7 +2,6 @@
 /* Memory accesses of the emulator: RAM through hv/mmu/gmem.h, so that traced frames are posted,
  * everything else through the VM's device bus. Tested by tools/tests/test_emulate.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/base/stats.h"
 #include "hv/vcpu/emulate_internal.h"
 #include "hv/vm/vm.h"
 
@@ -36,7 +35,6 @@ static enum hv_err mem_device(struct emu *e, gva_t va, gpa_t at, unsigned n, boo
         return HV_UNSUPPORTED;
     io.value = write ? *value & emu_size_mask(n) : 0;
     (void)vbus_mmio(vpc_bus(e->s->vm->pc), &io);
-    stat_inc(e->s->cpu, STAT_mmio);
     if (!write)
         *value = io.value & emu_size_mask(n);
     return HV_OK;

@@ -7,7 +7,6 @@
 #include "tools/tests/tap.h"
 #include "arch-x86/defs/x86.h"
 #include "hv/base/ring.h"
-#include "hv/base/stats.h"
 #include "hv/coherency/actions.h"
 #include "hv/vcpu/emulate.h"
 #include "hv/vcpu/emulate_internal.h"
@@ -49,7 +48,6 @@ static struct subvmm *sv;
 static struct vm vm;
 static struct vbus bus;
 static uint32_t granules[1024];
-struct stats hv_stats[HV_MAX_CPUS];
 
 static void fake_get(struct vcpu *v, enum vcpu_group g, void *out)
 {
