@@ -12,7 +12,7 @@
 #define SHARED                                                                                     \
     2 /* frames 0 and 1: any CPU stores, by exchange; frame 2: CPU 0 alone, also in bulk */
 #define FRAMES 3
-#define STEPS 12000
+#define STEPS 30000
 #define IDS (NCPU * STEPS * 2 + 8)
 #define P_BIT BIT(0)
 #define A_BIT BIT(5)
@@ -224,6 +224,8 @@ static void *run(void *arg)
             drain(m, 2);
         else if (rnd(m, 4) == 0)
             leave(m, f);
+        if (rnd(m, 32) == 0)
+            sched_yield(); /* few processors: meet at many points */
     }
     event(m);
     for (unsigned f = 0; f < FRAMES; f++)
