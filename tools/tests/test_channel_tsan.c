@@ -148,12 +148,22 @@ static void touch(struct cpu_model *m, uint64_t f, unsigned i)
     m->copy[f][i] = v | A_BIT;
 }
 
-static void record(uint64_t f, unsigned i, uint32_t id, uint32_t old)
+/* The place of a store that is made; its CPU is about to note it, unless it waits for us first. */
+static uint32_t place_of(struct cpu_model *m, uint32_t id)
 {
-    uint32_t at, top;
-    while (old && !(at = atomic_load(&place[old])))
-        sched_yield(); /* that store is made, its CPU is about to note its place */
-    at = old ? at + 1 : 1;
+    uint32_t at;
+    if (!id)
+        return 0;
+    while (!(at = atomic_load(&place[id]))) {
+        (void)on_serve(m);
+        sched_yield();
+    }
+    return at;
+}
+
+static void record(struct cpu_model *m, uint64_t f, unsigned i, uint32_t id, uint32_t old)
+{
+    uint32_t at = place_of(m, old) + 1, top;
     atomic_store(&place[id], at);
     top = atomic_load(&posted[f][i]);
     while (top < at && !atomic_compare_exchange_weak(&posted[f][i], &top, at))
@@ -181,7 +191,7 @@ static void store(struct cpu_model *m, uint64_t f, unsigned i)
         old = atomic_load(&page[f][i]);
         producer_store(c, at, (void *)&page[f][i], &v, 8);
     }
-    record(f, i, id, id_of(old));
+    record(m, f, i, id, id_of(old));
 }
 
 static void event(struct cpu_model *m)
@@ -194,13 +204,10 @@ static void event(struct cpu_model *m)
     for (unsigned f = 0; f < FRAMES; f++)
         for (unsigned i = 0; i < ENTRIES; i++) {
             uint64_t v = m->copy[f][i];
-            uint32_t at = 0;
             if (!v)
                 continue;
-            while (id_of(v) && !(at = atomic_load(&place[id_of(v)])))
-                sched_yield();
             atomic_fetch_add(&checked, 1);
-            if (at < must[f][i])
+            if (place_of(m, id_of(v)) < must[f][i])
                 atomic_fetch_add(&failures, 1);
         }
 }
