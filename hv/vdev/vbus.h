@@ -4,7 +4,7 @@
 #pragma once
 #include "hv/base/types.h"
 
-struct vio { /* one access */
+struct vio {       /* one access */
     uint32_t cpu;  /* which VCPU */
     uint64_t addr; /* port, or gpa */
     uint8_t size;  /* 1, 2, 4 (memory also 8) */
@@ -27,6 +27,7 @@ void vbus_add_pio(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, vo
 /* The same for devices with an 8-bit data path: the handler sees size 1 only. */
 void vbus_add_pio_bytes(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev);
 void vbus_add_mmio(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, void *dev);
-/* Unclaimed: reads give all ones of the size, writes are ignored; false then. Context: any VCPU's CPU. */
+/* Unclaimed: reads give all ones of the size, writes are ignored; false then. Context: any VCPU's
+ * CPU. */
 bool vbus_pio(struct vbus *b, struct vio *io);
 bool vbus_mmio(struct vbus *b, struct vio *io);

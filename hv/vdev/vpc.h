@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The virtual PC: all devices of one VM, and what hv/vcpu asks of them. Shared between CPUs; devices
- * take LOCK_VDEV where more than one CPU can touch them. Interrupts reach a VCPU through its local
- * APIC's IRR (atomic) and ACTION_IRQ. Tested by tools/tests/test_vdev_*.c. */
+/* The virtual PC: all devices of one VM, and what hv/vcpu asks of them. Shared between CPUs;
+ * devices take LOCK_VDEV where more than one CPU can touch them. Interrupts reach a VCPU through
+ * its local APIC's IRR (atomic) and ACTION_IRQ. Tested by tools/tests/test_vdev_*.c. */
 #pragma once
 #include "hv/coherency/coherency.h"
 #include "hv/vdev/vbus.h"
@@ -9,12 +9,13 @@
 struct vpc; /* hv/vdev/vpc_state.h */
 struct vpc_config {
     uint32_t ncpus;
-    struct coherency *co;     /* for action_post */
+    struct coherency *co; /* for action_post */
     uint64_t tsc_hz;
-    uint64_t ram_top_low;     /* end of RAM below 4 GiB, bytes */
-    uint64_t ram_above_4g;    /* bytes */
-    bool test;                /* debug-exit port works */
-    /* Ends the VM: ACPI S5 / reset line. Called on the CPU that did it, never returns control to the guest. */
+    uint64_t ram_top_low;  /* end of RAM below 4 GiB, bytes */
+    uint64_t ram_above_4g; /* bytes */
+    bool test;             /* debug-exit port works */
+    /* Ends the VM: ACPI S5 / reset line. Called on the CPU that did it, never returns control to
+     * the guest. */
     void (*poweroff)(void *ctx);
     void (*reset)(void *ctx);
     void *ctx;
@@ -26,11 +27,11 @@ struct vbus *vpc_bus(struct vpc *pc);
 /* --- local APIC of VCPU `cpu`, owner CPU only unless said --- */
 /* INIT of that VCPU (registers to reset values, ID kept). */
 void vlapic_reset(struct vpc *pc, uint32_t cpu);
-/* Highest-priority deliverable vector (IRR above PPR; or the 8259's through LINT0 on CPU 0), -1 none.
- * Does not change state. */
+/* Highest-priority deliverable vector (IRR above PPR; or the 8259's through LINT0 on CPU 0), -1
+ * none. Does not change state. */
 int vlapic_pending(struct vpc *pc, uint32_t cpu);
-/* The vector vlapic_pending returned is being injected: IRR -> ISR (or 8259 INTA). Returns the vector,
- * -1 if it vanished. */
+/* The vector vlapic_pending returned is being injected: IRR -> ISR (or 8259 INTA). Returns the
+ * vector, -1 if it vanished. */
 int vlapic_accept(struct vpc *pc, uint32_t cpu);
 /* Sets a fixed interrupt pending and posts ACTION_IRQ, unless from_cpu == cpu: the owner looks at
  * vlapic_pending before every entry and halt. Any CPU. */
@@ -38,33 +39,35 @@ void vlapic_set_irr(struct vpc *pc, uint32_t from_cpu, uint32_t cpu, uint8_t vec
 /* CR8 view of TPR, 0..15. */
 uint8_t vlapic_get_cr8(struct vpc *pc, uint32_t cpu);
 void vlapic_set_cr8(struct vpc *pc, uint32_t cpu, uint8_t cr8);
-/* x2APIC MSRs 800..8FF and IA32_APIC_BASE (1B), TSC_DEADLINE (6E0). HV_INVALID: #GP. HV_UNSUPPORTED: legal,
- * but moves the APIC page away from VPC_LAPIC_BASE. */
+/* x2APIC MSRs 800..8FF and IA32_APIC_BASE (1B), TSC_DEADLINE (6E0). HV_INVALID: #GP.
+ * HV_UNSUPPORTED: legal, but moves the APIC page away from VPC_LAPIC_BASE. */
 enum hv_err vlapic_rdmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t *value) HV_MUST_CHECK;
 enum hv_err vlapic_wrmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t value) HV_MUST_CHECK;
-/* The gpa of this VCPU's APIC page, or false if disabled or in x2APIC mode: hv/mmu maps no RAM there; MMIO
- * goes to vbus (FEE00000 by default). */
+/* The gpa of this VCPU's APIC page, or false if disabled or in x2APIC mode: hv/mmu maps no RAM
+ * there; MMIO goes to vbus (FEE00000 by default). */
 bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base);
 /* INIT/SIPI/NMI of an ICR write become ACTION_* of the target; the SIPI vector is read here. */
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 
 /* --- time: all from port_tsc() --- */
-/* Expires what is due on this CPU (LAPIC timer; CPU 0 also PIT, RTC) and returns the next absolute TSC
- * deadline of this CPU, UINT64_MAX none. Owner CPU, in every round of its loop: a deadline that the CPU
- * moved itself is not announced by ACTION_TIMER. */
+/* Expires what is due on this CPU (LAPIC timer; CPU 0 also PIT, RTC) and returns the next absolute
+ * TSC deadline of this CPU, UINT64_MAX none. Owner CPU, in every round of its loop: a deadline that
+ * the CPU moved itself is not announced by ACTION_TIMER. */
 uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now);
 /* Console input byte for COM1 (CPU 0's UART interrupt or the poll). false: FIFO full, keep it. */
 bool vpc_uart_input(struct vpc *pc, uint8_t byte);
-/* Console text the guest wrote and that is still collected goes out now (it also does by itself after
- * 10 ms, and before power-off, reset and debug exit). For the other ends of a VM. Any CPU, no lock held. */
+/* Console text the guest wrote and that is still collected goes out now (it also does by itself
+ * after 10 ms, and before power-off, reset and debug exit). For the other ends of a VM. Any CPU, no
+ * lock held. */
 void vpc_flush(struct vpc *pc);
 /* One text line of device state each. */
 void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 
-/* CPUID leaf 1 / B / 15h-style facts belong to hv/vcpu; ACPI tables are built by hv/vm from these. */
+/* CPUID leaf 1 / B / 15h-style facts belong to hv/vcpu; ACPI tables are built by hv/vm from these.
+ */
 #define VPC_LAPIC_BASE 0xfee00000ull
 #define VPC_IOAPIC_BASE 0xfec00000ull
 #define VPC_IOAPIC_PINS 24
-#define VPC_PM_BASE 0x600  /* PM1a_EVT 4 bytes, PM1a_CNT at +4 (2), PM_TMR at +8 (4) */
+#define VPC_PM_BASE 0x600   /* PM1a_EVT 4 bytes, PM1a_CNT at +4 (2), PM_TMR at +8 (4) */
 #define VPC_PM_SLP_TYP_S5 5 /* DSDT \_S5 */
 #define VPC_RESET_PORT 0xcf9

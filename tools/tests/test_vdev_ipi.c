@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Interprocessor interrupts: destinations, shorthands, INIT, SIPI, NMI, lowest priority; in xAPIC and
- * x2APIC format. */
+/* Interprocessor interrupts: destinations, shorthands, INIT, SIPI, NMI, lowest priority; in xAPIC
+ * and x2APIC format. */
 #include "tools/tests/test_vdev_rig.h"
 
 static void icr(uint32_t cpu, uint32_t dest, uint32_t lo)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Local APIC: priorities, acceptance, EOI, software and hardware disable, register file, the timer's
- * three modes. */
+/* Local APIC: priorities, acceptance, EOI, software and hardware disable, register file, the
+ * timer's three modes. */
 #include "tools/tests/test_vdev_rig.h"
 
 static int accept_on(uint32_t cpu)
