@@ -9,20 +9,23 @@ struct subvmm;
 enum emulate_result {
     EMULATE_DONE,     /* performed, registers and RIP updated (or REP advanced, RIP kept) */
     EMULATE_FAULT,    /* v->pending holds the exception to inject; no register changed */
-    EMULATE_DECLINED, /* cannot or should not be emulated: mmu_write_fallback and re-execute (RAM), or park (MMIO) */
+    EMULATE_DECLINED, /* cannot or should not be emulated: mmu_write_fallback and re-execute (RAM),
+                         or park (MMIO) */
 };
-/* Fetches (or takes x->insn), decodes and performs the instruction at RIP. x: the exit it is for. at:
- * the gpa that mmu_fault reported, for the event ring; the caller counts. Stores to RAM go through gmem (so traced frames are
- * posted); non-RAM goes to the device bus of s. REP is done in bounded batches (at most 32 iterations or
- * until the action word is non-zero) and declines at once for stores to RAM with more than 32 left. */
+/* Fetches (or takes x->insn), decodes and performs the instruction at RIP. x: the exit it is for.
+ * at: the gpa that mmu_fault reported, for the event ring; the caller counts. Stores to RAM go
+ * through gmem (so traced frames are posted); non-RAM goes to the device bus of s. REP is done in
+ * bounded batches (at most 32 iterations or until the action word is non-zero) and declines at once
+ * for stores to RAM with more than 32 left. */
 enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t at) HV_MUST_CHECK;
-/* Decodes the instruction at RIP for exit handlers that need operands or the length. HV_FAULT: v->pending is
- * set (fetch fault or #UD). HV_UNSUPPORTED: the code is not in RAM. */
-enum hv_err emulate_decode(struct subvmm *s, const struct vmexit *x, struct insn *out) HV_MUST_CHECK;
+/* Decodes the instruction at RIP for exit handlers that need operands or the length. HV_FAULT:
+ * v->pending is set (fetch fault or #UD). HV_UNSUPPORTED: the code is not in RAM. */
+enum hv_err emulate_decode(struct subvmm *s, const struct vmexit *x,
+                           struct insn *out) HV_MUST_CHECK;
 /* Linear address of in's memory operand with segment base and checks of the current mode (limit and
- * type checks in legacy modes, canonical in 64-bit; none for INVLPG). HV_FAULT: v->pending is set (#GP/#SS).
- * n: bytes accessed. */
-enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bool write, gva_t *out)
-    HV_MUST_CHECK;
+ * type checks in legacy modes, canonical in 64-bit; none for INVLPG). HV_FAULT: v->pending is set
+ * (#GP/#SS). n: bytes accessed. */
+enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bool write,
+                           gva_t *out) HV_MUST_CHECK;
 /* String I/O exits (INS/OUTS with REP) after x->io_*: performs a bounded batch. */
 enum emulate_result emulate_string_io(struct subvmm *s, const struct vmexit *x) HV_MUST_CHECK;

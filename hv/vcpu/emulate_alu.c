@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Arithmetic of the emulator: results and flags, APM volume 3 chapter 3 "General-Purpose
- * Instruction Reference". Pure. Tested by tools/tests/test_emulate.c against the CPU it runs on. */
+ * Instruction Reference". Pure. Tested by tools/tests/test_emulate_native.c against the CPU it runs
+ * on. */
 #include "arch-x86/defs/x86.h"
 #include "hv/vcpu/emulate_internal.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The emulator's instructions other than string ones: a table of handlers by operation.
- * Tested by tools/tests/test_emulate.c against the CPU it runs on. */
+ * Tested by tools/tests/test_emulate_native.c against the CPU it runs on. */
 #include "arch-x86/defs/x86.h"
 #include "hv/vcpu/emulate_internal.h"
 

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Environment of the emulator's host tests: memory at fixed addresses behind fakes of gmem, the bus
+ * and the sub-VMM helpers, and a machine state to start from. Included by the one .c file of a test
+ * program. Tested by tools/tests/test_emulate.c and test_emulate_native.c. */
+#pragma once
+#include <sys/mman.h>
+#include "tools/tests/tap.h"
+#include "arch-x86/defs/x86.h"
+#include "hv/base/ring.h"
+#include "hv/coherency/actions.h"
+#include "hv/vcpu/emulate.h"
+#include "hv/vcpu/emulate_internal.h"
+#include "hv/vm/vm.h"
+
+/* Fixed low addresses, so that the native stub can use absolute 32-bit ones. */
+#define STATE_VA 0x10000000ull
+#define DATA_VA 0x20000000ull
+#define DATA_PAGES 4
+#define DATA_BYTES (DATA_PAGES * 4096)
+#define CODE_VA 0x30000000ull
+#define CODE_BYTES 8192
+#define GPA_OFFSET 0x1000000ull /* fake translation: gpa = va - this */
+
+/* --- the fake environment --- */
+
+enum page { PAGE_NONE, PAGE_RO, PAGE_RW };
+static enum page data_page[DATA_PAGES], code_page[2];
+static bool data_is_device;
+static unsigned contend; /* so many compare-exchanges find that another CPU stored first */
+static uint64_t contend_add;
+static uint64_t actions;
+static unsigned port_count, mmio_count, xchg_count, cmpxchg_stored, bulk_count;
+static struct vio last_mmio, last_port;
+static uint64_t port_value;
+static struct vcpu_segs segs;
+static struct subvmm *sv;
+static struct vm vm;
+static struct vbus bus;
+static uint32_t granules[1024];
+
+static void fake_get(struct vcpu *v, enum vcpu_group g, void *out)
+{
+    (void)v;
+    if (g == VCPU_SEGS)
+        memcpy(out, &segs, sizeof(segs));
+}
+static const struct vcpu_ops fake_ops = {.name = "fake", .get = fake_get};
+const struct vcpu_ops *vcpu_ops = &fake_ops;
+
+void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
+{
+    (void)cpu, (void)kind, (void)a, (void)b;
+}
+uint64_t action_peek(const struct coh_cpu *self)
+{
+    (void)self;
+    return actions;
+}
+struct vbus *vpc_bus(struct vpc *pc)
+{
+    (void)pc;
+    return &bus;
+}
+bool vbus_mmio(struct vbus *b, struct vio *io)
+{
+    uint8_t *at = (uint8_t *)(io->addr + GPA_OFFSET);
+
+    (void)b;
+    mmio_count++;
+    last_mmio = *io;
+    if (io->write)
+        memcpy(at, &io->value, io->size);
+    else
+        memcpy(&io->value, at, io->size);
+    return true;
+}
+bool vbus_pio(struct vbus *b, struct vio *io)
+{
+    (void)b;
+    port_count++;
+    last_port = *io;
+    if (!io->write)
+        io->value = port_value++;
+    return true;
+}
+void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uint32_t error)
+{
+    s->vcpu.pending = (struct vcpu_event){EVENT_EXCEPTION, vector, has_error, error, 0};
+}
+void vcpu_inject_pf(struct subvmm *s, const struct guest_fault *f)
+{
+    s->vcpu.pending = (struct vcpu_event){EVENT_EXCEPTION, VEC_PF, true, f->pfec, f->cr2.v};
+}
+void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
+{
+    struct vcpu *v = &s->vcpu;
+    bool wide = segs.seg[SEG_CS].attr & BIT(9), big = segs.seg[SEG_CS].attr & BIT(10);
+
+    v->regs.rip = x->next_rip ? x->next_rip : v->regs.rip + length;
+    if (!wide)
+        v->regs.rip &= big ? 0xffffffffull : 0xffffull;
+    v->regs.rflags &= ~RFLAGS_RF;
+    v->int_shadow = false;
+    if (v->regs.rflags & RFLAGS_TF)
+        vcpu_inject_exception(s, VEC_DB, false, 0);
+}
+
+static enum hv_err fake_page(gva_t va, uint32_t access, struct guest_fault *f, bool *device)
+{
+    enum page p = PAGE_NONE;
+
+    *device = false;
+    if (va.v >= DATA_VA && va.v < DATA_VA + DATA_BYTES) {
+        p = data_page[(va.v - DATA_VA) / 4096];
+        *device = data_is_device;
+    } else if (va.v >= CODE_VA && va.v < CODE_VA + CODE_BYTES) {
+        p = code_page[(va.v - CODE_VA) / 4096];
+    }
+    if (p == PAGE_RW || (p == PAGE_RO && !(access & PFEC_W)))
+        return HV_OK;
+    *f = (struct guest_fault){va, (access & (PFEC_W | PFEC_U | PFEC_I)) | (p ? PFEC_P : 0)};
+    return HV_FAULT;
+}
+enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
+                          struct guest_fault *f)
+{
+    bool device;
+
+    (void)m;
+    TRY(fake_page(va, access, f, &device));
+    /* Devices lie outside the segment table: RAM's gpas are below 2 GiB. */
+    *out = gpa(va.v - GPA_OFFSET + (device ? 1ull << 40 : 0));
+    return HV_OK;
+}
+static enum hv_err fake_span(gva_t va, size_t n, uint32_t access, struct guest_fault *f, gpa_t *at)
+{
+    gva_t last = gva(va.v + n - 1);
+    bool d0, d1;
+
+    TRY(fake_page(va, access, f, &d0));
+    if ((last.v ^ va.v) >> 12)
+        last.v &= ~0xfffull;
+    TRY(fake_page(last, access, f, &d1));
+    if (d0 || d1) {
+        *at = gpa((d0 ? va.v : last.v) - GPA_OFFSET);
+        return HV_MMIO;
+    }
+    return HV_OK;
+}
+enum hv_err gmem_read(struct mmu *m, gva_t va, void *buf, size_t n, uint32_t access,
+                      struct guest_fault *f, gpa_t *at)
+{
+    (void)m;
+    TRY(fake_span(va, n, access, f, at));
+    memcpy(buf, (void *)va.v, n);
+    return HV_OK;
+}
+enum hv_err gmem_write(struct mmu *m, gva_t va, const void *buf, size_t n, uint32_t access,
+                       struct guest_fault *f, gpa_t *at)
+{
+    (void)m;
+    TRY(fake_span(va, n, access | PFEC_W, f, at));
+    memcpy((void *)va.v, buf, n);
+    bulk_count++;
+    return HV_OK;
+}
+enum hv_err gmem_cmpxchg(struct mmu *m, gva_t va, unsigned width, uint64_t expected, uint64_t value,
+                         uint32_t access, uint64_t *old, bool *stored, struct guest_fault *f,
+                         gpa_t *at)
+{
+    (void)m;
+    if ((va.v & 7) + width > 8)
+        return HV_UNSUPPORTED;
+    TRY(fake_span(va, width, access | PFEC_W, f, at));
+    uint64_t now = 0;
+    memcpy(&now, (void *)va.v, width);
+    if (contend) {
+        contend--;
+        now = (now + contend_add) & emu_size_mask(width);
+        memcpy((void *)va.v, &now, width);
+    }
+    *old = now;
+    *stored = now == expected;
+    if (*stored)
+        memcpy((void *)va.v, &value, width);
+    cmpxchg_stored += *stored;
+    return HV_OK;
+}
+enum hv_err gmem_xchg(struct mmu *m, gva_t va, unsigned width, uint64_t value, uint32_t access,
+                      uint64_t *old, struct guest_fault *f, gpa_t *at)
+{
+    (void)m;
+    if ((va.v & 7) + width > 8)
+        return HV_UNSUPPORTED;
+    TRY(fake_span(va, width, access | PFEC_W, f, at));
+    *old = 0;
+    memcpy(old, (void *)va.v, width);
+    memcpy((void *)va.v, &value, width);
+    xchg_count++;
+    return HV_OK;
+}
+
+/* Flat 64-bit supervisor code, everything mapped. */
+static void setup(void)
+{
+    memset(sv, 0, sizeof(*sv));
+    memset(&segs, 0, sizeof(segs));
+    for (unsigned i = 0; i <= SEG_GS; i++)
+        segs.seg[i] = (struct segment){0x10, 0xc93, 0xffffffff, 0};
+    segs.seg[SEG_CS].attr = 0xa9b;
+    sv->vm = &vm;
+    sv->vcpu.ctl = (struct vcpu_ctl){.cr0 = CR0_PE | CR0_PG | CR0_WP, .efer = EFER_LME | EFER_LMA};
+    sv->vcpu.regs.rflags = RFLAGS_FIXED1;
+    sv->vcpu.regs.rip = CODE_VA;
+    for (unsigned i = 0; i < DATA_PAGES; i++)
+        data_page[i] = PAGE_RW;
+    code_page[0] = code_page[1] = PAGE_RO;
+    data_is_device = false;
+    contend = 0;
+    actions = 0;
+    port_count = mmio_count = xchg_count = cmpxchg_stored = bulk_count = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(granules); i++)
+        granules[i] = i;
+    vm.p2m = (struct p2m){granules, ARRAY_SIZE(granules)};
+    memset((void *)DATA_VA, 0, DATA_BYTES);
+}
+static struct vmexit exit_pf(uint32_t pfec)
+{
+    return (struct vmexit){.kind = EXIT_PF, .have_gva = true, .gva = gva(DATA_VA), .pfec = pfec};
+}
+static enum emulate_result run_exit(const struct vmexit *x)
+{
+    return emulate_insn(sv, x, gpa(0));
+}
+static void *map_at(uint64_t va, size_t n, int prot)
+{
+    void *p = mmap((void *)va, n, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+    if (p != (void *)va) {
+        tap_ok(false, "cannot map 0x%" PRIx64, va);
+        exit(tap_done());
+    }
+    return p;
+}
+
+/* Maps everything; the rig's sub-VMM is allocated once a program. */
+static void rig_open(void)
+{
+    sv = calloc(1, sizeof(*sv));
+    map_at(STATE_VA, 4096, PROT_READ | PROT_WRITE);
+    map_at(DATA_VA, DATA_BYTES, PROT_READ | PROT_WRITE);
+    map_at(CODE_VA, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC);
+}
+static int rig_close(void)
+{
+    free(sv);
+    return tap_done();
+}
