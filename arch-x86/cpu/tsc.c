@@ -19,6 +19,7 @@
 #define SAMPLE_TRIES 8
 #define WINDOW_PIT (PIT_HZ / 100)        /* 10 ms */
 #define WINDOW_PM (ACPI_PM_TMR_HZ / 100) /* 10 ms */
+#define CONFIRM 2000                     /* half a thousandth */
 #define POLL_BOUND 2000000u              /* reads of a dead counter */
 #define FALLBACK_HZ 1000000000ull
 
@@ -75,36 +76,49 @@ static struct tsc_sample sample(const struct reference *r)
     return best;
 }
 
-/* Frequency over one window, 0 if the reference does not move. */
-static uint64_t measure(const struct reference *r)
+/* From a to b, 0 if the reference did not move enough or the readings were so wide (the host ran
+ * something else) that they tell nothing. */
+static uint64_t frequency(const struct reference *r, const struct tsc_sample *a,
+                          const struct tsc_sample *b)
 {
-    struct tsc_sample a = sample(r), b;
-    uint32_t ticks = 0;
+    uint32_t ticks = (b->ref - a->ref) & r->mask;
+    if (ticks < r->window / 2 || b->tsc <= a->tsc)
+        return 0;
+    if ((a->width + b->width) * 200 > b->tsc - a->tsc)
+        return 0;
+    return tsc_mul_div(b->tsc - a->tsc, r->hz, ticks);
+}
 
+/* Samples the end of a window that began with *a. */
+static struct tsc_sample window_end(const struct reference *r, const struct tsc_sample *a)
+{
+    uint32_t ticks = 0;
     for (unsigned i = 0; i < POLL_BOUND && ticks < r->window; i++) {
         cpu_pause();
-        ticks = (r->read(r->port) - a.ref) & r->mask;
+        ticks = (r->read(r->port) - a->ref) & r->mask;
     }
-    b = sample(r);
-    ticks = (b.ref - a.ref) & r->mask;
-    if (ticks < r->window / 2 || b.tsc <= a.tsc)
-        return 0;
-    /* Readings so wide that they spoil the window tell nothing. */
-    if ((a.width + b.width) * 200 > b.tsc - a.tsc)
-        return 0;
-    return tsc_mul_div(b.tsc - a.tsc, r->hz, ticks);
+    return sample(r);
 }
 
 static uint64_t calibrate(const struct reference *r)
 {
-    uint64_t best = 0, worst = 0;
+    uint64_t best = 0, worst = 0, whole;
+    struct tsc_sample first = sample(r), a = first, b = first;
+
     for (unsigned i = 0; i < WINDOWS; i++) {
-        uint64_t hz = measure(r);
+        b = window_end(r, &a);
+        uint64_t hz = frequency(r, &a, &b);
+        a = b;
         if (hz == 0)
             continue;
         best = best == 0 || hz < best ? hz : best;
         worst = hz > worst ? hz : worst;
     }
+    /* All windows together have less rounding; taken if the minimum confirms them, that is, if the
+     * counter has not wrapped unseen. */
+    whole = frequency(r, &first, &b);
+    if (whole > best && whole - best < best / CONFIRM)
+        best = whole;
     if (best)
         log_info("tsc", "%llu kHz by the %s (windows up to %llu kHz)",
                  (unsigned long long)(best / 1000), r->name, (unsigned long long)(worst / 1000));

@@ -22,7 +22,7 @@
 static struct console consoles[OPT_MAX_CONSOLES];
 static unsigned nconsoles;
 static char names[OPT_MAX_CONSOLES * 12];
-static _Atomic uint32_t writer; /* 0 free, else CPU + 1 */
+static _Atomic uint32_t writer;    /* 0 free, else CPU + 1 */
 static _Atomic uint32_t panicking; /* 0, or CPU + 1: only its output counts */
 static _Atomic bool reading;
 
@@ -179,6 +179,14 @@ static void open_vga(struct console *c, bool asked)
     activate(c, "vga");
 }
 
+static void open_fb(struct console *c, bool asked)
+{
+    if (boot_info.fb_addr && boot_info.fb_type != FB_TYPE_TEXT && fb_open(c))
+        activate(c, "fb");
+    else if (asked)
+        log_warn("console", "fb: the loader gave no usable framebuffer below 4 GiB");
+}
+
 static void open_spec(struct console *c, const char *spec)
 {
     const char *rest;
@@ -201,9 +209,11 @@ static void open_spec(struct console *c, const char *spec)
             log_warn("console", "debugcon: nothing answers at port 0xe9");
     } else if (strcmp(spec, "vga") == 0) {
         open_vga(c, true);
+    } else if (strcmp(spec, "fb") == 0) {
+        open_fb(c, true);
     } else if (strcmp(spec, "none") != 0) {
         log_warn("console",
-                 "%s: unknown; com1..com4[,baud], pio:PORT[,baud], debugcon, vga, none, auto",
+                 "%s: unknown; com1..com4[,baud], pio:PORT[,baud], debugcon, vga, fb, none, auto",
                  spec);
     }
 }
@@ -222,6 +232,8 @@ void console_init(void)
         open_uart(&consoles[nconsoles], COM1, "", "com1", 4, false);
     if (automatic && nconsoles < OPT_MAX_CONSOLES)
         open_vga(&consoles[nconsoles], false);
+    if (automatic && nconsoles < OPT_MAX_CONSOLES)
+        open_fb(&consoles[nconsoles], false);
 }
 
 void console_remap(void)
@@ -229,6 +241,8 @@ void console_remap(void)
     for (unsigned i = 0; i < nconsoles; i++)
         if (strcmp(consoles[i].name, "vga") == 0)
             vga_remap();
+        else if (strcmp(consoles[i].name, "fb") == 0)
+            fb_remap();
 }
 
 void console_enable_input(uint32_t apic_id)

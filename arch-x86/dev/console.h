@@ -14,8 +14,8 @@ struct console {
     bool broken;                    /* writing to it panicked */
 };
 
-/* Brings up what hv_opt.console names, or COM1 and, under a BIOS, VGA text, and
- * replays the log to each. Context: BSP, boot. */
+/* Brings up what hv_opt.console names, or COM1 and the screen (VGA text under a BIOS,
+ * the loader's framebuffer otherwise), and replays the log to each. Context: BSP, boot. */
 void console_init(void);
 /* After paging: device memory has moved. */
 void console_remap(void);
@@ -37,3 +37,6 @@ void uart_enable_input(struct console *c);
 bool debugcon_open(struct console *c);
 void vga_open(struct console *c);
 void vga_remap(void);
+/* The loader's framebuffer, if it is true-colour and below 4 GiB. */
+bool fb_open(struct console *c);
+void fb_remap(void);

@@ -57,9 +57,11 @@ static void put(char ch)
     default:
         if ((uint8_t)ch < ' ')
             break;
-        cell[row * COLUMNS + column] = (uint16_t)(ATTRIBUTE | (uint8_t)ch);
-        if (++column == COLUMNS)
+        if (column ==
+            COLUMNS) /* wraps with the next letter, so that a full line costs no empty one */
             newline();
+        cell[row * COLUMNS + column] = (uint16_t)(ATTRIBUTE | (uint8_t)ch);
+        column++;
         break;
     }
 }
@@ -69,7 +71,7 @@ static void vga_write(struct console *c, const char *text, size_t len)
     (void)c;
     for (size_t i = 0; i < len; i++)
         put(text[i]);
-    unsigned at = row * COLUMNS + column;
+    unsigned at = row * COLUMNS + (column < COLUMNS ? column : COLUMNS - 1);
     out8(CRTC_INDEX, CRTC_CURSOR_HIGH);
     out8(CRTC_DATA, (uint8_t)(at >> 8));
     out8(CRTC_INDEX, CRTC_CURSOR_LOW);
