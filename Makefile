@@ -34,15 +34,20 @@ HOSTCC ?= gcc
 IASL ?= iasl
 PYTHON ?= python3
 
+ifndef VERSION
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo 0.1)
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
+endif
+ifndef SOURCE_DATE_EPOCH
+SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
+endif
+export SOURCE_DATE_EPOCH
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla \
 	-Wcast-align -Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Wframe-larger-than=2048 \
 	-Wno-sign-conversion -Werror
 CFLAGS := -std=gnu11 -O2 -g -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-pic -fno-pie \
 	-fno-stack-protector -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none \
-	-ffile-prefix-map=$(CURDIR)=. -I. $(WARN)
+	-ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(O)/=out/ -I. $(WARN)
 LDFLAGS := -nostdlib -z max-page-size=4096 -z noexecstack --build-id=none
 
 HV_SRC := $(sort $(wildcard hv/*.c hv/*/*.c))

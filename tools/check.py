@@ -190,6 +190,11 @@ def main():
                  "TIMEOUT", "LOG", "FW", "EMU", "TEST", "CPU", "MACHINE", "USB", "BARE", "DIRECT"):
         os.environ.pop(name, None)
     os.environ["O"] = OUT
+    # One version and date for every build of this check, whatever is committed meanwhile.
+    for name, args in (("VERSION", ["describe", "--always", "--dirty"]), ("SOURCE_DATE_EPOCH", ["log", "-1", "--format=%ct"])):
+        code, text = steps.run_command(["git"] + args, 60)
+        if code == 0:
+            os.environ.setdefault(name, text.strip())
     wanted = sys.argv[1:]
     chosen = [s for s in all_steps() if not wanted or any(s.group == w or s.name.startswith(w) for w in wanted)]
     if not chosen:
