@@ -33,6 +33,8 @@ _Static_assert(ASM_MSR_EFER == MSR_EFER, "EFER");
 
 void boot_main(uint32_t magic, uint32_t info);
 
+#define PRIVATE_LIMIT (1ull << 32) /* PAE roots: CR3 is 32 bits wide outside long mode */
+
 static bool loader_ok;
 
 static void warn_line(const char *line)
@@ -91,7 +93,7 @@ static void memory_per_cpu(uint32_t n)
     for (uint32_t c = 0; c < n; c++) {
         percpus[c].cpu = c;
         percpus[c].priv_bytes = bytes;
-        if (phys_alloc(bytes, REGION_SIZE, 0, &percpus[c].priv) != HV_OK)
+        if (phys_alloc(bytes, REGION_SIZE, PRIVATE_LIMIT, &percpus[c].priv) != HV_OK)
             PANIC("no %llu KiB of private memory for CPU %u: give the machine more RAM, or use "
                   "pool= or "
                   "smp=",
