@@ -1,0 +1,678 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Exit handlers, register rules, events and the loop of hv/vcpu, on the fake machine with a fake
+ * vendor; and the pure translation of raw SVM exits. */
+#include "tools/tests/exits_rig.h"
+/* Pure and without instructions: compiled here, since the vendor folder is not in the host library.
+ */
+#include "arch-x86/svm/translate.c"
+
+/* --- start states --- */
+
+static void test_entry(void)
+{
+    rig_new(2, true);
+    struct vcpu *v = &bsp()->vcpu;
+    tap_eq(v->state, VCPU_RUNNING, "BSP runs");
+    tap_eq(v->regs.rip, RIG_CODE, "entry RIP");
+    tap_eq(v->regs.gpr[RSI], 0x90000, "entry RSI");
+    tap_eq(v->ctl.efer, EFER_LME | EFER_LMA, "64-bit entry: long mode active");
+    tap_eq(v->ctl.cr3, 0x100000, "entry CR3");
+    tap_eq(vcpu_code_size(bsp()), 8, "64-bit code");
+    tap_eq(sub[1].vcpu.state, VCPU_WAIT_SIPI, "AP waits");
+    rig_new(1, false);
+    tap_eq(v->ctl.cr0 & (CR0_PE | CR0_PG), CR0_PE, "32-bit entry: protected, unpaged");
+    tap_eq(vcpu_code_size(bsp()), 4, "32-bit code");
+    tap_eq(v->regs.rflags, RFLAGS_FIXED1, "interrupts off");
+}
+
+static void test_sipi(void)
+{
+    rig_new(2, false);
+    struct subvmm *ap = &sub[1];
+    fake_set_cpu(1);
+    vcpu_start_ap(ap, 0x9a);
+    tap_eq(ap->vcpu.state, VCPU_RUNNING, "SIPI starts the AP");
+    tap_eq(vendor[1].segs.seg[SEG_CS].base, 0x9a000, "CS base");
+    tap_eq(vendor[1].segs.seg[SEG_CS].sel, 0x9a00, "CS selector");
+    tap_eq(ap->vcpu.regs.rip, 0, "IP 0");
+    tap_eq(ap->vcpu.ctl.cr0 & CR0_PE, 0, "real mode");
+    tap_eq(vcpu_code_size(ap), 2, "16-bit code");
+    ap->vcpu.nmi_pending = true;
+    action_post(&co, 0, 1, ACTION_INIT);
+    subvmm_round(ap);
+    tap_eq(ap->vcpu.state, VCPU_WAIT_SIPI, "INIT stops it");
+    tap_ok(!ap->vcpu.nmi_pending, "INIT drops a pending NMI");
+    action_post(&co, 0, 1, ACTION_SIPI);
+    subvmm_round(ap);
+    tap_eq(ap->vcpu.state, VCPU_RUNNING, "SIPI starts it again");
+    ap->vcpu.regs.rip = 0x1234;
+    action_post(&co, 0, 1, ACTION_SIPI);
+    subvmm_round(ap);
+    tap_eq(ap->vcpu.regs.rip, 0x1234, "a second SIPI does nothing");
+}
+
+/* --- control registers --- */
+
+static void test_cr_rules(void)
+{
+    struct subvmm *s = bsp();
+    struct vcpu_ctl *c = &s->vcpu.ctl;
+
+    rig_new(1, false);
+    tap_ok(!cr_write(s, 0, CR0_PG), "PG without PE");
+    tap_ok(!cr_write(s, 0, CR0_PE | CR0_NW), "NW without CD");
+    tap_ok(!cr_write(s, 0, BIT(32) | CR0_PE), "upper half of CR0");
+    tap_eq(c->cr0, CR0_PE | CR0_ET | CR0_NE, "refused writes change nothing");
+    tap_ok(cr_write(s, 0, CR0_PE | BIT(6)), "undefined CR0 bits are ignored");
+    tap_eq(c->cr0, CR0_PE | CR0_ET, "... and read 0; ET reads 1");
+    tap_ok(!cr_write(s, 4, CR4_PCIDE), "PCIDE is hidden");
+    tap_ok(!cr_write(s, 4, CR4_OSXSAVE), "OSXSAVE is hidden");
+    tap_ok(!cr_write(s, 4, CR4_LA57), "LA57 is hidden");
+    tap_ok(!cr_write(s, 4, BIT(31)), "reserved CR4 bit");
+    tap_ok(cr_write(s, 4, CR4_PAE | CR4_SMEP | CR4_SMAP), "PAE, SMEP, SMAP");
+    tap_ok(cr_write_efer(s, EFER_LME), "LME while unpaged");
+    tap_ok(!cr_write_efer(s, EFER_SVME), "SVME is hidden");
+    tap_ok(cr_write(s, 4, 0), "PAE off again");
+    tap_ok(!cr_write(s, 0, CR0_PE | CR0_PG), "LME and PG without PAE");
+    tap_ok(cr_write(s, 4, CR4_PAE), "PAE on");
+    tap_ok(cr_write(s, 0, CR0_PE | CR0_PG), "long mode");
+    tap_eq(c->efer, EFER_LME | EFER_LMA, "LMA is set by PG");
+    tap_ok(!cr_write(s, 4, 0), "PAE cannot go in long mode");
+    tap_ok(!cr_write_efer(s, 0), "LME cannot go while paged");
+    tap_ok(cr_write_efer(s, EFER_LME | EFER_NXE | EFER_SCE), "NXE and SCE; LMA ignored");
+    tap_eq(c->efer, EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE, "... LMA stays");
+    tap_ok(!cr_write(s, 3, BIT(40)), "CR3 above MAXPHYADDR");
+    tap_ok(!cr_write(s, 3, BIT(63)), "CR3 bit 63 without PCID");
+    tap_ok(cr_write(s, 3, 0x101018), "CR3 with PWT and PCD");
+    tap_eq(c->cr3, 0x101018, "... reads back");
+    tap_ok(!cr_write(s, 8, 16), "CR8 above 15");
+    tap_ok(cr_write(s, 8, 15), "CR8");
+    tap_eq(vlapic_get_cr8(vm.pc, 0), 15, "... is the TPR");
+    tap_ok(cr_write(s, 0, CR0_PE), "compatibility mode leaves long mode");
+    tap_eq(c->efer & EFER_LMA, 0, "... LMA is cleared");
+}
+
+static void test_pg_off_in_64bit(void)
+{
+    rig_new(1, true);
+    tap_ok(!cr_write(bsp(), 0, CR0_PE), "PG cannot be cleared from 64-bit code");
+    tap_eq(fake_cpu[0].guest_cr4 & CR4_PGE, CR4_PGE, "the host keeps PGE");
+}
+
+static void test_pdptes(void)
+{
+    rig_new(1, false);
+    uint64_t *pdpt = port_ptr(hpa(0x200000));
+    pdpt[0] = 0x201000 | PTE_P;
+    pdpt[1] = 0x202000 | PTE_P | PTE_W;
+    tap_ok(cr_write(bsp(), 4, CR4_PAE) && cr_write(bsp(), 3, 0x200000), "unpaged: nothing loaded");
+    tap_ok(!cr_write(bsp(), 0, CR0_PE | CR0_PG), "a PDPTE with R/W set is refused");
+    pdpt[1] = PTE_W; /* not present: ignored */
+    tap_ok(cr_write(bsp(), 0, CR0_PE | CR0_PG), "not-present PDPTEs may hold anything");
+    pdpt[2] = BIT(45) | PTE_P;
+    tap_ok(!cr_write(bsp(), 3, 0x200000), "CR3: a PDPTE above MAXPHYADDR is refused");
+    tap_ok(!cr_write(bsp(), 4, CR4_PAE | CR4_PGE), "CR4.PGE loads them too");
+}
+
+static void test_cr_instructions(void)
+{
+    rig_new(1, false);
+    rig_code("\x0f\x20\xc3", 3); /* mov ebx, cr0 */
+    rig_exit(EXIT_CR_READ);
+    tap_eq(*gpr(RBX), CR0_PE | CR0_ET | CR0_NE, "MOV from CR0");
+    tap_eq(bsp()->vcpu.regs.rip, RIG_CODE + 3, "RIP behind it");
+    *gpr(RAX) = CR0_PE | CR0_TS | CR0_NE;
+    rig_code("\x0f\x22\xc0", 3); /* mov cr0, eax */
+    rig_exit(EXIT_CR_WRITE);
+    tap_eq(bsp()->vcpu.ctl.cr0, CR0_PE | CR0_TS | CR0_NE | CR0_ET, "MOV to CR0");
+    rig_code("\x0f\x06", 2); /* clts */
+    rig_exit(EXIT_CR_WRITE);
+    tap_eq(bsp()->vcpu.ctl.cr0 & CR0_TS, 0, "CLTS");
+    *gpr(RAX) = CR0_MP;
+    rig_code("\x0f\x01\xf0", 3); /* lmsw ax */
+    rig_exit(EXIT_CR_WRITE);
+    tap_eq(bsp()->vcpu.ctl.cr0 & (CR0_PE | CR0_MP), CR0_PE | CR0_MP, "LMSW cannot clear PE");
+    *gpr(RCX) = 0xffffffffffffffff;
+    rig_code("\x66\x0f\x01\xe1", 4); /* smsw cx */
+    rig_exit(EXIT_CR_READ);
+    tap_eq(*gpr(RCX), 0xffffffffffff0000 | (uint16_t)bsp()->vcpu.ctl.cr0, "SMSW CX");
+    rig_code("\x0f\x01\x25\x00\x90\x00\x00", 7); /* smsw [0x9000] */
+    rig_exit(EXIT_CR_READ);
+    tap_eq(*(uint16_t *)port_ptr(hpa(0x9000)), (uint16_t)bsp()->vcpu.ctl.cr0, "SMSW to memory");
+    *gpr(RAX) = CR0_PG;
+    rig_code("\x0f\x22\xc0", 3);
+    rig_exit(EXIT_CR_WRITE);
+    tap_ok(took(VEC_GP), "a bad value gives #GP");
+    tap_eq(bsp()->vcpu.regs.rip, RIG_CODE, "... at the instruction");
+    struct vmexit x = {.kind = EXIT_CR_READ, .cr = 4, .gpr = R9, .next_rip = 0x5555};
+    bsp()->vcpu.ctl.cr4 = CR4_DE;
+    exit_dispatch(bsp(), &x);
+    tap_eq(*gpr(R9), CR4_DE, "decode assist names the register");
+    tap_eq(bsp()->vcpu.regs.rip, 0x5555, "... and the next RIP");
+}
+
+static void test_dr(void)
+{
+    rig_new(1, false);
+    *gpr(RDX) = 0xdead0000beefull & 0xffffffff;
+    rig_code("\x0f\x23\xd2", 3); /* mov dr2, edx */
+    rig_exit(EXIT_DR_WRITE);
+    tap_eq(vendor[0].debug.dr[2], 0x0000beef, "MOV to DR2");
+    *gpr(RDX) = 0;
+    rig_code("\x0f\x23\xfa", 3); /* mov dr7, edx */
+    rig_exit(EXIT_DR_WRITE);
+    tap_eq(vendor[0].debug.dr7, 0x400, "DR7 bit 10 reads 1");
+    bsp()->vcpu.ctl.cr4 = CR4_DE;
+    rig_code("\x0f\x21\xe0", 3); /* mov eax, dr4 */
+    rig_exit(EXIT_DR_READ);
+    tap_ok(took(VEC_UD), "DR4 with CR4.DE");
+}
+
+/* --- MSRs and CPUID --- */
+
+static void test_msrs(void)
+{
+    static const uint32_t readable[] = {0x10,       0x1b,       0x3b,       0x8b,       0xfe,
+                                        0x179,      0x17a,      0x1a0,      0x1d9,      0x200,
+                                        0x20f,      0x250,      0x26f,      0x277,      0x2ff,
+                                        0x6e0,      0xc0000080, 0xc0010000, 0xc0010010, 0xc0010015,
+                                        0xc001001a, 0xc001001d, 0xc001001f, 0xc0010055, 0xc0010058,
+                                        0xc0010114, 0xc0011029, 0x4b564d00, 0x4b564d01};
+    static const uint32_t refused[] = {0x0,   0x17,  0x3a,       0x48,       0x49,       0x210,
+                                       0x251, 0x480, 0xc0000104, 0xc0010117, 0xdeadbeef, 0x400};
+    uint64_t v;
+
+    rig_new(1, false);
+    for (size_t i = 0; i < ARRAY_SIZE(readable); i++)
+        tap_ok(msr_read(bsp(), readable[i], &v), "read of 0x%x", readable[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+        tap_ok(!msr_read(bsp(), refused[i], &v) && !msr_write(bsp(), refused[i], 0),
+               "0x%x is refused", refused[i]);
+    tap_ok(!msr_write(bsp(), 0x277, 0x0707070707070702), "PAT type 2");
+    tap_ok(msr_write(bsp(), 0x277, 0x0007010600070106), "PAT");
+    tap_ok(msr_read(bsp(), 0x277, &v) && v == 0x0007010600070106, "... reads back");
+    tap_ok(!msr_write(bsp(), 0x2ff, 0xc02), "MTRR type 2");
+    tap_ok(!msr_write(bsp(), 0xfe, 0), "MTRRCAP is read-only");
+    tap_ok(!msr_write(bsp(), 0x200, BIT(40) | 6), "MTRR base above MAXPHYADDR");
+    tap_ok(msr_read(bsp(), 0xc0010015, &v) && (v & BIT(24)), "HWCR: the TSC is invariant");
+    tap_ok(msr_write(bsp(), 0x3b, 5000), "TSC_ADJUST");
+    tap_ok(msr_read(bsp(), 0x10, &v) && v > 6000 && v < 100000, "... moves the TSC");
+    tap_ok(msr_write(bsp(), 0x10, 0) && msr_read(bsp(), 0x10, &v) && v < 1000, "TSC written");
+    *gpr(RCX) = 0xdeadbeef;
+    rig_code("\x0f\x32", 2);
+    rig_exit(EXIT_RDMSR);
+    tap_ok(took(VEC_GP), "RDMSR of an unknown register");
+    *gpr(RCX) = 0xc0000080;
+    *gpr(RAX) = ~0ull;
+    rig_exit(EXIT_RDMSR);
+    tap_eq(*gpr(RAX), 0, "RDMSR clears the upper halves");
+    tap_eq(bsp()->vcpu.regs.rip, RIG_CODE + 2, "RIP behind it");
+}
+
+static void test_cpuid(void)
+{
+    uint32_t r[4];
+
+    rig_new(4, false);
+    cpuid_answer(bsp(), 1, 0, r);
+    tap_eq(r[2] & (BIT(3) | BIT(5) | BIT(12) | BIT(17) | BIT(26) | BIT(27) | BIT(28) | BIT(29)), 0,
+           "MONITOR VMX FMA PCID XSAVE OSXSAVE AVX F16C are hidden");
+    tap_eq(r[2] & (BIT(21) | BIT(24) | BIT(31)), BIT(21) | BIT(24) | BIT(31),
+           "x2APIC, TSC-deadline, hypervisor are shown");
+    tap_eq(r[1] >> 16 & 0xff, 4, "four logical processors");
+    tap_ok(r[3] & BIT(9), "APIC enabled");
+    cpuid_answer(bsp(), 7, 0, r);
+    tap_eq(r[1] & (BIT(10) | BIT(5) | BIT(16)), 0, "INVPCID, AVX2, AVX512 are hidden");
+    tap_eq(r[2] & (BIT(3) | BIT(4) | BIT(7) | BIT(16)), 0, "PKU, CET, LA57 are hidden");
+    tap_eq(r[3] & BIT(20), 0, "IBT is hidden");
+    cpuid_answer(bsp(), 0x80000001, 0, r);
+    tap_eq(r[2] & (BIT(2) | BIT(10) | BIT(22)), 0, "SVM, IBS, topology extensions are hidden");
+    cpuid_answer(bsp(), 0x80000008, 0, r);
+    tap_eq(r[1], 0, "INVLPGB and the speculation controls are hidden");
+    tap_eq(r[0], 0x3028, "address widths");
+    cpuid_answer(bsp(), 0x8000000a, 0, r);
+    tap_eq(r[0] | r[1] | r[2] | r[3], 0, "no SVM leaf");
+    cpuid_answer(bsp(), 0xd, 0, r);
+    tap_eq(r[0] | r[1] | r[2] | r[3], 0, "no XSAVE leaf");
+    cpuid_answer(bsp(), 0x40000000, 0, r);
+    tap_ok(!memcmp(&r[1], "KVMKVMKVM\0\0\0", 12), "hvsig=kvm");
+    opt.hvsig = HVSIG_OWN;
+    cpuid_answer(bsp(), 0x40000000, 0, r);
+    tap_ok(!memcmp(&r[1], "PatchbayHV__", 12), "hvsig=own");
+}
+
+static void test_topology(void)
+{
+    uint32_t r[4];
+
+    rig_new(1, false);
+    for (uint32_t n = 1; n <= HV_MAX_CPUS; n++) {
+        vm.ncpus = n;
+        cpuid_answer(bsp(), 0xb, 1, r);
+        uint32_t shift = r[0];
+        bool good = r[1] == n && (1u << shift) >= n && (shift == 0 || (1u << (shift - 1)) < n);
+        cpuid_answer(bsp(), 0xb, 0, r);
+        good = good && r[0] == 0 && r[1] == 1;
+        cpuid_answer(bsp(), 0x80000008, 0, r);
+        good = good && (r[2] & 0xff) == n - 1 && r[2] >> 12 == shift;
+        cpuid_answer(bsp(), 1, 0, r);
+        good = good && (r[1] >> 16 & 0xff) == n && !!(r[3] & BIT(28)) == (n > 1);
+        tap_ok(good, "topology leaves agree for %u CPUs", n);
+    }
+}
+
+/* --- events --- */
+
+/* Enables the BSP's local APIC and sets a vector pending. */
+static void raise(uint8_t vector)
+{
+    struct vio svr = {.addr = VPC_LAPIC_BASE + 0xf0, .size = 4, .write = true, .value = 0x1ff};
+    vbus_mmio(vpc_bus(vm.pc), &svr);
+    vlapic_set_irr(vm.pc, 0, 0, vector, false);
+}
+
+static void test_interrupts(void)
+{
+    struct vcpu *v = &bsp()->vcpu;
+
+    rig_new(1, false);
+    rig_code("\x90\x90", 2);
+    raise(0x51);
+    subvmm_round(bsp());
+    tap_eq(vendor[0].runs, 1, "IF=0: enters");
+    tap_ok(vendor[0].window && vendor[0].injected.type == EVENT_NONE, "... with a window");
+    v->regs.rflags |= RFLAGS_IF;
+    vendor[0].next.kind = EXIT_IRQ_WINDOW;
+    rig_exit(EXIT_IRQ_WINDOW);
+    tap_ok(!vendor[0].window, "the window closes");
+    subvmm_round(bsp());
+    tap_ok(vendor[0].injected.type == EVENT_INTR && vendor[0].injected.vector == 0x51, "injected");
+    tap_eq(vlapic_pending(vm.pc, 0), -1, "... and taken from the APIC");
+
+    raise(0x61); /* above 0x51, which is in service */
+    vendor[0].injected.type = EVENT_NONE;
+    vcpu_inject_ud(bsp());
+    subvmm_round(bsp());
+    tap_ok(vendor[0].injected.type == EVENT_EXCEPTION, "the exception goes first");
+    tap_ok(!vendor[0].window, "... no window with IF=1");
+    tap_ok(fake_cpu[0].timer != UINT64_MAX, "... but the guest is made to exit soon");
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.vector, 0x61, "then the interrupt");
+}
+
+static void test_shadow(void)
+{
+    struct vcpu *v = &bsp()->vcpu;
+
+    rig_new(1, false);
+    rig_code("\x90\x90", 2);
+    v->regs.rflags |= RFLAGS_IF;
+    v->int_shadow = true;
+    raise(0x51);
+    subvmm_round(bsp());
+    tap_ok(vendor[0].window && vendor[0].injected.type == EVENT_NONE, "shadow: a window, no event");
+    tap_ok(v->int_shadow, "the shadow lasts while RIP stands still");
+    vendor[0].next.kind = EXIT_IRQ_WINDOW;
+    subvmm_round(bsp());
+    vendor[0].next.kind = EXIT_INTR;
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.vector, 0x51, "the window ends it even at the same RIP");
+
+    rig_new(1, false);
+    rig_code("\xf4", 1);
+    v->regs.rflags |= RFLAGS_IF;
+    v->int_shadow = true;
+    raise(0x51);
+    subvmm_round(bsp());
+    tap_eq(v->regs.rip, RIG_CODE + 1, "STI; HLT: the HLT is done first");
+    tap_eq(vendor[0].injected.vector, 0x51, "... and the interrupt ends it");
+    tap_eq(v->state, VCPU_RUNNING, "... at once");
+}
+
+static void test_hlt(void)
+{
+    struct vcpu *v = &bsp()->vcpu;
+
+    rig_new(1, false);
+    rig_code("\xf4", 1);
+    v->regs.rflags |= RFLAGS_IF;
+    rig_exit(EXIT_HLT);
+    tap_eq(v->state, VCPU_HALTED, "HLT halts");
+    tap_eq(v->regs.rip, RIG_CODE + 1, "... behind it");
+    subvmm_round(bsp());
+    tap_eq(fake_cpu[0].halts, 1, "the processor sleeps");
+    tap_eq(vendor[0].runs, 0, "... and does not enter");
+    raise(0x51);
+    subvmm_round(bsp());
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.vector, 0x51, "an interrupt wakes it");
+
+    rig_new(1, false);
+    rig_code("\xf4", 1);
+    rig_exit(EXIT_HLT);
+    raise(0x51);
+    subvmm_round(bsp());
+    subvmm_round(bsp());
+    tap_eq(v->state, VCPU_HALTED, "IF=0: an interrupt does not");
+    action_post(&co, 0, 0, ACTION_NMI);
+    subvmm_round(bsp());
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.type, EVENT_NMI, "an NMI does");
+}
+
+static void test_nmi(void)
+{
+    struct vcpu *v = &bsp()->vcpu;
+
+    rig_new(1, false);
+    rig_code("\x90\x90", 2);
+    v->nmi_pending = true;
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.type, EVENT_NMI, "NMI with IF=0");
+    tap_ok(vendor[0].nmi_mask, "IRET is watched");
+    vendor[0].injected.type = EVENT_NONE;
+    v->nmi_pending = true;
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.type, EVENT_NONE, "a second one waits");
+    rig_exit(EXIT_IRET);
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.type, EVENT_NONE, "... until the IRET has run");
+    v->regs.rip++;
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.type, EVENT_NMI, "then it comes");
+}
+
+static void test_redelivery(void)
+{
+    struct guest_fault f = {gva(0x1000), 2};
+    struct vmexit x = {.kind = EXIT_INTR, .redeliver = true};
+
+    rig_new(1, false);
+    vcpu_inject_pf(bsp(), &f);
+    subvmm_round(bsp());
+    tap_eq(vendor[0].injected.cr2, 0x1000, "#PF with CR2");
+    exit_dispatch(bsp(), &x);
+    tap_ok(bsp()->vcpu.pending.vector == VEC_PF && bsp()->vcpu.pending.cr2 == 0x1000,
+           "what was not delivered is pending again");
+    vcpu_inject_gp0(bsp());
+    tap_eq(bsp()->vcpu.pending.vector, VEC_DF, "#GP while delivering #PF is #DF");
+    bsp()->vcpu.pending.vector = VEC_GP;
+    vcpu_inject_pf(bsp(), &f);
+    tap_eq(bsp()->vcpu.pending.vector, VEC_PF, "#PF while delivering #GP is #PF");
+    bsp()->vcpu.pending.vector = VEC_UD;
+    vcpu_inject_gp0(bsp());
+    tap_eq(bsp()->vcpu.pending.vector, VEC_GP, "#GP while delivering #UD is #GP");
+
+    rig_new(1, false);
+    bsp()->vcpu.ctl.cr0 &= ~CR0_PE;
+    vcpu_inject_gp0(bsp());
+    subvmm_round(bsp());
+    tap_ok(!vendor[0].injected.has_error, "real mode pushes no error code");
+}
+
+/* --- instructions --- */
+
+static void test_refused(void)
+{
+    static const enum vmexit_kind ud[] = {EXIT_INVPCID, EXIT_INVLPGA, EXIT_MONITOR, EXIT_MWAIT,
+                                          EXIT_RDPRU,   EXIT_XSETBV,  EXIT_RSM,     EXIT_HV_INSN};
+
+    rig_new(1, false);
+    rig_code("\x90", 1);
+    for (size_t i = 0; i < ARRAY_SIZE(ud); i++) {
+        rig_exit(ud[i]);
+        tap_ok(took(VEC_UD) && bsp()->vcpu.regs.rip == RIG_CODE, "%s gives #UD",
+               vmexit_name[ud[i]]);
+    }
+    rig_exit(EXIT_RDPMC);
+    tap_ok(took(VEC_GP), "RDPMC gives #GP");
+    rig_code("\x0f\x01\xd9", 3);
+    rig_exit(EXIT_VMMCALL);
+    tap_eq(*gpr(RAX), (uint32_t)-1000, "VMMCALL: no such hypercall");
+    opt.hvsig = HVSIG_OWN;
+    rig_exit(EXIT_VMMCALL);
+    tap_ok(took(VEC_UD), "VMMCALL with hvsig=own");
+    rig_code("\x0f\x09", 2);
+    rig_exit(EXIT_WBINVD);
+    tap_ok(quiet() && bsp()->vcpu.regs.rip == RIG_CODE + 2, "WBINVD is skipped");
+}
+
+static void test_skip(void)
+{
+    struct vcpu *v = &bsp()->vcpu;
+    struct vmexit x = {.kind = EXIT_PAUSE};
+
+    rig_new(1, false);
+    v->regs.rip = 0xfffffffe;
+    v->regs.rflags |= RFLAGS_RF;
+    v->int_shadow = true;
+    vcpu_skip(bsp(), &x, 4);
+    tap_eq(v->regs.rip, 2, "EIP wraps");
+    tap_ok(!v->int_shadow && !(v->regs.rflags & RFLAGS_RF), "shadow and RF end");
+    v->regs.rflags |= RFLAGS_TF;
+    vcpu_skip(bsp(), &x, 1);
+    tap_ok(vendor[0].debug.dr6 & BIT(14), "single step: DR6.BS");
+    tap_ok(took(VEC_DB), "... and #DB");
+}
+
+static void test_io(void)
+{
+    struct vmexit x = {.kind = EXIT_IO, .io_port = 0x2f9, .io_in = true, .next_rip = 0x8002};
+
+    rig_new(1, false);
+    for (unsigned size = 1; size <= 4; size *= 2) {
+        *gpr(RAX) = 0x1122334455667788;
+        x.io_size = (uint8_t)size;
+        exit_dispatch(bsp(), &x);
+        uint64_t want = size == 4   ? 0xffffffff
+                        : size == 2 ? 0x112233445566ffff
+                                    : 0x11223344556677ff;
+        tap_eq(*gpr(RAX), want, "IN of an empty port");
+    }
+    tap_eq(bsp()->vcpu.regs.rip, 0x8002, "RIP behind it");
+    struct vmexit out = {.kind = EXIT_IO, .io_port = 0x3ff, .io_size = 1, .next_rip = 0x8003};
+    *gpr(RAX) = 0xabcd5a;
+    exit_dispatch(bsp(), &out);
+    x.io_port = 0x3ff; /* the UART's scratch register */
+    x.io_size = 1;
+    *gpr(RAX) = 0;
+    exit_dispatch(bsp(), &x);
+    tap_eq(*gpr(RAX), 0x5a, "OUT, then IN of the same register");
+}
+
+static void test_mmio(void)
+{
+    struct vmexit x = {.kind = EXIT_PF, .have_gva = true, .gva = {VPC_LAPIC_BASE + 0x30}};
+
+    rig_new(1, false);
+    rig_code("\xa1\x30\x00\xe0\xfe", 5); /* mov eax, [fee00030] */
+    x.gpr = VMEXIT_GPR_NONE;
+    exit_dispatch(bsp(), &x);
+    tap_ok(quiet(), "no exception");
+    tap_eq(*gpr(RAX) & 0xff, 0x14, "the APIC's version register is read");
+    tap_eq(bsp()->vcpu.regs.rip, RIG_CODE + 5, "RIP behind it");
+    tap_eq(bsp()->vcpu.state, VCPU_RUNNING, "not parked");
+}
+
+static void test_invlpg(void)
+{
+    rig_new(1, false);
+    rig_code("\x0f\x01\x38", 3); /* invlpg [eax] */
+    *gpr(RAX) = 0x123000;
+    rig_exit(EXIT_INVLPG);
+    tap_ok(quiet() && bsp()->vcpu.regs.rip == RIG_CODE + 3, "INVLPG");
+    rig_new(1, true);
+    bsp()->vcpu.regs.rip = 0x1000;
+    struct vmexit x = {.kind = EXIT_INVLPG, .insn = {0x0f, 0x01, 0x38}, .insn_len = 3};
+    *gpr(RAX) = 0x8000000000000000;
+    exit_dispatch(bsp(), &x);
+    tap_ok(quiet() && bsp()->vcpu.regs.rip == 0x1003, "a non-canonical address is no fault");
+}
+
+/* --- clock --- */
+
+static void test_kvmclock(void)
+{
+    static const uint64_t hz[] = {100000000, 999998240, 1000000000, 2596113000, 4000000000};
+    struct {
+        uint32_t version, pad;
+        uint64_t tsc, system;
+        uint32_t mul;
+        int8_t shift;
+        uint8_t flags, pad1[2];
+    } t;
+
+    for (size_t i = 0; i < ARRAY_SIZE(hz); i++) {
+        rig_new(1, false);
+        fake_set_tsc_hz(hz[i]);
+        tap_ok(msr_write(bsp(), 0x4b564d01, 0x3000 | 1), "kvm-clock at %llu Hz",
+               (unsigned long long)hz[i]);
+        memcpy(&t, port_ptr(hpa(0x3000)), sizeof(t));
+        uint64_t d = hz[i] * 1000; /* a thousand seconds */
+        d = t.shift < 0 ? d >> -t.shift : d << t.shift;
+        uint64_t ns = (uint64_t)(((unsigned __int128)d * t.mul) >> 32);
+        uint64_t error = ns > 1000000000000ull ? ns - 1000000000000ull : 1000000000000ull - ns;
+        tap_ok(error < 1000, "... is off by %llu ns in 1000 s", (unsigned long long)error);
+        tap_ok(!(t.version & 1) && (t.flags & 1), "... consistent and stable");
+    }
+    tap_ok(!msr_write(bsp(), 0x4b564d01, RIG_RAM | 1), "outside of RAM: #GP");
+    tap_ok(msr_write(bsp(), 0x4b564d00, 0x4000), "wall clock");
+    tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[1], 1700000000, "... is the boot time");
+}
+
+/* --- SVM translation --- */
+
+static struct vmcb block;
+static struct svm_vcpu arch = {.vmcb = &block, .root = 0x5000};
+
+static struct vmexit raw(uint64_t code, uint64_t info1, uint64_t info2, struct svm_features f)
+{
+    struct vmexit x;
+
+    block.ctl.exitcode = code;
+    block.ctl.exitinfo1 = info1;
+    block.ctl.exitinfo2 = info2;
+    block.ctl.nrip = 0x7777;
+    block.save.cr3 = 0x5000;
+    svm_translate(&arch, &f, 0x1000, &x);
+    return x;
+}
+
+static void test_translate(void)
+{
+    const struct svm_features none = {0}, all = {.nrips = true, .assists = true};
+    struct vmexit x;
+
+    memset(&block, 0, sizeof(block));
+    x = raw(0x4e, 2, 0xabc000, all);
+    tap_ok(x.kind == EXIT_PF && x.gva.v == 0xabc000 && x.pfec == 2 && !x.next_rip, "#PF");
+    x = raw(0x7b, 0x3f80041, 0x8001, none);
+    tap_ok(x.kind == EXIT_IO && x.io_in && x.io_port == 0x3f8 && x.io_size == 4, "IN DX, 32 bits");
+    tap_ok(x.next_rip == 0x8001 && !x.io_have_addrsize, "... next RIP from EXITINFO2");
+    x = raw(0x7b, 0x3f8001c | 0x200, 0x8001, all);
+    tap_ok(!x.io_in && x.io_string && x.io_rep && x.io_size == 1 && x.io_addrsize == 8,
+           "REP OUTSB with 64-bit addresses");
+    x = raw(0x7c, 1, 0, none);
+    tap_ok(x.kind == EXIT_WRMSR && !x.next_rip, "WRMSR without next RIP");
+    x = raw(0x72, 0, 0, all);
+    tap_ok(x.kind == EXIT_CPUID && x.next_rip == 0x7777, "CPUID with next RIP");
+    x = raw(0x13, BIT(63) | 5, 0, all);
+    tap_ok(x.kind == EXIT_CR_WRITE && x.cr == 3 && x.gpr == 5, "MOV CR3 with assists");
+    x = raw(0x10, 0, 0, all);
+    tap_ok(x.kind == EXIT_CR_WRITE && x.gpr == VMEXIT_GPR_NONE, "LMSW has no register");
+    x = raw(0x00000000ffffffff, 0, 0, none);
+    tap_eq(x.kind, EXIT_INVALID, "INVALID as 32 bits");
+    x = raw(~0ull, 0, 0, none);
+    tap_eq(x.kind, EXIT_INVALID, "INVALID as 64 bits");
+    x = raw(0x46, 0, 0, none);
+    tap_ok(x.kind == EXIT_EXCEPTION && x.vector == VEC_UD && !x.error_valid, "#UD");
+    x = raw(0x400, 0, 0, none);
+    tap_eq(x.kind, EXIT_UNKNOWN, "nested paging exits are unknown");
+    arch.root = 0x6000;
+    x = raw(0x60, 0, 0, none);
+    tap_eq(x.kind, EXIT_TASK_SWITCH, "CR3 that is not ours");
+    arch.root = 0x5000;
+
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_PF;
+    block.save.rip = 0x1000;
+    x = raw(0x4e, 0, 0, none);
+    tap_ok(!x.redeliver, "an event of the guest is not redelivered");
+    arch.injected = EVENT_V | VEC_PF;
+    x = raw(0x4e, 0, 0, none);
+    tap_ok(x.redeliver, "ours is");
+    block.save.rip = 0x1004;
+    x = raw(0x4e, 0, 0, none);
+    tap_ok(!x.redeliver, "... unless it was delivered");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_DF;
+    arch.injecting_df = true;
+    x = raw(0x4d, 0, 0, none);
+    tap_eq(x.kind, EXIT_SHUTDOWN, "a fault in the delivery of #DF");
+}
+
+/* --- the end; last, since the end of a VM is for good --- */
+
+static void one_round(void *s)
+{
+    subvmm_round(s);
+}
+
+static void hook(struct vm *v, uint32_t how)
+{
+    (void)v;
+    tap_eq(how, 3, "the hook is told why");
+    port_poweroff();
+}
+
+static void test_park(void)
+{
+    rig_new(2, false);
+    subvmm_end_hook = hook;
+    fake_set_cpu(1);
+    vcpu_start_ap(&sub[1], 8);
+    subvmm_round(&sub[1]);
+    subvmm_park(&sub[1], "a test");
+    tap_ok(strstr(fake_console(), "patchbay: parked: CPU 1: a test") != NULL,
+           "the console says so");
+    tap_eq(atomic_load(&vm.ended), 0, "the other VCPU goes on");
+    unsigned runs = vendor[1].runs;
+    subvmm_round(&sub[1]);
+    tap_eq(vendor[1].runs, runs, "a parked VCPU does not enter");
+    fake_set_cpu(0);
+    rig_exit(EXIT_UNKNOWN);
+    tap_eq(bsp()->vcpu.state, VCPU_PARKED, "an unknown exit parks");
+    tap_eq(atomic_load(&vm.ended), 3, "nothing runs: the VM ends");
+    fake_set_cpu(1);
+    subvmm_round(&sub[1]);
+    subvmm_round(&sub[1]);
+    tap_eq(sub[1].vcpu.state, VCPU_STOPPED, "the other CPU stops");
+    fake_set_cpu(0);
+    tap_eq(fake_run(one_round, bsp()), FAKE_POWEROFF, "the first one ends the machine");
+}
+
+int main(void)
+{
+    test_entry();
+    test_sipi();
+    test_cr_rules();
+    test_pg_off_in_64bit();
+    test_pdptes();
+    test_cr_instructions();
+    test_dr();
+    test_msrs();
+    test_cpuid();
+    test_topology();
+    test_interrupts();
+    test_shadow();
+    test_hlt();
+    test_nmi();
+    test_redelivery();
+    test_refused();
+    test_skip();
+    test_io();
+    test_mmio();
+    test_invlpg();
+    test_kvmclock();
+    test_translate();
+    test_park();
+    return tap_done();
+}
