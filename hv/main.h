@@ -9,21 +9,22 @@ struct boot_info { /* filled by boot/ from multiboot 1 or 2, neutral */
     const char *cmdline;
     unsigned nmodules;
     struct vm_module module[HV_MAX_MODULES];
-    hpa_t rsdp;      /* 0: none given */
+    hpa_t rsdp; /* 0: none given */
     bool uefi;
     uint64_t fb_addr; /* framebuffer, 0 none */
     uint32_t fb_pitch, fb_width, fb_height, fb_bpp, fb_type;
 };
 extern struct boot_info boot_info;
-/* The coherency state of VM 0: defined in hv/main.c, NULL until hv_main has initialised it. The timer and
- * console interrupt handlers of arch-x86 post their actions to it. */
+/* The coherency state of VM 0: defined in hv/main.c, NULL until hv_main has initialised it. The
+ * timer and console interrupt handlers of arch-x86 post their actions to it. */
 extern struct coherency *hv_coherency;
 
-/* Bytes of private memory one CPU needs (struct subvmm, shadow pool) for that much guest RAM: pool =
- * RAM / 512 plus a working set, or pool=N. Multiple of 2 MiB. */
+/* Bytes of private memory one CPU needs (struct subvmm, shadow pool) for that much guest RAM: pool
+ * = RAM / 512 plus a working set, or pool=N. Multiple of 2 MiB. */
 uint64_t hv_private_bytes(uint64_t guest_ram_bytes);
-/* BSP, once, after arch bring-up, phys_* complete and private memory taken out: guest memory, coherency, devices,
- * guest image. Panics with a remedy in the text if the machine cannot run a guest. */
+/* BSP, once, after arch bring-up, phys_* complete and private memory taken out: guest memory,
+ * coherency, devices, guest image. Panics with a remedy in the text if the machine cannot run a
+ * guest. */
 void hv_main(const struct boot_info *bi, uint32_t ncpus);
 /* Every CPU given to the VM, on its own page tables: priv is the private window. Never returns. */
 _Noreturn void hv_cpu_main(uint32_t cpu, void *priv, hpa_t priv_hpa, uint64_t priv_bytes);
