@@ -3,7 +3,7 @@
 # variables. All output goes to $(O), by default build/. Tested by .ci/run.
 MAKEFLAGS += --no-builtin-rules
 export PYTHONDONTWRITEBYTECODE := 1
-ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+ifeq ($(filter-out 0,$(MAKELEVEL))$(findstring -j,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 .DEFAULT_GOAL := all
@@ -166,7 +166,7 @@ CPU ?= max
 MACHINE ?= pc
 APPEND ?= console=ttyS0
 RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT LOG FW EMU TEST CPU MACHINE
-export $(RUN_VARS) USB BARE DIRECT O
+export $(RUN_VARS) USB BARE DIRECT NAME O
 RUN_NEEDS := $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz)
 
 setup: ## install what is missing to build, run and check

@@ -187,7 +187,7 @@ def boot_steps(image):
 def main():
     os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "KERNEL", "INITRD", "APPEND", "MODULES", "HV", "SMP", "MEM",
-                 "TIMEOUT", "LOG", "FW", "EMU", "TEST", "CPU", "MACHINE", "USB", "BARE", "DIRECT"):
+                 "TIMEOUT", "LOG", "FW", "EMU", "TEST", "CPU", "MACHINE", "USB", "BARE", "DIRECT", "NAME"):
         os.environ.pop(name, None)
     os.environ["O"] = OUT
     # One version and date for every build of this check, whatever is committed meanwhile.

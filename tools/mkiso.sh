@@ -21,7 +21,7 @@ set prefix=($root)/boot/grub
 configfile /boot/grub/grub.cfg
 CFG
 common='part_msdos part_gpt iso9660 fat search search_fs_file configfile normal multiboot multiboot2
-    serial terminal echo test sleep reboot halt minicmd all_video gzio'
+    serial terminal echo test sleep reboot halt minicmd'
 # shellcheck disable=SC2086 # a list of words
 grub-mkimage -O i386-pc-eltorito -d "$grub/i386-pc" -c "$work/load.cfg" -p /boot/grub \
     -o "$tree/boot/grub/eltorito.img" biosdisk $common

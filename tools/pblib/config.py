@@ -66,6 +66,7 @@ def from_environment():
     kernel, initrd = e("KERNEL", ""), e("INITRD", "")
     run = Run(
         out=out,
+        name=e("NAME") or "run",
         kernel=kernel or os.path.join(out, "cache/vmlinuz"),
         initrd=initrd or ("" if kernel else os.path.join(out, "initrd.gz")),
         append=e("APPEND", "console=ttyS0"),

@@ -26,9 +26,9 @@ def modules(run):
     return iso.modules_of(run.kernel, run.initrd, run.append, run.modules)
 
 
-def make_image(run):
+def make_image(run, multiboot=2):
     image = run.file("iso")
-    iso.make(image, run.elf, modules(run), lambda names: iso.grub_cfg_run(run.hv, names))
+    iso.make(image, run.elf, modules(run), lambda names: iso.grub_cfg_run(run.hv, names, multiboot))
     return image
 
 
@@ -77,6 +77,7 @@ boot: cdrom
 display_library: rfb, options="timeout=0"
 com1: enabled=1, mode=term, dev={tty}
 port_e9_hack: enabled=1
+sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
 clock: sync=none, time0=1700000000
 panic: action=report
 error: action=ignore
@@ -89,7 +90,7 @@ def bochs_args(run, tty):
     if run.cpu not in ("max", "ryzen"):
         raise Problem("EMU=bochs has CPU=ryzen only")
     with open(run.file("bxrc"), "w") as f:
-        f.write(BOCHSRC.format(smp=run.smp, mem=min(run.mem, 2048), image=make_image(run), tty=tty,
+        f.write(BOCHSRC.format(smp=run.smp, mem=min(run.mem, 2048), image=make_image(run, 1), tty=tty,
                                log=run.file("bochs-log")))
     # The Debian build starts in its debugger; "c" goes on, also after a breakpoint of its own.
     with open(run.file("bochs-rc"), "w") as f:

@@ -51,8 +51,10 @@ set timeout=%d
 """
 
 
-def grub_cfg_run(hv, names):
-    return HEAD % 0 + grub_entry("Patchbay", hv, names)
+def grub_cfg_run(hv, names, multiboot=2):
+    """multiboot=1: GRUB 2.06 damages its own heap making multiboot 2 tags on Bochs's BIOS."""
+    text = HEAD % 0 + grub_entry("Patchbay", hv, names)
+    return text if multiboot == 2 else text.replace("    multiboot2 ", "    multiboot ").replace("    module2 ", "    module ")
 
 
 def grub_cfg_menu(hv, names, append):

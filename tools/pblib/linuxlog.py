@@ -17,7 +17,7 @@ COMPLAINTS = [re.compile(p) for p in (
     r"(?i)IO-?APIC.*(fail|invalid|broken|disabl|not connected)|x2apic.*(fail|unsupported|disabled by)",
     r"(?i)ACPI (BIOS )?(Error|Warning|Exception)|ACPI: .*(Unable to|Invalid|[Bb]ad checksum)",
     r"(?i)unchecked MSR|mtrr: your CPUs|mtrr.*(inconsist|BIOS bug)|\[Firmware (Bug|Warn)\]",
-    r"(?i)Unstable clock|clocksource.*unstable|hrtimer: interrupt took|clock skew",
+    r"(?i)Unstable clock|clocksource.*unstable|clock skew",
     r"(?i)segfault|traps: .*trap|Bad page|corrupt",
 )]
 
