@@ -42,6 +42,17 @@ void page_pool_reset(void)
     free_list = 0;
 }
 
+/* CPUs may build the same path at once: the first one's table is taken. */
+static void install_table(uint64_t *e)
+{
+    uint64_t *table = page_alloc(), none = pte_read(e);
+
+    if ((none & PTE_P) != 0 ||
+        !__atomic_compare_exchange_n(e, &none, pa_of(table) | PTE_TABLE, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+        page_free(table);
+}
+
 uint64_t *pte_at(uint64_t *root, uint64_t va, int level, bool build)
 {
     uint64_t *table = root;
@@ -51,7 +62,7 @@ uint64_t *pte_at(uint64_t *root, uint64_t va, int level, bool build)
         if ((pte_read(e) & PTE_P) == 0) {
             if (!build)
                 return NULL;
-            pte_write(e, pa_of(page_alloc()) | PTE_TABLE);
+            install_table(e);
         } else if (l < 4 && (pte_read(e) & PTE_PS) != 0) {
             return NULL;
         }
