@@ -60,7 +60,7 @@ void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void
     co->consumers_traced = opt->consumers_traced;
     co->interest = opt->interest;
     co->derived = opt->derived;
-    co->entry4 = false;
+    atomic_store_explicit(&co->entry4, false, memory_order_relaxed);
     co->nframes = nframes;
     co->frame = mem;
     co->region = co->frame + nframes;
@@ -79,4 +79,11 @@ void coh_cpu_init(struct coh_cpu *self, struct coherency *co, uint32_t cpu,
 {
     ASSERT(cpu < co->ncpus);
     *self = (struct coh_cpu){.co = co, .cpu = cpu, .serve = serve, .ctx = ctx};
+}
+
+void coherency_entry4(struct coherency *co)
+{
+    /* Dekker pair with after_exchange of producer.c, through the trace word. */
+    if (!atomic_load_explicit(&co->entry4, memory_order_relaxed))
+        atomic_store_explicit(&co->entry4, true, memory_order_seq_cst);
 }

@@ -90,7 +90,7 @@ struct coherency {
     enum coherency_mode mode;
     enum overflow_mode overflow;
     bool consumers_traced, interest, derived;
-    bool entry4; /* some frame may hold 4-byte entries: a store posts both halves of its 8 bytes */
+    _Atomic bool entry4; /* some frame may hold 4-byte entries: a store posts both halves of its 8 bytes */
     uint64_t nframes;                 /* gfns 0..nframes-1 have trace words */
     _Atomic uint64_t *frame;          /* [gfn] */
     _Atomic uint64_t *region;         /* [gfn >> 9] */
@@ -121,5 +121,8 @@ size_t coherency_bytes(uint64_t nframes);
  * Context: boot, one CPU. */
 void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void *mem,
                     struct channel (*matrix)[HV_MAX_CPUS], const struct hv_options *opt);
+/* From now on frames may hold 4-byte entries. seq_cst, before the caller's first registration of such a table: a
+ * producer that sees the registration sees this, one that does not stored before the table was read. */
+void coherency_entry4(struct coherency *co);
 void coh_cpu_init(struct coh_cpu *self, struct coherency *co, uint32_t cpu,
                   bool (*serve)(void *ctx), void *ctx);

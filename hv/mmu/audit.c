@@ -22,7 +22,7 @@ static bool entry_agrees(struct mmu *m, const struct sp *s, uint64_t spte, uint6
     bool leaf = spte_is_leaf(s->level, spte);
     hpa_t h;
 
-    if (!(gpte & PTE_P) || !(gpte & PTE_A) || gpte_reserved(m, gpte, s->level))
+    if (!(gpte & PTE_P) || !(gpte & PTE_A) || gpte_reserved(m, s->role, gpte, s->level))
         return false;
     if (!gpte_is_leaf(gpte, s->level)) {
         const struct sp *c = leaf ? NULL : sp_at(m, spte_child(m, spte));
@@ -52,7 +52,7 @@ static bool entry_agrees(struct mmu *m, const struct sp *s, uint64_t spte, uint6
 static unsigned audit_source(struct mmu *m, const struct sp *s, unsigned idx, uint64_t spte)
 {
     gpa_t at = sp_entry_gpa(s, idx);
-    uint64_t gpte = gpte_read(m, at); /* the entry first, then what may explain it */
+    uint64_t gpte = gpte_of(m, s, idx); /* the entry first, then what may explain it */
 
     if (entry_agrees(m, s, spte, gpte) || s->listed || consumer_explains(m->coh, at))
         return 0;

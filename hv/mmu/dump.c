@@ -14,12 +14,13 @@ void mmu_dump_walk(struct mmu *m, gva_t va, void (*emit)(const char *line))
                 (unsigned long long)m->regs.cr3, (unsigned long long)m->regs.cr4,
                 (unsigned long long)m->regs.efer);
     emit(line);
-    if (!m->paged || m->cfg.opt->mmu == MMU_REF)
+    if (!m->paged || m->cfg.opt->mmu == MMU_REF || m->top != 4)
         return;
     bool guest = true;
     for (unsigned level = 4; level >= 1 && (guest || page != SP_NONE); level--) {
         unsigned idx = va_index(va, level);
-        uint64_t g = guest ? gpte_read(m, gpa(table + idx * 8ull)) : 0;
+        const uint64_t *at = guest ? p2m_ptr(m->cfg.p2m, gpa(table + idx * 8ull)) : NULL;
+        uint64_t g = at ? __atomic_load_n(at, __ATOMIC_RELAXED) : 0;
         uint64_t e = page != SP_NONE ? *sp_spte(m, page, idx) : 0;
         hv_snprintf(line, sizeof(line),
                     "  level %u index %3u  guest 0x%016llx  shadow 0x%016llx  trace 0x%016llx%s",

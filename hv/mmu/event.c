@@ -31,9 +31,15 @@ static void event_begin(struct mmu *m)
 
 static uint32_t role_of(const struct mmu_regs *r)
 {
-    uint32_t role = (r->efer & EFER_NXE) ? ROLE_NXE : 0;
+    uint32_t role = 0;
     if (!(r->cr0 & CR0_PG))
         return 0;
+    if (!(r->cr4 & CR4_PAE))
+        role = ROLE_4B | ((r->cr4 & CR4_PSE) ? ROLE_PSE : 0);
+    else if (!(r->efer & EFER_LMA))
+        role = ROLE_PAE;
+    if (!(role & ROLE_4B) && (r->efer & EFER_NXE))
+        role |= ROLE_NXE;
     if (!(r->cr0 & CR0_WP)) {
         role |= ROLE_WP0 | ROLE_ACC_W | ROLE_ACC_U;
         role |= (r->cr4 & CR4_SMEP) ? ROLE_SMEP0 : 0;
@@ -45,10 +51,16 @@ static void set_mode(struct mmu *m, const struct mmu_regs *regs)
 {
     m->regs = *regs;
     m->paged = (regs->cr0 & CR0_PG) != 0;
-    m->supported = !m->paged || (regs->efer & EFER_LMA);
-    m->role = m->cfg.opt->mmu == MMU_REF ? ROLE_REF : role_of(regs);
-    m->rsvd_common = MASK(51, m->cfg.phys_bits) | ((regs->efer & EFER_NXE) ? 0 : PTE_NX);
+    m->top = m->paged && (regs->efer & EFER_LMA) ? 4 : 3;
+    m->role = role_of(regs);
+    if (m->role & ROLE_4B)
+        coherency_entry4(m->coh->co); /* before the first such table is registered */
     root_invalidate(m);
+}
+
+void mmu_latch_pdptes(struct mmu *m, const uint64_t pdpte[4])
+{
+    memcpy(m->pdpte, pdpte, sizeof(m->pdpte));
 }
 
 /* A full flush by the guest: own hot pages are left, then everything reachable is re-read. */
@@ -60,14 +72,11 @@ static void full_flush(struct mmu *m)
         ref_drop_all(m);
 }
 
+/* Re-reads what the new root reaches. A root that is not retained links nothing yet; mmu_enter and
+ * the walks re-read what they link. */
 static void sync_new_root(struct mmu *m)
 {
-    gfn_t f = gfn((m->regs.cr3 & PTE_ADDR) >> PAGE_SHIFT);
-
-    if (!m->paged || m->cfg.opt->mmu == MMU_REF)
-        return;
-    /* Only a retained root can reach listed pages; a new one links nothing yet. */
-    if (m->root == SP_NONE && sp_find(m, f, 4, m->role) == SP_NONE)
+    if (!m->paged || m->cfg.opt->mmu == MMU_REF || !root_retained(m))
         return;
     m->walk++;
     (void)root_page(m);

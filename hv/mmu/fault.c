@@ -60,8 +60,6 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     uint64_t sets = m->sets;
 
     ring_add(m->cpu, RING_PF, va.v, pfec);
-    if (!m->supported)
-        return MMU_PARK;
     mmu_drain(
         m); /* permission promotion needs no flush: never forward what only a stale shadow caused */
     if (m->cfg.opt->mmu == MMU_REF)
@@ -101,8 +99,6 @@ enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
         *out = gpa((x->gfn << PAGE_SHIFT) | (va.v & PAGE_MASK));
         return HV_OK;
     }
-    if (!m->supported)
-        return HV_UNSUPPORTED;
     mmu_drain(m);
     err = m->cfg.opt->mmu == MMU_REF ? ref_walk(m, va, access, &w) : walk_guest(m, va, access, &w);
     if (err == HV_FAULT) {

@@ -56,7 +56,7 @@ static uint32_t direct_role(const struct walk *w, uint32_t role)
         role &= ~(uint32_t)(ROLE_ACC_W | ROLE_ACC_U);
         role |= (w->eff_w ? ROLE_ACC_W : 0) | (w->eff_u ? ROLE_ACC_U : 0);
     }
-    return role & ~(uint32_t)ROLE_PAEROOT;
+    return role & ~(uint32_t)(ROLE_PAEROOT | ROLE_PAE | ROLE_4B | ROLE_PSE | ROLE_QUAD_MASK);
 }
 
 /* A 2 MiB spte for the region, if nothing speaks against it. */
@@ -118,10 +118,10 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
     for (unsigned i = first; i < first + BATCH; i++) {
         if (*sp_spte(m, page, i) & PTE_P)
             continue;
-        uint64_t g = gpte_read(m, sp_entry_gpa(s, i));
+        uint64_t g = gpte_of(m, s, i);
         gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
         hpa_t h;
-        if (!(g & PTE_P) || !(g & PTE_A) || gpte_reserved(m, g, 1) ||
+        if (!(g & PTE_P) || !(g & PTE_A) || gpte_reserved(m, s->role, g, 1) ||
             !p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h))
             continue;
         uint64_t spte = h.v | PTE_P | PTE_A | (g & PTE_U);

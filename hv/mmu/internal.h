@@ -38,10 +38,22 @@ static inline uint64_t level_frames(unsigned level)
 {
     return 1ull << (9 * (level - 1));
 }
-static inline gpa_t sp_entry_gpa(const struct sp *s, unsigned idx)
-{
-    return gpa((s->gfn.v << PAGE_SHIFT) + idx * 8ull);
-}
+/* --- gpte.c --- */
+/* The guest entry behind a spte of a page with a source table. */
+gpa_t sp_entry_gpa(const struct sp *s, unsigned idx);
+/* The sptes of page s that the guest entry at `entry` (in its table) stands behind: *first and how
+ * many. */
+unsigned sp_entry_range(const struct sp *s, gpa_t entry, unsigned *first);
+/* One atomic read of the entry in its own width; all ones if the table is not RAM. */
+uint64_t gpte_raw(struct mmu *m, const struct sp *s, unsigned idx);
+/* In the 64-bit form every other function takes: addresses of 4 MiB pages split in 2 MiB halves. */
+uint64_t gpte_norm(const struct sp *s, unsigned idx, uint64_t raw);
+uint64_t gpte_of(struct mmu *m, const struct sp *s, unsigned idx);
+/* Sets A or D by compare-exchange against the raw value walked; false: it changed, walk again. */
+bool gpte_mark(struct mmu *m, const struct sp *s, unsigned idx, uint64_t raw, uint64_t bits);
+bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level);
+bool gpte_is_leaf(uint64_t gpte, unsigned level);
+uint32_t role_child(uint32_t role, uint64_t gpte, unsigned idx);
 
 /* --- set.c: the one writer of sptes --- */
 /* Writes one spte. Keeps the reverse map, parent links, present bitmap and writer bits, and bumps
@@ -81,7 +93,8 @@ struct walk {
     uint32_t access; /* PFEC_W|U|I, ACCESS_AC */
     uint32_t sp;     /* shadow page of the table holding the leaf entry, or of the failing level */
     unsigned level;  /* of the leaf entry: 1, 2, 3; 4..1 of the failing one */
-    uint64_t gpte;   /* leaf entry with A (and D) as set */
+    uint64_t gpte;   /* leaf entry with A (and D) as set, normalised */
+    uint64_t raw;    /* as it stood in memory before A and D */
     bool eff_w, eff_u, eff_nx;
     gfn_t target;  /* 4 KiB frame that va maps to */
     uint32_t pfec; /* for HV_FAULT */
@@ -91,12 +104,8 @@ struct walk {
  * shadow pages passed. HV_OK; HV_FAULT: forward with w->pfec; HV_AGAIN: bounded restarts exhausted
  * (resume the guest and fault again). */
 enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w) HV_MUST_CHECK;
-uint64_t gpte_read(struct mmu *m, gpa_t at);
-bool gpte_reserved(const struct mmu *m, uint64_t gpte, unsigned level);
-bool gpte_is_leaf(uint64_t gpte, unsigned level);
 /* Rights of a spte that mirrors a guest entry: W U NX, without the frame. */
 uint64_t gpte_link_rights(const struct mmu *m, uint32_t role, uint64_t gpte);
-uint32_t role_child(uint32_t role, uint64_t gpte);
 
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO, FILL_AGAIN };
@@ -135,6 +144,7 @@ bool unsync_wanted(struct mmu *m, gfn_t f);
 /* --- root.c --- */
 /* Page of the current root, made if need be; m->changed as for sp_get. */
 uint32_t root_page(struct mmu *m);
+bool root_retained(struct mmu *m); /* is the root of the current mode and CR3 in the cache? */
 void root_forget(struct mmu *m, uint32_t page); /* the page is being zapped */
 void root_invalidate(struct mmu *m);            /* CR3 or mode changed */
 

@@ -60,6 +60,9 @@ void mmu_reset(struct mmu *m, const struct mmu_regs *regs);
 /* --- coherency events (design 4.5). Each drains, repairs and schedules the flush. --- */
 /* After the guest changed CR0/CR4/EFER: `regs` is the new view. */
 void mmu_event_mode(struct mmu *m, const struct mmu_regs *regs);
+/* PAE guests: the four PDPTEs that this MOV CR3 or mode change loads, already checked by the
+ * caller; before the event itself. They stay in force until the next load (SDM vol. 3 4.4.1). */
+void mmu_latch_pdptes(struct mmu *m, const uint64_t pdpte[4]);
 /* MOV CR3. noflush: bit 63 with PCIDE. */
 void mmu_event_cr3(struct mmu *m, uint64_t cr3, bool noflush);
 void mmu_event_invlpg(struct mmu *m, gva_t va);

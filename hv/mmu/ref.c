@@ -16,27 +16,37 @@ void ref_drop_all(struct mmu *m)
     m->root = SP_NONE;
 }
 
-/* A #PF invalidates its address; INVLPG also what else came from the same large page: the 2 MiB
- * around it, or all if a 1 GiB page was ever seen. */
-void ref_drop_va(struct mmu *m, gva_t va, bool invlpg)
+/* The 2 MiB around va (whole), or va alone. */
+static void drop_leaves(struct mmu *m, gva_t va, bool whole)
 {
     uint32_t p = 0;
 
-    if (m->root == SP_NONE || m->clock == 0)
-        return;
-    if (invlpg && m->ref_huge) {
-        ref_drop_all(m);
-        return;
-    }
-    for (unsigned level = m->paged ? 4 : 3; level > 1; level--) {
+    for (unsigned level = m->top; level > 1; level--) {
         uint64_t e = *sp_spte(m, p, va_index(va, level));
         if (!(e & PTE_P))
             return;
         p = spte_child(m, e);
     }
     for (unsigned i = 0; i < 512; i++)
-        if ((invlpg || i == va_index(va, 1)) && *sp_spte(m, p, i))
+        if ((whole || i == va_index(va, 1)) && *sp_spte(m, p, i))
             spte_set_ref(m, p, i, 0);
+}
+
+/* A #PF invalidates its address; INVLPG also what else came from the same large page: the 2 MiB
+ * around it, 4 MiB for a two-level guest, or all if a 1 GiB page was ever seen. */
+void ref_drop_va(struct mmu *m, gva_t va, bool invlpg)
+{
+    if (m->root == SP_NONE || m->clock == 0)
+        return;
+    if (invlpg && m->ref_huge) {
+        ref_drop_all(m);
+        return;
+    }
+    if (m->top == 3)
+        va = gva(va.v & 0xffffffffu);
+    drop_leaves(m, va, invlpg);
+    if (invlpg && (m->role & ROLE_4B))
+        drop_leaves(m, gva(va.v ^ REGION_SIZE), true);
 }
 
 static uint32_t ref_page(struct mmu *m)
@@ -46,7 +56,8 @@ static uint32_t ref_page(struct mmu *m)
     return m->clock++;
 }
 
-/* The root, and for an unpaged guest its four PDPTEs, which must not change later. */
+/* The root, and for an unpaged guest its four PDPTEs, which must not change later (two-level and
+ * PAE guests alike). */
 uint32_t ref_root(struct mmu *m)
 {
     if (m->root != SP_NONE)
@@ -54,7 +65,7 @@ uint32_t ref_root(struct mmu *m)
     if (m->clock)
         ref_drop_all(m);
     (void)ref_page(m);
-    if (!m->paged)
+    if (m->top == 3)
         for (unsigned i = 0; i < 4; i++)
             spte_set_ref(m, 0, i, sp_hpa(m, ref_page(m)).v | PTE_P);
     m->roots[0].sp = 0;
@@ -84,31 +95,40 @@ static enum hv_err ref_fail(struct mmu *m, struct walk *w, uint32_t why)
     return HV_FAULT;
 }
 
-static bool ref_mark(struct mmu *m, gpa_t at, uint64_t *g, uint64_t bits)
+/* A table as the functions of gpte.c want it described; there is no shadow page behind it. */
+static enum hv_err ref_first_table(struct mmu *m, struct walk *w, struct sp *s)
 {
-    uint64_t *p = p2m_ptr(m->cfg.p2m, at);
-    uint64_t old = *g;
-    if ((old | bits) == old)
-        return true;
-    /* Partner: any guest store. */
-    if (!p || !__atomic_compare_exchange_n(p, &old, old | bits, false, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_SEQ_CST))
-        return false;
-    *g = old | bits;
-    return true;
+    uint64_t table = m->regs.cr3 | PTE_P;
+
+    *s = (struct sp){.role = m->role, .level = 4};
+    if (m->top == 3) {
+        unsigned idx = (unsigned)(w->va.v >> 30) & 3;
+        w->va = gva(w->va.v & 0xffffffffu);
+        s->level = 2;
+        if (m->role & ROLE_PAE)
+            table = m->pdpte[idx];
+        else
+            s->role |= ROLE_QUAD(idx);
+    }
+    s->gfn = gfn((table & PTE_ADDR) >> PAGE_SHIFT);
+    return (table & PTE_P) ? HV_OK : ref_fail(m, w, 0);
 }
 
 static enum hv_err ref_walk_once(struct mmu *m, struct walk *w)
 {
-    uint64_t table = m->regs.cr3 & PTE_ADDR;
+    struct sp s;
+
     w->eff_w = w->eff_u = true;
     w->eff_nx = false;
-    for (w->level = 4;; w->level--) {
-        gpa_t at = gpa(table + va_index(w->va, w->level) * 8ull);
-        w->gpte = gpte_read(m, at);
+    TRY(ref_first_table(m, w, &s));
+    for (;;) {
+        unsigned idx = va_index(w->va, s.level);
+        w->level = s.level;
+        w->raw = gpte_raw(m, &s, idx);
+        w->gpte = gpte_norm(&s, idx, w->raw);
         if (!(w->gpte & PTE_P))
             return ref_fail(m, w, 0);
-        if (gpte_reserved(m, w->gpte, w->level))
+        if (gpte_reserved(m, s.role, w->gpte, w->level))
             return ref_fail(m, w, PFEC_P | PFEC_RSVD);
         w->eff_w = w->eff_w && (w->gpte & PTE_W);
         w->eff_u = w->eff_u && (w->gpte & PTE_U);
@@ -116,12 +136,16 @@ static enum hv_err ref_walk_once(struct mmu *m, struct walk *w)
         bool leaf = gpte_is_leaf(w->gpte, w->level);
         if (leaf && !ref_permitted(m, w))
             return ref_fail(m, w, PFEC_P);
-        if (!ref_mark(m, at, &w->gpte, PTE_A | (leaf && (w->access & PFEC_W) ? PTE_D : 0)))
+        uint64_t bits = PTE_A | (leaf && (w->access & PFEC_W) ? PTE_D : 0);
+        if (!gpte_mark(m, &s, idx, w->raw, bits))
             return HV_AGAIN;
+        w->gpte |= bits;
         m->ref_huge |= leaf && w->level == 3;
         if (leaf)
             break;
-        table = w->gpte & PTE_ADDR;
+        s.role = role_child(s.role, w->gpte, idx);
+        s.gfn = gfn((w->gpte & PTE_ADDR) >> PAGE_SHIFT);
+        s.level--;
     }
     uint64_t frames = level_frames(w->level);
     w->target = gfn((((w->gpte & PTE_ADDR) >> PAGE_SHIFT) & ~(frames - 1)) |
@@ -151,11 +175,10 @@ enum hv_err ref_walk(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
 static void ref_fill(struct mmu *m, const struct walk *w, hpa_t h)
 {
     uint32_t p = ref_root(m);
-    unsigned top = m->paged ? 4 : 3;
     bool flip = !w->eff_w && (w->access & PFEC_W); /* CR0.WP = 0, trap 22 */
     uint64_t spte = h.v | PTE_P | PTE_A;
 
-    for (unsigned level = top; level > 1; level--) {
+    for (unsigned level = m->top; level > 1; level--) {
         uint64_t e = *sp_spte(m, p, va_index(w->va, level));
         if (!(e & PTE_P)) {
             uint32_t child = ref_page(m);

@@ -81,9 +81,9 @@ void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
 
     if (!(old & PTE_P) || (s->role & (ROLE_DIRECT | ROLE_REF)))
         return;
-    uint64_t gpte = gpte_read(m, sp_entry_gpa(s, idx));
+    uint64_t gpte = gpte_of(m, s, idx);
     /* P=0 or A=0 drops: nobody may hold a translation from such an entry (design 4.4). */
-    if (!(gpte & PTE_P) || !(gpte & PTE_A) || gpte_reserved(m, gpte, s->level) ||
+    if (!(gpte & PTE_P) || !(gpte & PTE_A) || gpte_reserved(m, s->role, gpte, s->level) ||
         (s->role & ROLE_WP0)) {
         spte_replace(m, page, idx, 0, gfn(0));
         return;
@@ -96,7 +96,8 @@ void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
         uint64_t new = 0;
         if (!spte_is_leaf(s->level, old)) {
             const struct sp *c = sp_at(m, spte_child(m, old));
-            if (!(c->role & ROLE_DIRECT) && c->gfn.v == (gpte & PTE_ADDR) >> PAGE_SHIFT)
+            if (!(c->role & ROLE_DIRECT) && c->gfn.v == (gpte & PTE_ADDR) >> PAGE_SHIFT &&
+                c->role == role_child(s->role, gpte, idx))
                 new = (old & PTE_ADDR) | gpte_link_rights(m, s->role, gpte);
         }
         spte_replace(m, page, idx, new, gfn(0));
@@ -106,14 +107,16 @@ void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
 void repair_entry(struct mmu *m, gpa_t entry)
 {
     gfn_t f = gpa_gfn(entry);
-    unsigned idx = (unsigned)(entry.v & PAGE_MASK) >> 3;
     bool changed = m->changed;
     uint32_t p = sp_first(m, f);
 
     m->xlate_gen++;
     while (p != SP_NONE) {
+        unsigned idx = 0;
+        unsigned n = sp_entry_range(&m->sps[p], entry, &idx);
         m->changed = false;
-        repair_spte(m, p, idx);
+        for (unsigned i = 0; i < n && m->sps[p].used; i++)
+            repair_spte(m, p, idx + i);
         /* A page freed by the repair may have been in this very chain (self-map): begin again; what
          * was repaired already repairs to itself. */
         p = m->changed ? sp_first(m, f) : sp_next(m, p);
@@ -148,11 +151,13 @@ static bool sink_covers(void *ctx, gpa_t entry, bool whole)
     struct mmu *m = ctx;
     if (!m->event_invlpg || !m->cfg.opt->postpone || whole)
         return true;
-    if (((entry.v & PAGE_MASK) >> 3) == va_index(m->event_va, 1))
-        return true;
-    for (uint32_t p = sp_first(m, gpa_gfn(entry)); p != SP_NONE; p = sp_next(m, p))
+    for (uint32_t p = sp_first(m, gpa_gfn(entry)); p != SP_NONE; p = sp_next(m, p)) {
+        unsigned idx = 0;
         if (m->sps[p].level > 1)
             return true;
+        if (sp_entry_range(&m->sps[p], entry, &idx) && idx == va_index(m->event_va, 1))
+            return true;
+    }
     return false;
 }
 

@@ -69,15 +69,40 @@ static void fill_pae_root(struct mmu *m, uint32_t root)
 static void root_key(const struct mmu *m, gfn_t *f, unsigned *level, uint32_t *role)
 {
     *f = gfn((m->regs.cr3 & PTE_ADDR) >> PAGE_SHIFT);
-    *level = 4;
+    *level = m->top;
     *role = m->role;
     if (!m->paged) {
         *f = gfn(0);
-        *level = 3;
+        *role |= ROLE_DIRECT | ROLE_PAEROOT;
+    } else if (m->top == 3) {
+        *f =
+            gfn((m->regs.cr3 & 0xffffffffu) >> 5); /* a PDPT is 32 bytes: a key, no table is read */
         *role |= ROLE_DIRECT | ROLE_PAEROOT;
     } else if (!p2m_ptr(m->cfg.p2m, gfn_gpa(*f))) {
         *role |= ROLE_DIRECT; /* CR3 outside RAM: a root that maps nothing; the walk says RSVD */
     }
+}
+
+/* A retained PAE root agrees with the PDPTEs latched now; what does not is walked anew. */
+static void pae_root_match(struct mmu *m, uint32_t root)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t e = *sp_spte(m, root, i);
+        uint64_t want = (m->role & ROLE_4B) ? m->regs.cr3 | PTE_P : m->pdpte[i];
+        if ((e & PTE_P) &&
+            (!(want & PTE_P) || m->sps[spte_child(m, e)].gfn.v != (want & PTE_ADDR) >> PAGE_SHIFT))
+            spte_replace(m, root, i, 0, gfn(0));
+    }
+}
+
+bool root_retained(struct mmu *m)
+{
+    gfn_t f;
+    unsigned level;
+    uint32_t role;
+
+    root_key(m, &f, &level, &role);
+    return slot_find(m, f, level, role) != SP_NONE;
 }
 
 uint32_t root_page(struct mmu *m)
@@ -116,8 +141,10 @@ uint32_t root_page(struct mmu *m)
     m->roots[slot].used_at = ++m->root_clock;
     uint32_t page = m->roots[slot].sp;
     m->sps[page].stamp = m->walk;
-    if (role & ROLE_PAEROOT)
+    if (!m->paged)
         fill_pae_root(m, page);
+    else if (role & ROLE_PAEROOT)
+        pae_root_match(m, page);
     return page;
 }
 

@@ -20,7 +20,13 @@
 #define ROLE_ACC_U BIT(4)
 #define ROLE_SMEP0 BIT(5)   /* WP0 with SMEP: U=0 copies of user pages must not execute */
 #define ROLE_PAEROOT BIT(6) /* four PDPTEs over direct pages: the root of an unpaged guest */
-#define ROLE_REF BIT(7)     /* a table of the reference pager */
+#define ROLE_PAE BIT(8)     /* source of a PAE guest */
+#define ROLE_4B BIT(9)      /* source of 4-byte entries (two-level guest) */
+#define ROLE_PSE BIT(10)    /* CR4.PSE there */
+#define ROLE_QUAD_MASK MASK(12, 11) /* which part of a 4-byte table */
+#define ROLE_QUAD(q) ((uint32_t)(q) << 11)
+#define ROLE_QUAD_OF(r) (((r) >> 11) & 3)
+#define ROLE_REF BIT(7) /* a table of the reference pager */
 
 struct sp {    /* a shadow page; its 512 sptes are pool page number (index of this struct) */
     gfn_t gfn; /* source table, or first frame mapped (ROLE_DIRECT) */
@@ -71,9 +77,9 @@ struct mmu {
     uint32_t cpu;
     struct mmu_regs regs; /* guest's view */
     bool paged;           /* CR0.PG */
-    bool supported;       /* paging mode is one this pager handles */
+    unsigned top;         /* level of the hardware root: 4, or 3 for PAE-format roots */
+    uint64_t pdpte[4];    /* latched by the last load (mmu_latch_pdptes) */
     uint32_t role;        /* of the current mode */
-    uint64_t rsvd_common; /* reserved bits of every entry */
 
     /* pool */
     uint32_t npages, nfree, clock;

@@ -129,7 +129,7 @@ void unsync_sync_va(struct mmu *m, gva_t va)
     uint32_t p = m->roots[m->root].sp;
     if (p == SP_NONE || !m->sps[p].used)
         return;
-    for (unsigned level = 4; level > 1; level--) {
+    for (unsigned level = m->top; level > 1; level--) {
         uint64_t e = *sp_spte(m, p, va_index(va, level));
         if (!(e & PTE_P) || spte_is_leaf(level, e))
             return;

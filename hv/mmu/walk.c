@@ -6,52 +6,6 @@
 
 #define WALK_TRIES 64 /* restarts before the guest simply faults again */
 
-uint64_t gpte_read(struct mmu *m, gpa_t at)
-{
-    const uint64_t *p = p2m_ptr(m->cfg.p2m, at);
-    /* Hostile and concurrent: one atomic load, the copy is checked. Partner: any guest store. */
-    return p ? __atomic_load_n(p, __ATOMIC_SEQ_CST) : ~0ull;
-}
-
-static bool gpte_cmpxchg(struct mmu *m, gpa_t at, uint64_t old, uint64_t new)
-{
-    uint64_t *p = p2m_ptr(m->cfg.p2m, at);
-    /* Only adds rights, so it never posts (design 4.3). Partner: producer_exchange, guest stores.
-     */
-    return p &&
-           __atomic_compare_exchange_n(p, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-
-bool gpte_is_leaf(uint64_t gpte, unsigned level)
-{
-    return level == 1 || (level <= 3 && (gpte & PTE_PS));
-}
-
-/* SDM vol. 3 4.5.4 "Linear-Address Translation with 4-Level Paging", reserved bits of each format.
- */
-bool gpte_reserved(const struct mmu *m, uint64_t gpte, unsigned level)
-{
-    uint64_t rsvd = m->rsvd_common;
-    if (level == 4)
-        rsvd |= PTE_PS;
-    else if (level == 3 && (gpte & PTE_PS))
-        rsvd |= MASK(29, 13);
-    else if (level == 2 && (gpte & PTE_PS))
-        rsvd |= MASK(20, 13);
-    return (gpte & rsvd) != 0;
-}
-
-uint32_t role_child(uint32_t role, uint64_t gpte)
-{
-    if (!(role & ROLE_WP0))
-        return role;
-    if (!(gpte & PTE_W))
-        role &= ~(uint32_t)ROLE_ACC_W;
-    if (!(gpte & PTE_U))
-        role &= ~(uint32_t)ROLE_ACC_U;
-    return role;
-}
-
 /* Non-leaf sptes mirror the guest's rights level by level, so that the hardware combines them; with
  * CR0.WP = 0 the rights are combined in the role instead and the leaf decides alone. */
 uint64_t gpte_link_rights(const struct mmu *m, uint32_t role, uint64_t gpte)
@@ -91,18 +45,15 @@ static bool walk_permitted(const struct mmu *m, const struct walk *w)
     return true;
 }
 
-/* Links the shadow page of the next level, made if need be (steps 810, 812). HV_AGAIN if something
- * was served meanwhile. */
-static enum hv_err walk_descend(struct mmu *m, struct walk *w, unsigned idx)
+/* Links `child` below (page, idx). HV_AGAIN if something was served or dropped meanwhile. */
+static enum hv_err walk_link(struct mmu *m, struct walk *w, unsigned idx, uint32_t child,
+                             uint64_t rights)
 {
-    uint32_t role = m->sps[w->sp].role;
-    uint32_t child =
-        sp_get(m, gfn((w->gpte & PTE_ADDR) >> PAGE_SHIFT), w->level - 1, role_child(role, w->gpte));
     if (m->changed)
         return HV_AGAIN;
-    uint64_t spte = sp_hpa(m, child).v | gpte_link_rights(m, role, w->gpte);
+    uint64_t spte = sp_hpa(m, child).v | rights;
     uint64_t old = *sp_spte(m, w->sp, idx);
-    if ((old & ~PTE_D) != spte) {
+    if (((old ^ spte) & ~(PTE_A | PTE_D)) || !(old & PTE_P)) {
         spte_replace(m, w->sp, idx, spte, gfn(0));
         if ((old ^ spte) & PTE_ADDR)
             unsync_sync_under(m, child);
@@ -114,55 +65,91 @@ static enum hv_err walk_descend(struct mmu *m, struct walk *w, unsigned idx)
     return HV_OK;
 }
 
-static enum hv_err walk_leaf(struct mmu *m, struct walk *w, gpa_t at)
+/* The shadow page of the next level, made if need be (steps 810, 812). */
+static enum hv_err walk_descend(struct mmu *m, struct walk *w, unsigned idx)
 {
-    uint64_t want = w->gpte | PTE_A | ((w->access & PFEC_W) ? PTE_D : 0);
+    uint32_t role = m->sps[w->sp].role;
+    uint32_t child = sp_get(m, gfn((w->gpte & PTE_ADDR) >> PAGE_SHIFT), w->level - 1,
+                            role_child(role, w->gpte, idx));
+    return walk_link(m, w, idx, child, gpte_link_rights(m, role, w->gpte));
+}
+
+static enum hv_err walk_leaf(struct mmu *m, struct walk *w, unsigned idx)
+{
+    uint64_t bits = PTE_A | ((w->access & PFEC_W) ? PTE_D : 0);
 
     if (!walk_permitted(m, w))
         return walk_fault(m, w, PFEC_P);
-    if (want != w->gpte) {
-        if (!gpte_cmpxchg(m, at, w->gpte, want))
-            return HV_AGAIN;
-        w->gpte = want;
-    }
+    if (!gpte_mark(m, sp_at(m, w->sp), idx, w->raw, bits))
+        return HV_AGAIN;
+    w->gpte |= bits;
     uint64_t frames = level_frames(w->level);
     w->target = gfn((((w->gpte & PTE_ADDR) >> PAGE_SHIFT) & ~(frames - 1)) |
                     ((w->va.v >> PAGE_SHIFT) & (frames - 1)));
     return HV_OK;
 }
 
+/* PAE and two-level guests have a PAE-format root whose four entries are not read from a traced
+ * table: they are the latched PDPTEs, or quarters of the one page directory. */
+static enum hv_err walk_pae_root(struct mmu *m, struct walk *w)
+{
+    unsigned idx = (unsigned)(w->va.v >> 30);
+    uint64_t table = m->pdpte[idx];
+    uint32_t role = m->role;
+
+    if (role & ROLE_4B) {
+        table = m->regs.cr3 | PTE_P;
+        role |= ROLE_QUAD(idx);
+    }
+    if (!(table & PTE_P))
+        return walk_fault(m, w, 0);
+    if (!p2m_ptr(m->cfg.p2m, gpa(table & PTE_ADDR)))
+        return walk_fault(m, w, PFEC_P | PFEC_RSVD);
+    return walk_link(m, w, idx, sp_get(m, gfn((table & PTE_ADDR) >> PAGE_SHIFT), 2, role), PTE_P);
+}
+
+/* One level: the entry, its rights, and whether the walk ends here. */
+static enum hv_err walk_level(struct mmu *m, struct walk *w, unsigned idx, bool *leaf)
+{
+    const struct sp *s = sp_at(m, w->sp);
+
+    w->raw = (s->role & ROLE_DIRECT) ? ~0ull : gpte_raw(m, s, idx);
+    w->gpte = gpte_norm(s, idx, w->raw);
+    if (!(w->gpte & PTE_P))
+        return walk_fault(m, w, 0); /* step 804 */
+    if (gpte_reserved(m, s->role, w->gpte, w->level))
+        return walk_fault(m, w, PFEC_P | PFEC_RSVD); /* step 808 */
+    w->eff_w = w->eff_w && (w->gpte & PTE_W);
+    w->eff_u = w->eff_u && (w->gpte & PTE_U);
+    w->eff_nx = w->eff_nx || ((w->gpte & PTE_NX) && (m->regs.efer & EFER_NXE));
+    *leaf = gpte_is_leaf(w->gpte, w->level);
+    if (*leaf)
+        return walk_leaf(m, w, idx);
+    if (!p2m_ptr(m->cfg.p2m, gpa(w->gpte & PTE_ADDR)))
+        return walk_fault(m, w, PFEC_P | PFEC_RSVD); /* a table outside RAM reads all ones */
+    if (!gpte_mark(m, s, idx, w->raw, PTE_A))
+        return HV_AGAIN;
+    w->gpte |= PTE_A;
+    return walk_descend(m, w, idx);
+}
+
 static enum hv_err walk_once(struct mmu *m, struct walk *w)
 {
+    bool leaf = false;
+
     w->eff_w = w->eff_u = true;
     w->eff_nx = false;
-    w->level = 4;
+    w->level = m->top;
     w->sp = root_page(m);
     if (m->changed)
         return HV_AGAIN;
-    for (;;) {
-        unsigned idx = va_index(w->va, w->level);
-        const struct sp *s = sp_at(m, w->sp);
-        gpa_t at = sp_entry_gpa(s, idx);
-
-        w->gpte = (s->role & ROLE_DIRECT) ? ~0ull : gpte_read(m, at);
-        if (!(w->gpte & PTE_P))
-            return walk_fault(m, w, 0); /* step 804 */
-        if (gpte_reserved(m, w->gpte, w->level))
-            return walk_fault(m, w, PFEC_P | PFEC_RSVD); /* step 808 */
-        w->eff_w = w->eff_w && (w->gpte & PTE_W);
-        w->eff_u = w->eff_u && (w->gpte & PTE_U);
-        w->eff_nx = w->eff_nx || ((w->gpte & PTE_NX) && (m->regs.efer & EFER_NXE));
-        if (gpte_is_leaf(w->gpte, w->level))
-            return walk_leaf(m, w, at);
-        if (!p2m_ptr(m->cfg.p2m, gpa(w->gpte & PTE_ADDR)))
-            return walk_fault(m, w, PFEC_P | PFEC_RSVD); /* a table outside RAM reads all ones */
-        if (!(w->gpte & PTE_A)) {
-            if (!gpte_cmpxchg(m, at, w->gpte, w->gpte | PTE_A))
-                return HV_AGAIN;
-            w->gpte |= PTE_A;
-        }
-        TRY(walk_descend(m, w, idx));
+    if (m->top == 3) {
+        w->va = gva(w->va.v & 0xffffffffu);
+        TRY(walk_pae_root(m, w));
     }
+    while (!leaf)
+        TRY(walk_level(m, w, va_index(w->va, w->level), &leaf));
+    return HV_OK;
 }
 
 /* CR0.PG = 0: the identity, as if by a writable, dirty 1 GiB entry. */

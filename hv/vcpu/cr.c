@@ -3,6 +3,7 @@
  * coherency event. Source: APM volume 2, 3.1 "System-Control Registers", 5.3 and 14.6 "Enabling and
  * Activating Long Mode". Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
+#include "hv/base/string.h"
 #include "hv/mmu/gmem.h"
 #include "hv/vcpu/exit.h"
 #include "hv/vdev/vpc.h"
@@ -25,16 +26,17 @@ static void commit(struct subvmm *s, bool event)
         mmu_event_mode(&s->mmu, &regs);
 }
 
-/* Would loading CR3 = cr3 in PAE mode find only valid entries? */
-static bool pdptes_valid(struct subvmm *s, uint64_t cr3)
+/* Loads the PDPTEs at cr3 if all are valid; they stay in force until the next load. */
+static bool pdptes_load(struct subvmm *s, uint64_t cr3)
 {
-    uint64_t e[4];
+    uint64_t e[4] = {0};
 
     if (gmem_read_gpa(&s->mmu, gpa(cr3 & 0xffffffe0), e, sizeof(e)) != HV_OK)
-        return true; /* not RAM: reads as nothing present, the guest's next access shows it */
+        memset(e, 0, sizeof(e)); /* not RAM: nothing present, the guest's next access shows it */
     for (unsigned i = 0; i < 4; i++)
         if ((e[i] & PTE_P) && (e[i] & (PDPTE_MBZ | MASK(63, s->vcpu.phys_bits))))
             return false;
+    mmu_latch_pdptes(&s->mmu, e);
     return true;
 }
 
@@ -54,7 +56,7 @@ static bool paging_on(struct subvmm *s, uint64_t cr0, uint64_t *efer)
         *efer |= EFER_LMA;
         return true;
     }
-    return !pae_active(cr0, c->cr4, c->efer) || pdptes_valid(s, c->cr3);
+    return !pae_active(cr0, c->cr4, c->efer) || pdptes_load(s, c->cr3);
 }
 
 static bool write_cr0(struct subvmm *s, uint64_t value)
@@ -72,6 +74,12 @@ static bool write_cr0(struct subvmm *s, uint64_t value)
     changed = value ^ c->cr0;
     if ((changed & CR0_PG) && (value & CR0_PG) && !paging_on(s, value, &efer))
         return false;
+    if (!(changed & CR0_PG) && (changed & (CR0_CD | CR0_NW)) &&
+        pae_active(value, c->cr4, c->efer)) { /* loads them too: SDM vol. 3 4.4.1 */
+        if (!pdptes_load(s, c->cr3))
+            return false;
+        changed |= CR0_PG; /* an event */
+    }
     if ((changed & CR0_PG) && !(value & CR0_PG)) {
         if (vcpu_code_size(s) == 8)
             return false;
@@ -91,7 +99,7 @@ static bool write_cr3(struct subvmm *s, uint64_t value)
         value = (uint32_t)value;
     else if (value & MASK(63, s->vcpu.phys_bits))
         return false; /* PCID is hidden, so bit 63 is reserved as well */
-    if (pae_active(c->cr0, c->cr4, c->efer) && !pdptes_valid(s, value))
+    if (pae_active(c->cr0, c->cr4, c->efer) && !pdptes_load(s, value))
         return false;
     c->cr3 = value;
     mmu_event_cr3(&s->mmu, value, false);
@@ -109,7 +117,7 @@ static bool write_cr4(struct subvmm *s, uint64_t value)
         return false;
     /* These load the PDPTEs (APM 5.2.3 "PAE Paging"). */
     if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) &&
-        pae_active(c->cr0, value, c->efer) && !pdptes_valid(s, c->cr3))
+        pae_active(c->cr0, value, c->efer) && !pdptes_load(s, c->cr3))
         return false;
     c->cr4 = value;
     commit(s, changed & CR4_EVENT);
