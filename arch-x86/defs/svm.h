@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Numbers of AMD SVM: intercept bits, exit codes, event injection, feature bits (APM volume 2 rev.
  * 3.40, appendix B "VMCB Layout" and appendix C "SVM Intercept Exit Codes").
- * Tested by tools/tests/test_exits.c. */
+ * Tested by tools/tests/test_svm.c. */
 #pragma once
 
 /* CPUID 8000000A EDX */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Raw SVM exits as neutral records. Decode assists and next RIP are used where the processor has
- * them; QEMU has neither, Bochs only the latter. Tested by tools/tests/test_exits.c. */
+ * them; QEMU has neither, Bochs only the latter. Tested by tools/tests/test_svm.c. */
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/internal.h"
 #include "hv/base/string.h"

@@ -540,75 +540,6 @@ static void test_kvmclock(void)
     tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[1], 1700000000, "... is the boot time");
 }
 
-/* --- SVM translation --- */
-
-static struct vmcb block;
-static struct svm_vcpu arch = {.vmcb = &block, .root = 0x5000};
-
-static struct vmexit raw(uint64_t code, uint64_t info1, uint64_t info2, struct svm_features f)
-{
-    struct vmexit x;
-
-    block.ctl.exitcode = code;
-    block.ctl.exitinfo1 = info1;
-    block.ctl.exitinfo2 = info2;
-    block.ctl.nrip = 0x7777;
-    block.save.cr3 = 0x5000;
-    svm_translate(&arch, &f, 0x1000, &x);
-    return x;
-}
-
-static void test_translate(void)
-{
-    const struct svm_features none = {0}, all = {.nrips = true, .assists = true};
-    struct vmexit x;
-
-    memset(&block, 0, sizeof(block));
-    x = raw(0x4e, 2, 0xabc000, all);
-    tap_ok(x.kind == EXIT_PF && x.gva.v == 0xabc000 && x.pfec == 2 && !x.next_rip, "#PF");
-    x = raw(0x7b, 0x3f80041, 0x8001, none);
-    tap_ok(x.kind == EXIT_IO && x.io_in && x.io_port == 0x3f8 && x.io_size == 4, "IN DX, 32 bits");
-    tap_ok(x.next_rip == 0x8001 && !x.io_have_addrsize, "... next RIP from EXITINFO2");
-    x = raw(0x7b, 0x3f8001c | 0x200, 0x8001, all);
-    tap_ok(!x.io_in && x.io_string && x.io_rep && x.io_size == 1 && x.io_addrsize == 8,
-           "REP OUTSB with 64-bit addresses");
-    x = raw(0x7c, 1, 0, none);
-    tap_ok(x.kind == EXIT_WRMSR && !x.next_rip, "WRMSR without next RIP");
-    x = raw(0x72, 0, 0, all);
-    tap_ok(x.kind == EXIT_CPUID && x.next_rip == 0x7777, "CPUID with next RIP");
-    x = raw(0x13, BIT(63) | 5, 0, all);
-    tap_ok(x.kind == EXIT_CR_WRITE && x.cr == 3 && x.gpr == 5, "MOV CR3 with assists");
-    x = raw(0x10, 0, 0, all);
-    tap_ok(x.kind == EXIT_CR_WRITE && x.gpr == VMEXIT_GPR_NONE, "LMSW has no register");
-    x = raw(0x00000000ffffffff, 0, 0, none);
-    tap_eq(x.kind, EXIT_INVALID, "INVALID as 32 bits");
-    x = raw(~0ull, 0, 0, none);
-    tap_eq(x.kind, EXIT_INVALID, "INVALID as 64 bits");
-    x = raw(0x46, 0, 0, none);
-    tap_ok(x.kind == EXIT_EXCEPTION && x.vector == VEC_UD && !x.error_valid, "#UD");
-    x = raw(0x400, 0, 0, none);
-    tap_eq(x.kind, EXIT_UNKNOWN, "nested paging exits are unknown");
-    arch.root = 0x6000;
-    x = raw(0x60, 0, 0, none);
-    tap_eq(x.kind, EXIT_TASK_SWITCH, "CR3 that is not ours");
-    arch.root = 0x5000;
-
-    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_PF;
-    block.save.rip = 0x1000;
-    x = raw(0x4e, 0, 0, none);
-    tap_ok(!x.redeliver, "an event of the guest is not redelivered");
-    arch.injected = EVENT_V | VEC_PF;
-    x = raw(0x4e, 0, 0, none);
-    tap_ok(x.redeliver, "ours is");
-    block.save.rip = 0x1004;
-    x = raw(0x4e, 0, 0, none);
-    tap_ok(!x.redeliver, "... unless it was delivered");
-    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_DF;
-    arch.injecting_df = true;
-    x = raw(0x4d, 0, 0, none);
-    tap_eq(x.kind, EXIT_SHUTDOWN, "a fault in the delivery of #DF");
-}
-
 /* --- the end; last, since the end of a VM is for good --- */
 
 static void one_round(void *s)
@@ -672,7 +603,6 @@ int main(void)
     test_mmio();
     test_invlpg();
     test_kvmclock();
-    test_translate();
     test_park();
     return tap_done();
 }
