@@ -92,10 +92,7 @@ int vlapic_pending(struct vpc *pc, uint32_t cpu)
     int top = top_bit(load(&a->irr[3]), load(&a->irr[2]), load(&a->irr[1]), load(&a->irr[0]));
     if (top >= 0 && ((uint32_t)top & 0xf0) > (vlapic_ppr(a) & 0xf0))
         return top;
-    if (!vlapic_extint(pc, cpu))
-        return -1;
-    /* which vector is known only at INTA: any input's says "there is one" */
-    return (int)pc->pic.chip[0].base & 0xff;
+    return vlapic_extint(pc, cpu) ? 0 : -1; /* the 8259 says which vector at INTA */
 }
 
 int vlapic_accept(struct vpc *pc, uint32_t cpu)

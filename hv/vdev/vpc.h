@@ -27,8 +27,8 @@ struct vbus *vpc_bus(struct vpc *pc);
 /* --- local APIC of VCPU `cpu`, owner CPU only unless said --- */
 /* INIT of that VCPU (registers to reset values, ID kept). */
 void vlapic_reset(struct vpc *pc, uint32_t cpu);
-/* Highest-priority deliverable vector (IRR above PPR; or the 8259's through LINT0 on CPU 0), -1
- * none. Does not change state. */
+/* Highest-priority deliverable vector (IRR above PPR), -1 none; 0: the 8259s have an interrupt for
+ * this CPU, whose vector only vlapic_accept tells. Does not change state. */
 int vlapic_pending(struct vpc *pc, uint32_t cpu);
 /* The vector vlapic_pending returned is being injected: IRR -> ISR (or 8259 INTA). Returns the
  * vector, -1 if it vanished. */
