@@ -128,6 +128,8 @@ void smp_init(unsigned expected);
 void smp_init_sipi(unsigned cpu, uint8_t vector);
 void cpu_start(unsigned cpu, void (*fn)(void *), void *arg);
 void cpu_join(unsigned cpu);
+/* All but CPU 0: needed before what their jobs point to goes out of scope. */
+void cpu_join_all(void);
 /* fn on every CPU at once (n CPUs, this one included if it is 0), until all have returned. */
 void run_on(unsigned n, void (*fn)(void *), void *arg);
 void cpu_idle(void) __attribute__((noreturn));

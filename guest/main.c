@@ -128,11 +128,11 @@ static bool run_one(const struct test *t, unsigned number)
         skip_reason = t->min_cpus == 2 ? "needs 2 CPUs" : "needs more CPUs";
     else
         ok = job_run(run_test, (void *)(uintptr_t)t);
+    cpu_baseline();
+    collect_cpus();
     ok = ok && atomic_load_explicit(&failures, memory_order_relaxed) == 0;
     print("%s %u - %s%s%s\n", ok ? "ok" : "not ok", number, t->name,
           skip_reason != NULL ? " # SKIP " : "", skip_reason != NULL ? skip_reason : "");
-    cpu_baseline();
-    collect_cpus();
     atomic_store_explicit(&abandoned, false, memory_order_release);
     set_deadline(options.watchdog);
     if (!job_run(clean_up, NULL)) {

@@ -189,6 +189,12 @@ void cpu_join(unsigned cpu)
         wait_pause();
 }
 
+void cpu_join_all(void)
+{
+    for (unsigned i = 1; i < ncpus; i++)
+        cpu_join(i);
+}
+
 void run_on(unsigned n, void (*fn)(void *), void *arg)
 {
     for (unsigned i = 1; i < n; i++)

@@ -41,6 +41,7 @@ static void test_ipi_counts(void)
         CHECK_EQ(irqs(c, VEC_TEST), base + n, "interrupts");
     }
     atomic_store_explicit(&stop, true, memory_order_release);
+    cpu_join_all();
 }
 
 static void test_ipi_shorthands(void)

@@ -205,6 +205,7 @@ static void test_opcodes_shared(void)
     for (unsigned i = 0; i < NOPS; i++)
         run_op(&all_ops[i], table);
     atomic_store_explicit(&u.stop, true, memory_order_release);
+    cpu_join_all();
 }
 
 static const struct test tests[] = {

@@ -226,6 +226,7 @@ static void test_reuse(void)
             pause();
     }
     atomic_store_explicit(&p.stop, true, memory_order_release);
+    cpu_join_all();
 }
 
 /* Trap 4: INVLPG of any address drops the cached non-leaf entries as well. */
@@ -361,6 +362,7 @@ static void test_halves(void)
         CHECK(!try_read64(TEST_VA, &v) && faulted_at(0, TEST_VA), "round %u: unmapped", r);
     }
     atomic_store_explicit(&p.stop, true, memory_order_release);
+    cpu_join_all();
 }
 
 /* Trap 12: an entry is taken away under CPUs that use it: it stays away, keeps no A or D, and the
@@ -410,6 +412,7 @@ static void test_resurrect(void)
         CHECK_EQ(sum, after, "stores after the shootdown");
     }
     atomic_store_explicit(&p.stop, true, memory_order_release);
+    cpu_join_all();
 }
 
 /* Trap 13. */
