@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Action word, mode word and the doorbell (design 4.8; hv/coherency/actions.c): posters and one target
+ * that sleeps (in the guest or halted) only if nobody has asked. A wake-up that is lost leaves the
+ * target asleep for ever: an invalid end state. Tested by tools/model/run.sh. */
+#define NP 3
+#define TARGET 2
+#define ACTION(p) (p) /* bit p of one word: changed and read together */
+#define MODE 2        /* 0 host, 1 asleep */
+#define NW 3
+#include "tso.inc"
+bit bell; /* the interrupt controller's pending bit */
+byte served;
+
+proctype poster(byte p)
+{
+    byte m, old;
+#ifdef POST_PLAIN
+    STORE(p, ACTION(p), 1);
+    old = 0;
+    LOAD(p, MODE, m);
+#else
+#ifdef MODE_READ_FIRST
+    LOAD(p, MODE, m);
+    atomic { RMW(p); old = mem[ACTION(0)] + mem[ACTION(1)]; mem[ACTION(p)] = 1 };
+#else
+    atomic { RMW(p); old = mem[ACTION(0)] + mem[ACTION(1)]; mem[ACTION(p)] = 1 };
+    LOAD(p, MODE, m);
+#endif
+#endif
+    if
+    :: m == 1 && old == 0 -> bell = 1
+    :: else
+    fi
+}
+
+inline take() { atomic { RMW(TARGET); served = served + mem[0] + mem[1]; mem[0] = 0; mem[1] = 0 } }
+
+proctype target()
+{
+    byte w;
+    do
+    :: served == 2 -> break
+    :: else ->
+#ifdef WORD_READ_FIRST
+        atomic { LOAD(TARGET, ACTION(0), w); w = w + mem[ACTION(1)] };
+#endif
+#ifdef MODE_PLAIN
+        STORE(TARGET, MODE, 1);
+#else
+        atomic { RMW(TARGET); mem[MODE] = 1 };
+#endif
+#ifndef WORD_READ_FIRST
+        atomic { LOAD(TARGET, ACTION(0), w); w = w + mem[ACTION(1)] };
+#endif
+        if
+        :: w
+        :: else -> atomic { bell -> bell = 0 } /* asleep */
+        fi;
+        STORE(TARGET, MODE, 0);
+        take()
+    od
+}
+
+init
+{
+    atomic {
+        run flusher(0);
+        run flusher(1);
+        run flusher(TARGET);
+        run poster(0);
+        run poster(1);
+        run target()
+    }
+}
