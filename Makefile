@@ -133,6 +133,7 @@ $(eval $(call host_flavour,fuzz))
 $(O)/fuzz/fuzz_%: $(O)/fuzz/tools/tests/fuzz_%.c.o $(O)/fuzz/libhv.a
 	@$(call say,LINK,$@)
 	$(Q)clang -fsanitize=fuzzer,address,undefined $^ -o $@
+include tools/tests/sim.mk
 host-tests: $(ASAN_TESTS:%=$(O)/host/%) $(TSAN_TESTS:%=$(O)/tsan/%)
 
 # The option table of the README comes from options_describe itself.
@@ -167,6 +168,7 @@ MACHINE ?= pc
 APPEND ?= console=ttyS0
 RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT LOG FW EMU TEST CPU MACHINE
 export $(RUN_VARS) USB BARE DIRECT NAME O
+BOOTED := $(if $(filter 1,$(BARE)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
 RUN_NEEDS := $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz)
 
 setup: ## install what is missing to build, run and check
@@ -174,7 +176,7 @@ setup: ## install what is missing to build, run and check
 run: ## boot KERNEL on Patchbay in the emulator and give its shell (Ctrl-A x quits)
 	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory _run
-_run: $(if $(filter 1,$(BARE)),,$(O)/patchbay.elf $(O)/.wx-checked) $(RUN_NEEDS)
+_run: $(BOOTED) $(RUN_NEEDS)
 	@$(PYTHON) tools/run.py
 iso: ## make the bootable image build/patchbay.iso (CD and USB, BIOS and UEFI)
 	@tools/setup.sh $(O) run
@@ -186,7 +188,7 @@ $(O)/patchbay.iso: $(O)/patchbay.elf $(O)/.wx-checked $(RUN_NEEDS) tools/mkiso.s
 gdb: ## as run, stopped at the first instruction, with gdb attached (see tools/gdb/hv.py)
 	@tools/setup.sh $(O) run dev
 	@$(MAKE) --no-print-directory _gdb
-_gdb: $(O)/patchbay.elf $(RUN_NEEDS)
+_gdb: $(BOOTED) $(RUN_NEEDS)
 	@$(PYTHON) tools/gdb/launch.py
 
 GROUP ?=
