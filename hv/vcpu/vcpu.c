@@ -151,6 +151,8 @@ static void start_bsp(struct subvmm *s)
         v->ctl.efer = EFER_LME | EFER_LMA;
     }
     v->regs.gpr[RDX] = 0;
+    v->regs.gpr[RAX] = vm->entry_rax;
+    v->regs.gpr[RBX] = vm->entry_rbx;
     v->regs.gpr[RSI] = vm->entry_rsi;
     v->regs.gpr[RSP] = vm->entry_rsp;
     v->regs.rip = vm->entry_rip;

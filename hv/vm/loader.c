@@ -74,11 +74,63 @@ static enum hv_err module_words_get(const struct vm_module *m, unsigned i, struc
     return HV_OK;
 }
 
-enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods)
+/* Bochs's and QEMU's test kernels, unikernels, Xen: anything with a multiboot header that is no
+ * bzImage. */
+static bool is_multiboot(const struct vm_module *m)
+{
+    const char *why;
+    struct bzimage bz;
+    const void *image = port_ptr(m->base);
+    return bzimage_parse(image, m->len, &bz, &why) != HV_OK && guest_multiboot_is(image, m->len);
+}
+
+/* The kernel: role=linux (or kernel), else the first module without a role. */
+static unsigned kernel_index(const struct module_words *w, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (w[i].role == ROLE_LINUX)
+            return i;
+    for (unsigned i = 0; i < n; i++)
+        if (w[i].role == ROLE_NONE)
+            return i;
+    return n;
+}
+
+static enum hv_err load_multiboot(struct vm *vm, const struct vm_module *mods,
+                                  const struct module_words *w, unsigned n, unsigned kernel)
+{
+    struct vm_module rest[VM_MAX_MODULES];
+    struct module_words words[VM_MAX_MODULES];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (i == kernel)
+            continue;
+        rest[count] = mods[i];
+        words[count++] = w[i];
+    }
+    return guest_multiboot_load(vm, &mods[kernel], &w[kernel], rest, words, count);
+}
+
+static enum hv_err load_linux(struct vm *vm, const struct vm_module *mods,
+                              const struct module_words *w, unsigned n)
 {
     struct choice c = {.kernel = NULL};
-    struct module_words w;
-    bool kernel_named = false;
+    bool named = w[kernel_index(w, n)].role == ROLE_LINUX;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (w[i].bad[0])
+            log_warn("vm", "module %u: '%s' is not understood; a guest's options go behind ' -- '",
+                     i, w[i].bad);
+        TRY(module_choose(&c, &mods[i], i, &w[i], named));
+    }
+    return linux_load(vm, c.kernel, &c.words, c.initrd);
+}
+
+enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods)
+{
+    struct module_words w[VM_MAX_MODULES];
+
     if (nmods == 0) {
         log_err("vm", "no boot module: add 'module2 VMLINUZ role=linux -- console=ttyS0' and "
                       "'module2 INITRD role=initrd' to the boot loader's entry");
@@ -86,20 +138,14 @@ enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods)
     }
     if (nmods > VM_MAX_MODULES)
         nmods = VM_MAX_MODULES;
-    for (unsigned i = 0; i < nmods; i++) {
-        TRY(module_words_get(&mods[i], i, &w));
-        kernel_named = kernel_named || w.role == ROLE_LINUX;
-        if (w.bad[0])
-            log_warn("vm", "module %u: '%s' is not understood; a guest's options go behind ' -- '",
-                     i, w.bad);
-    }
-    for (unsigned i = 0; i < nmods; i++) {
-        TRY(module_words_get(&mods[i], i, &w));
-        TRY(module_choose(&c, &mods[i], i, &w, kernel_named));
-    }
-    if (!c.kernel) {
+    for (unsigned i = 0; i < nmods; i++)
+        TRY(module_words_get(&mods[i], i, &w[i]));
+    unsigned kernel = kernel_index(w, nmods);
+    if (kernel == nmods) {
         log_err("vm", "no module is a kernel: give one role=linux");
         return HV_INVALID;
     }
-    return linux_load(vm, c.kernel, &c.words, c.initrd);
+    if (is_multiboot(&mods[kernel]))
+        return load_multiboot(vm, mods, w, nmods, kernel);
+    return load_linux(vm, mods, w, nmods);
 }

@@ -143,7 +143,7 @@ static enum hv_err tables_build(struct vm *vm)
 }
 
 /* What a BIOS leaves at 40:00 and guests read: COM1, the EBDA's segment, base memory in KiB. */
-static enum hv_err bda_build(struct vm *vm)
+enum hv_err bda_build(struct vm *vm)
 {
     TRY(put(vm, 0x400, 0x3f8, 2));
     TRY(put(vm, 0x40e, EBDA_GPA >> 4, 2));

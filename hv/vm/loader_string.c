@@ -29,7 +29,7 @@ static void bad_word(struct module_words *out, const char *s, size_t n)
 static void word_parse(struct module_words *out, const char *s, size_t n, bool first)
 {
     if (n > 5 && strncmp(s, "role=", 5) == 0) {
-        if (word_is(s + 5, n - 5, "linux")) {
+        if (word_is(s + 5, n - 5, "linux") || word_is(s + 5, n - 5, "kernel")) {
             out->role = ROLE_LINUX;
         } else if (word_is(s + 5, n - 5, "initrd")) {
             out->role = ROLE_INITRD;

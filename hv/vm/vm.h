@@ -22,6 +22,7 @@ struct vm {
     const struct hv_options *opt;
     /* BSP start state, set by the loader */
     uint64_t entry_rip, entry_rsi, entry_rsp, entry_cr3;
+    uint64_t entry_rax, entry_rbx; /* multiboot: magic and information structure */
     bool entry_long; /* 64-bit entry with paging on; else 32-bit flat protected mode */
     _Atomic uint32_t ended; /* 0 running, 1 power-off, 2 reset, 3 parked */
 };

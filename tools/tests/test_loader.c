@@ -289,9 +289,9 @@ static void test_modules(void)
     tap_eq(vm_load(&vm, m, 0), HV_INVALID, "no module");
     tap_ok(strstr(fake_console(), "module2") != NULL, "... the remedy");
     tap_eq(vm_load(&vm, m, 1), HV_INVALID, "no kernel");
-    m[0].string = "role=kernel";
+    m[0].string = "role=firmware";
     tap_eq(vm_load(&vm, m, 2), HV_INVALID, "an unknown role");
-    tap_ok(strstr(fake_console(), "role=kernel is not known") != NULL, "... is named");
+    tap_ok(strstr(fake_console(), "role=firmware is not known") != NULL, "... is named");
     m[0] = m[1];
     m[0].string = m[1].string = "role=linux";
     tap_eq(vm_load(&vm, m, 2), HV_INVALID, "two kernels");
