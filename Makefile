@@ -132,7 +132,10 @@ $(eval $(call host_flavour,fuzz))
 .PRECIOUS: $(O)/host/%.c.o $(O)/tsan/%.c.o $(O)/fuzz/%.c.o
 $(O)/fuzz/fuzz_%: $(O)/fuzz/tools/tests/fuzz_%.c.o $(O)/fuzz/libhv.a
 	@$(call say,LINK,$@)
-	$(Q)clang -fsanitize=fuzzer,address,undefined $^ -o $@
+	$(Q)clang -fsanitize=fuzzer,address,undefined $^ $(O)/fuzz/libhv.a -o $@
+# Parsers outside of hv/, by the objects they need.
+$(O)/fuzz/fuzz_multiboot: $(patsubst %,$(O)/fuzz/%.c.o,boot/multiboot1 boot/multiboot2 arch-x86/plat/memmap)
+$(O)/fuzz/fuzz_acpi: $(O)/fuzz/arch-x86/plat/acpi.c.o
 include tools/tests/sim.mk
 host-tests: $(ASAN_TESTS:%=$(O)/host/%) $(TSAN_TESTS:%=$(O)/tsan/%)
 
@@ -203,6 +206,9 @@ check-linux: ## Linux sessions: CPU counts, coherency modes, loads with verifica
 	@$(PYTHON) tools/check.py linux
 check-boot: ## boot paths: UEFI, USB, 8 CPUs, multiboot1
 	@$(PYTHON) tools/check.py boot
+check-mutants: ## deliberate protocol bugs (tools/mutants.txt), each of which some host test must notice
+	@tools/setup.sh $(O) run check
+	@O=$(O) HOSTCC=$(HOSTCC) $(PYTHON) tools/mutants.py
 check-model: ## the protocol models, every known-bad variant refuted
 	@$(PYTHON) tools/check.py model
 bench-boot: ## boot time, CPU cost and exits by kind, Patchbay against the bare emulator
@@ -228,5 +234,5 @@ help: ## this list
 
 FORCE:
 -include $(OBJ:.o=.d)
-.PHONY: all setup run _run iso gdb _gdb check check-unit check-guest check-linux check-boot check-model \
+.PHONY: all setup run _run iso gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
 	bench-boot lint format clean help host-tests FORCE

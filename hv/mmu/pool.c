@@ -200,9 +200,10 @@ static uint64_t reclaim_score(const struct sp *s)
     return s->stamp + ((s->role & ROLE_DIRECT) ? BIT(62) : 0) + ((uint64_t)(s->level - 1) << 58);
 }
 
-/* Drops one page that neither the present walk nor the current root is made of. */
+/* Makes room: drops one page that neither the present walk nor the current root is made of. */
 static void reclaim(struct mmu *m)
 {
+    bool changed = m->changed;
     uint32_t best = SP_NONE;
     uint32_t root = m->root == SP_NONE ? SP_NONE : m->roots[m->root].sp;
 
@@ -217,15 +218,12 @@ static void reclaim(struct mmu *m)
     }
     ASSERT(best != SP_NONE); /* the floor is far above what one walk holds */
     sp_zap(m, best);
+    m->changed = changed; /* that is nothing the walk stands on */
     stat_inc(m->cpu, STAT_reclaims);
 }
 
 static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
 {
-    bool changed = m->changed;
-    if (m->nfree == 0)
-        reclaim(m);
-    m->changed = changed; /* what reclaim drops is nothing the walk stands on */
     uint32_t page = m->free_head;
     struct sp *s = sp_at(m, page);
     m->free_head = s->hash_next;
@@ -274,6 +272,8 @@ uint32_t sp_get(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
         return page;
     }
     bool direct = (role & ROLE_DIRECT) != 0;
+    if (m->nfree == 0)
+        reclaim(m); /* may drop the other page of this very frame, and with it the registration */
     bool first = !direct && sp_first(m, f) == SP_NONE;
     page = sp_alloc(m, f, level, role);
     if (!direct)

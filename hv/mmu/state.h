@@ -10,7 +10,9 @@
 #define MMU_XLATE 32      /* entries of the software gva -> gpa cache */
 #define MMU_HOT 64        /* recently trapped frames remembered */
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
+#ifndef MMU_POOL_FLOOR
 #define MMU_POOL_FLOOR 96 /* shadow pages without which an instruction might never retire */
+#endif
 
 /* What, besides (gfn, level), changes the meaning of a shadow page. One word, compared whole. */
 #define ROLE_DIRECT BIT(0) /* no source table: gfn + index is mapped (fragments, unpaged) */

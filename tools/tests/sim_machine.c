@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A simulated CPU: the loop around the pager (serve, enter, guest instructions until something
+ * exits), and each instruction of a guest program, natively where the TLB or the shadow lets it,
+ * else as the pager's verdict says. Tested with the simulator. */
+#include "tools/tests/sim.h"
+#include "tools/tests/fake/fake.h"
+
+#define ARENA 0x10000000ull
+#define POOL_HPA 0x40000000ull
+#define TRIES 300
+
+struct sim sim;
+struct sim_cpu sim_cpu[SIM_CPUS];
+static struct channel matrix[HV_MAX_CPUS][HV_MAX_CPUS];
+static size_t pool_bytes;
+
+static uint64_t dice(unsigned c, uint64_t n)
+{
+    return sim_random(&sim_cpu[c].dice, n);
+}
+
+/* Called after every atomic write of the code under test. */
+void sim_wrote(const volatile void *p)
+{
+    uint64_t h = (uint64_t)((uintptr_t)p - port_direct_base);
+    unsigned c = port_cpu();
+    if (h - ARENA >= (SIM_GRANULES + 1) * REGION_SIZE)
+        return;
+    uint64_t at = (sim_gfn_of(h >> 12) << 12) | (h & 4095);
+    uint64_t name = sim.co.cpu[c].storing;
+    oracle_wrote(c, at);
+    if (!sim_cpu[c].storing || !sim_cpu[c].store_va || !(name & STORING_BUSY))
+        return;
+    if (!oracle_allows(c, sim_cpu[c].store_va, sim_cpu[c].store_access, at >> 12))
+        sim_fail("cpu %u va 0x%llx: emulated store to frame 0x%llx, which is not allowed", c,
+                 (unsigned long long)sim_cpu[c].store_va, (unsigned long long)(at >> 12));
+}
+
+/* --- entry and exit --- */
+
+static void vmexit(unsigned c)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    if (!s->in_guest)
+        return;
+    s->in_guest = false;
+    mode_leave(&s->coh);
+}
+
+static void vmentry(unsigned c)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    struct mmu_root r;
+    do {
+        s->ipi = false;
+        (void)mmu_serve(&s->mmu);
+        if (sim.cfg->drain_at_exit)
+            mmu_drain(&s->mmu);
+        mmu_enter(&s->mmu, &r);
+    } while (!mode_enter(&s->coh, MODE_GUEST));
+    for (uint32_t a = 1; a <= s->mmu.nroots; a++)
+        if (r.flush_all || (r.flush && a == r.asid))
+            sim_hw_flush(c, a);
+    mmu_entered(&s->mmu, &r);
+    s->in_guest = true;
+    s->asid = r.asid;
+    s->root = (uint32_t)((r.root.v - s->mmu.cfg.pool_hpa.v) >> PAGE_SHIFT);
+}
+
+/* --- accesses --- */
+
+enum outcome { HIT, FAULT, EMULATE };
+
+static enum outcome fault(unsigned c, uint64_t va, uint32_t access, bool *again)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    struct mmu_fault_out out = {0};
+    uint32_t since;
+    vmexit(c);
+    since = oracle_now();
+    *again = false;
+    switch (mmu_fault(&s->mmu, gva(va), access, false, &out)) {
+    case MMU_RESUME:
+        *again = true;
+        return HIT;
+    case MMU_FORWARD:
+        if (out.fault.cr2.v != va || !oracle_faults(c, va, access, since, out.fault.pfec)) {
+            oracle_print(va, c);
+            sim_fail("cpu %u va 0x%llx access 0x%x: fault 0x%x, which the tables do not ask for", c,
+                     (unsigned long long)va, access, out.fault.pfec);
+        }
+        oracle_page_fault(c, va, since);
+        return FAULT;
+    case MMU_EMULATE:
+    case MMU_MMIO:
+        if (!oracle_reaches(c, va, access, since, out.gpa.v >> 12)) {
+            oracle_print(va, c);
+            sim_fail("cpu %u va 0x%llx access 0x%x: frame 0x%llx to emulate is not there", c,
+                     (unsigned long long)va, access, (unsigned long long)out.gpa.v >> 12);
+        }
+        if (!p2m_ptr(&sim.p2m, out.gpa))
+            return FAULT; /* no device there: nothing happens */
+        if (dice(c, 8) || sim.opt.mmu == MMU_REF)
+            return EMULATE;
+        mmu_write_fallback(&s->mmu, gva(va), out.gpa); /* an instruction the emulator declines */
+        *again = true;
+        return HIT;
+    case MMU_PARK:
+        break;
+    }
+    sim_fail("cpu %u va 0x%llx: unexpected verdict", c, (unsigned long long)va);
+}
+
+static enum outcome reach(unsigned c, uint64_t va, uint32_t access, uint64_t *f)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    for (unsigned tries = 0; tries < TRIES; tries++) {
+        bool again = true;
+        if (s->ipi && dice(c, 3) == 0)
+            vmexit(c);
+        if (!s->in_guest)
+            vmentry(c);
+        sim_point();
+        if (sim_hw_access(c, va, access, f)) {
+            if (!oracle_allows(c, va, access, *f)) {
+                oracle_print(va, c);
+                sim_fail("cpu %u va 0x%llx access 0x%x reaches frame 0x%llx, which is not allowed",
+                         c, (unsigned long long)va, access, (unsigned long long)*f);
+            }
+            return HIT;
+        }
+        enum outcome o = fault(c, va, access, &again);
+        if (!again)
+            return o;
+    }
+    oracle_print(va, c);
+    sim_fail("cpu %u va 0x%llx access 0x%x: no progress", c, (unsigned long long)va, access);
+}
+
+static uint64_t insert(uint64_t old, uint64_t va, unsigned width, uint64_t value)
+{
+    unsigned shift = (unsigned)(va & 7) * 8;
+    uint64_t mask = width == 8 ? ~0ull : (1ull << (width * 8)) - 1;
+    return (old & ~(mask << shift)) | (value & mask) << shift;
+}
+
+/* The instruction as the emulator does it; false: to be executed again. */
+static bool emulate(unsigned c, uint64_t va, unsigned width, uint32_t access, uint64_t value,
+                    const uint64_t *expected)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    struct guest_fault gf;
+    gpa_t at;
+    uint64_t old;
+    bool stored;
+    enum hv_err err;
+    uint32_t since = oracle_now();
+    s->storing = true;
+    s->store_va = va;
+    s->store_access = access;
+    if (expected)
+        err = gmem_cmpxchg(&s->mmu, gva(va), width, *expected, value, access & PFEC_U, &old,
+                           &stored, &gf, &at);
+    else if (dice(c, 2))
+        err = gmem_write(&s->mmu, gva(va), &value, width, access & PFEC_U, &gf, &at);
+    else
+        err = gmem_xchg(&s->mmu, gva(va), width, value, access & PFEC_U, &old, &gf, &at);
+    s->storing = false;
+    oracle_retire(c);
+    if (err == HV_FAULT) {
+        if (!oracle_faults(c, va, access, since, gf.pfec))
+            sim_fail("cpu %u va 0x%llx: emulation faults 0x%x without reason", c,
+                     (unsigned long long)va, gf.pfec);
+        oracle_page_fault(c, va, since);
+        return true;
+    }
+    if (err != HV_OK && err != HV_AGAIN && err != HV_MMIO)
+        sim_fail("cpu %u va 0x%llx: emulation error %d", c, (unsigned long long)va, (int)err);
+    return err != HV_AGAIN;
+}
+
+/* A store of 1, 4 or 8 bytes; expected: compare-exchange. */
+static void store(unsigned c, uint64_t va, unsigned width, bool user, uint64_t value,
+                  const uint64_t *expected)
+{
+    uint32_t access = PFEC_W | (user ? PFEC_U : 0);
+    uint64_t f;
+    for (unsigned tries = 0; tries < TRIES; tries++) {
+        enum outcome o = reach(c, va, access, &f);
+        if (o == FAULT)
+            return;
+        if (o == EMULATE) {
+            if (emulate(c, va, width, access, value, expected))
+                return;
+            continue;
+        }
+        uint64_t at = (f << 12) | (va & 4088);
+        uint64_t *p = p2m_ptr(&sim.p2m, gpa(at));
+        if (!expected || *p == *expected)
+            *p = insert(*p, va, width, value);
+        oracle_wrote(c, at);
+        return;
+    }
+}
+
+static bool load(unsigned c, uint64_t va, uint32_t access, uint64_t *value)
+{
+    uint64_t f;
+    if (reach(c, va, access, &f) != HIT)
+        return false;
+    *value = *(uint64_t *)p2m_ptr(&sim.p2m, gpa((f << 12) | (va & 4088)));
+    return true;
+}
+
+/* The emulator's own read, through the software cache of translations. */
+static void peek(unsigned c, const struct sim_step *t)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    struct guest_fault gf;
+    uint32_t since = oracle_now(), access = t->user ? PFEC_U : 0;
+    gpa_t at;
+    vmexit(c);
+    switch (mmu_translate(&s->mmu, gva(t->va), access, &at, &gf)) {
+    case HV_OK:
+        if (!oracle_allows(c, t->va, access, at.v >> 12))
+            sim_fail("cpu %u va 0x%llx: the emulator reads frame 0x%llx, which is not allowed", c,
+                     (unsigned long long)t->va, (unsigned long long)at.v >> 12);
+        break;
+    case HV_FAULT:
+        if (!oracle_faults(c, t->va, access, since, gf.pfec))
+            sim_fail("cpu %u va 0x%llx: the emulator faults 0x%x without reason", c,
+                     (unsigned long long)t->va, gf.pfec);
+        oracle_page_fault(c, t->va, since);
+        break;
+    default: /* HV_AGAIN: too much concurrent change */
+        break;
+    }
+}
+
+/* --- events --- */
+
+static void set_mode(unsigned c, uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    vmexit(c);
+    oracle_flush(c);
+    s->regs.cr0 = cr0;
+    s->regs.cr4 = cr4;
+    s->regs.efer = efer;
+    mmu_event_mode(&s->mmu, &s->regs);
+}
+
+static void set_cr3(unsigned c, uint64_t cr3, bool keep)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    vmexit(c);
+    if (!keep)
+        oracle_flush(c);
+    s->regs.cr3 = cr3;
+    mmu_event_cr3(&s->mmu, cr3, keep);
+}
+
+/* Paging off, one store by physical address, paging on again. */
+static void unpaged(unsigned c, const struct sim_step *t)
+{
+    struct mmu_regs r = sim_cpu[c].regs;
+    uint64_t f = SIM_TABLE_GFN + t->value % SIM_TABLES;
+    set_mode(c, r.cr0 & ~CR0_PG, r.cr4, r.efer & ~EFER_LMA);
+    store(c, (f << 12) | (t->va & 4095), 8, false, t->value, NULL);
+    set_mode(c, r.cr0, r.cr4, r.efer);
+}
+
+static void bulk(unsigned c, const struct sim_step *t)
+{
+    uint64_t copy[SIM_ENTRIES], f = t->value >> 12 & 0xffff;
+    struct sim_cpu *s = &sim_cpu[c];
+    vmexit(c);
+    for (unsigned i = 0; i < SIM_ENTRIES; i++)
+        copy[i] = sim_random(&s->dice, 2) ? 0 : t->value ^ (uint64_t)i << 13;
+    s->storing = true;
+    s->store_va = 0;
+    if (gmem_write_gpa(&s->mmu, gpa(f << 12), copy, sizeof(copy)) != HV_OK && f < 1536)
+        sim_fail("bulk store to frame 0x%llx", (unsigned long long)f);
+    s->storing = false;
+}
+
+static void halt(unsigned c)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    vmexit(c);
+    mmu_idle(&s->mmu, false);
+    if (!mode_enter(&s->coh, MODE_HALTED))
+        return;
+    for (unsigned i = 0; i < 64 && !s->ipi; i++)
+        sim_point();
+    mode_leave(&s->coh);
+}
+
+static void access_step(unsigned c, const struct sim_step *t)
+{
+    uint64_t v;
+    switch (t->op) {
+    case OP_LOAD:
+        (void)load(c, t->va, t->user ? PFEC_U : 0, &v);
+        break;
+    case OP_FETCH:
+        (void)load(c, t->va, PFEC_I | (t->user ? PFEC_U : 0), &v);
+        break;
+    case OP_STORE:
+        store(c, t->va + (t->width == 8 ? 0 : t->dice % (8 / t->width) * t->width), t->width,
+              t->user, t->value, NULL);
+        break;
+    case OP_HALVES:
+        store(c, t->va + 4 * (t->dice & 1), 4, t->user, t->value >> (t->dice & 1 ? 32 : 0), NULL);
+        oracle_retire(c);
+        store(c, t->va + 4 * !(t->dice & 1), 4, t->user, t->value >> (t->dice & 1 ? 0 : 32), NULL);
+        break;
+    case OP_CMPXCHG:
+        if (load(c, t->va, 0, &v))
+            store(c, t->va, 8, false, t->value, &v);
+        break;
+    case OP_CLEAR_AD:
+        for (unsigned i = 0; i < 4 && load(c, t->va, 0, &v); i++)
+            store(c, t->va, 8, false, v & ~(t->dice & 1 ? PTE_A : PTE_A | PTE_D), &v);
+        break;
+    case OP_ZERO:
+        for (uint64_t i = 0; i < SIM_ENTRIES; i++) {
+            store(c, (t->va & ~63ull) + i * 8, 8, t->user, 0, NULL);
+            oracle_retire(c);
+        }
+        break;
+    default:
+        sim_fail("no such operation %u", t->op);
+    }
+}
+
+static void event_step(unsigned c, const struct sim_step *t)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    struct mmu_regs *r = &s->regs;
+    switch (t->op) {
+    case OP_PEEK:
+        peek(c, t);
+        break;
+    case OP_BULK:
+        bulk(c, t);
+        break;
+    case OP_INVLPG:
+        vmexit(c);
+        oracle_invlpg(c, t->va);
+        mmu_event_invlpg(&s->mmu, gva(t->va));
+        break;
+    case OP_CR3:
+    case OP_CR3_KEEP:
+        set_cr3(c, t->value, t->op == OP_CR3_KEEP);
+        break;
+    case OP_FLUSH:
+        vmexit(c);
+        oracle_flush(c);
+        mmu_event_flush(&s->mmu);
+        break;
+    case OP_WP:
+        set_mode(c, r->cr0 ^ CR0_WP, r->cr4, r->efer);
+        break;
+    case OP_SMEP:
+        set_mode(c, r->cr0, r->cr4 ^ CR4_SMEP, r->efer);
+        break;
+    case OP_NXE:
+        set_mode(c, r->cr0, r->cr4, r->efer ^ EFER_NXE);
+        break;
+    case OP_PAGING:
+        unpaged(c, t);
+        break;
+    case OP_IDLE:
+        halt(c);
+        break;
+    case OP_PARK:
+        vmexit(c);
+        mmu_idle(&s->mmu, true);
+        break;
+    case OP_RESET:
+        vmexit(c);
+        oracle_flush(c);
+        mmu_reset(&s->mmu, r);
+        break;
+    case OP_EXIT:
+        vmexit(c);
+        break;
+    default:
+        access_step(c, t);
+    }
+}
+
+static void audit(unsigned c)
+{
+    if (!mmu_audit(&sim_cpu[c].mmu, 3))
+        return;
+    const char *text = fake_console();
+    const char *line = strstr(text, "patchbay-audit");
+    sim_fail("cpu %u: %.300s", c, line ? line : "audit finding");
+}
+
+static void cpu_body(unsigned c)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    for (; s->next < sim.nsteps; s->next++) {
+        const struct sim_step *t = &sim.steps[s->next];
+        if (t->cpu % sim.ncpus != c)
+            continue;
+        sim_step_end(); /* the earliest step of all CPUs first, unless the dice say otherwise */
+        s->step = t;
+        s->dice = t->dice;
+        sim.executed++;
+        event_step(c, t);
+        oracle_retire(c);
+        if (sim.cfg->audit_every && t->dice / 7 % sim.cfg->audit_every == 0) {
+            vmexit(c);
+            audit(c);
+        }
+        if (t->dice / 3 % 12 == 0) {
+            if (!s->in_guest)
+                vmentry(c);
+            sim_hw_sweep(c);
+        }
+    }
+    /* After a full flush nothing old may be left; then the CPU leaves for good. */
+    vmexit(c);
+    oracle_flush(c);
+    mmu_event_flush(&s->mmu);
+    vmentry(c);
+    sim_hw_sweep(c);
+    vmexit(c);
+    mmu_idle(&s->mmu, true);
+    action_offline(&s->coh);
+    oracle_done(c);
+    s->done = true;
+}
+
+/* --- up and down --- */
+
+static void cpu_up(unsigned c)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    struct mmu_config cfg = {.coh = &s->coh,
+                             .p2m = &sim.p2m,
+                             .opt = &sim.opt,
+                             .cpu = c,
+                             .pool_hpa = hpa(POOL_HPA + c * 0x1000000ull),
+                             .nasids = 5,
+                             .phys_bits = 40,
+                             .nx_host = true};
+    cfg.pool_bytes = pool_bytes = (uint64_t)(sim.cfg->pool_pages + 8) * 6800;
+    fake_set_cpu(c);
+    s->in_guest = s->ipi = s->done = s->storing = false;
+    s->next = 0;
+    s->dice = c;
+    for (unsigned a = 0; a <= MMU_ROOTS; a++)
+        s->gen[a]++;
+    coh_cpu_init(&s->coh, &sim.co, c, NULL, NULL);
+    cfg.pool = s->pool = aligned_alloc(4096, (pool_bytes + 4095) & ~4095ull);
+    if (mmu_init(&s->mmu, &cfg) != HV_OK)
+        sim_fail("mmu_init");
+    action_online(&s->coh);
+    s->regs = (struct mmu_regs){.cr0 = CR0_PE | CR0_PG | CR0_WP,
+                                .cr3 = SIM_TABLE_GFN << 12,
+                                .cr4 = CR4_PAE | CR4_PGE,
+                                .efer = EFER_LME | EFER_LMA | EFER_NXE};
+    mmu_reset(&s->mmu, &s->regs);
+}
+
+static void memory_up(void)
+{
+    static bool made;
+    if (!made)
+        fake_arena(ARENA, (SIM_GRANULES + 1) * REGION_SIZE);
+    made = true;
+    for (unsigned g = 0; g <= SIM_GRANULES; g++)
+        sim.ungranule[g] = P2M_NONE;
+    for (unsigned g = 0; g < SIM_GRANULES; g++) {
+        unsigned h = (g * 2 + 1) % (SIM_GRANULES + 1); /* not the identity */
+        sim.granule[g] = (uint32_t)(ARENA >> 21) + h;
+        sim.ungranule[h] = g;
+    }
+    sim.p2m = (struct p2m){.granule = sim.granule, .ngranules = SIM_GRANULES};
+}
+
+bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, unsigned n,
+                 uint64_t sched_seed)
+{
+    uint64_t switches = sim.switches, points = sim.points, checks = sim.checks, f = sim.faults;
+    unsigned executed = sim.executed;
+    sim = (struct sim){.cfg = cfg, .steps = steps, .nsteps = n, .ncpus = cfg->ncpus};
+    sim.switches = switches;
+    sim.points = points;
+    sim.checks = checks;
+    sim.faults = f;
+    sim.executed = executed;
+    sim.sched_rng = sched_seed;
+    options_parse(&sim.opt, cfg->options, NULL);
+    sim.opt.pool_pages = cfg->pool_pages;
+    fake_set_ncpus(cfg->ncpus);
+    fake_console_clear();
+    memory_up();
+    sim.words = calloc(1, coherency_bytes(SIM_GRANULES * 512));
+    coherency_init(&sim.co, cfg->ncpus, SIM_GRANULES * 512, sim.words, matrix, &sim.opt);
+    program_memory();
+    oracle_reset();
+    for (unsigned c = 0; c < cfg->ncpus; c++)
+        cpu_up(c);
+    sim_run_fibers(cpu_body);
+    for (unsigned c = 0; c < cfg->ncpus; c++)
+        free(sim_cpu[c].pool);
+    free(sim.words);
+    return !sim.bad;
+}
