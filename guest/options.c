@@ -4,7 +4,7 @@
 
 #define BOOT_PARAMS_CMD_LINE_PTR 0x228 /* Linux boot protocol */
 
-struct options options = {.test = "*", .scale = 1, .watchdog = 60};
+struct options options = {.test = "*", .scale = 1, .watchdog = 120};
 
 bool glob_match(const char *glob, const char *s)
 {

@@ -33,7 +33,7 @@ static void test_ipi_counts(void)
     for (unsigned c = 1; c < ncpus; c++)
         cpu_start(c, stay, &stop);
     for (unsigned c = 1; c < ncpus; c++) {
-        uint64_t base = irqs(c, VEC_TEST), n = ops(100);
+        uint64_t base = irqs(c, VEC_TEST), n = ops(40);
         for (uint64_t i = 1; i <= n; i++) {
             ipi_send(c, VEC_TEST);
             wait_irqs(c, VEC_TEST, base + i);
