@@ -108,10 +108,12 @@ no_long_mode:
 1:  lodsb
     test %al, %al
     jz 3f
+    cmp $10, %al                /* the line's end is for the serial port */
+    je 4f
     mov $0x4f, %ah              /* white on red */
     mov %ax, (%edi)
     add $2, %edi
-    mov $0x10000, %ecx          /* bounded: there may be no UART */
+4:  mov $0x10000, %ecx          /* bounded: there may be no UART */
 2:  mov $0x3fd, %dx
     mov %al, %bl
     in %dx, %al
@@ -146,7 +148,7 @@ boot_entry64:
 
     .section .rodata
 no_long_mode_text:
-    .asciz "patchbay: this processor has no 64-bit mode; Patchbay needs an AMD64 one with SVM"
+    .asciz "patchbay: stopped: this processor has no 64-bit mode; Patchbay needs an AMD64 one with SVM\n"
     .balign 8
 boot_gdt:
     .quad 0

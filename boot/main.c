@@ -36,6 +36,7 @@ void boot_main(uint32_t magic, uint32_t info);
 #define PRIVATE_LIMIT (1ull << 32) /* PAE roots: CR3 is 32 bits wide outside long mode */
 
 static bool loader_ok;
+static uint32_t ncpus; /* that are to run; one of them may refuse */
 
 static void warn_line(const char *line)
 {
@@ -67,20 +68,20 @@ static void require(bool good, const char *what)
 {
     if (good)
         return;
-    log_err("boot", "%s", what);
-    log_err("boot", "Patchbay cannot run on this machine. Stopped.");
-    port_stop();
+    hv_stop("%s", what);
 }
 
-/* CPUs that may be started: smp= and the tables' width bound it. */
-static uint32_t cpus_wanted(void)
+/* Decides ncpus, the CPUs that may be started: smp= and the tables' width bound it. */
+static void cpus_decide(void)
 {
     uint32_t n = acpi_info.ncpus ? acpi_info.ncpus : 1;
     if (n > HV_MAX_CPUS) {
         log_warn("smp", "%u CPUs, %u can be used", n, HV_MAX_CPUS);
         n = HV_MAX_CPUS;
     }
-    return hv_opt.smp && hv_opt.smp < n ? hv_opt.smp : n;
+    if (hv_opt.smp > n)
+        log_warn("smp", "smp=%u: this machine has %u CPUs, the guest gets those", hv_opt.smp, n);
+    ncpus = hv_opt.smp && hv_opt.smp < n ? hv_opt.smp : n;
 }
 
 /* Private memory and stacks for every CPU that may come up. */
@@ -94,10 +95,10 @@ static void memory_per_cpu(uint32_t n)
         percpus[c].cpu = c;
         percpus[c].priv_bytes = bytes;
         if (phys_alloc(bytes, REGION_SIZE, PRIVATE_LIMIT, &percpus[c].priv) != HV_OK)
-            PANIC("no %llu KiB of private memory for CPU %u: give the machine more RAM, or use "
-                  "pool= or "
-                  "smp=",
-                  (unsigned long long)(bytes >> 10), c);
+            hv_stop("no %llu KiB of private memory for CPU %u: give the machine more RAM, or use "
+                    "fewer CPUs (smp=) or a smaller %s",
+                    (unsigned long long)(bytes >> 10), c,
+                    hv_opt.pool_pages ? "pool=" : "guest (mem=)");
         paging_exclude(percpus[c].priv, bytes);
     }
     log_info("mem", "private memory: %llu KiB for each of %u CPUs",
@@ -141,7 +142,7 @@ static void boot_on_own_tables(void)
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
-    smp_start(acpi_info.apic_id, acpi_info.ncpus, cpus_wanted(), cpu_run); /* the others, parked */
+    smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
     log_info("smp", "%u of %u CPUs run", cpu_count, acpi_info.ncpus ? acpi_info.ncpus : 1);
     console_enable_input(percpus[0].apic_id); /* serial interrupts to CPU 0 */
     vcpu_ops = &svm_ops;                      /* the vendor */
@@ -167,9 +168,10 @@ void boot_main(uint32_t magic, uint32_t info)
     require(loader_ok, "the loader's information is unusable (see above)");
     memmap_log();                              /* RAM */
     acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */
-    memory_per_cpu(cpus_wanted());             /* private pools, before the direct map */
+    cpus_decide();                             /* ncpus */
+    memory_per_cpu(ncpus);                     /* private pools, before the direct map */
     paging_init();                             /* shared half of the tables */
-    tables_per_cpu(cpus_wanted());             /* stacks, roots */
+    tables_per_cpu(ncpus);                     /* stacks, roots */
     paging_cpu_enable(percpus[0].root);        /* W^X from here */
     paging_direct_enable();                    /* port_ptr() */
     console_remap();                           /* device memory moved */

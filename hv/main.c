@@ -17,6 +17,7 @@
 #define POOL_WORKING_SET (8ull << 20)
 /* Page bookkeeping beside the pages: reverse map links and page descriptors, per page. */
 #define POOL_OVERHEAD_PER_PAGE 4096ull
+_Static_assert(OPT_POOL_MIN >= MMU_POOL_FLOOR, "pool= may ask for too little");
 
 struct coherency *hv_coherency;
 static struct coherency main_coherency;
@@ -61,6 +62,8 @@ static void line(const char *text)
 static void vm_ended(struct vm *vm, uint32_t how)
 {
     vpc_flush(vm->pc);
+    if (vm->opt->trace)
+        mon_trace_block(vm);
     mon_stats_line(vm);
     switch (how) {
     case 1:
@@ -87,14 +90,13 @@ static void make_memory(struct vm *vm)
     /* Trace words: one per guest frame, and one per region; guest RAM is at most what is free. */
     uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() + 4 * REGION_SIZE;
     if (vm_memory_init(vm, vm->opt, keep) != HV_OK)
-        PANIC(
-            "not enough memory for a guest: at least 64 MiB must be free; give the machine more or "
-            "ask for less with mem=");
+        hv_stop(
+            "no memory for a guest (see above): Patchbay needs 64 MiB for it and its own tables");
     nframes = vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
     bytes = coherency_bytes(nframes);
     if (phys_alloc(bytes, PAGE_SIZE, 0, &words) != HV_OK)
-        PANIC("no memory for %llu KiB of trace words: ask for less guest RAM with mem=",
-              (unsigned long long)(bytes >> 10));
+        hv_stop("no memory for %llu KiB of trace words: ask for less guest RAM with mem=",
+                (unsigned long long)(bytes >> 10));
     memset(port_ptr(words), 0, bytes);
     coherency_init(&main_coherency, vm->ncpus, nframes, port_ptr(words), main_matrix, vm->opt);
     vm->co = &main_coherency;
@@ -106,7 +108,7 @@ static void make_devices(struct vm *vm)
     hpa_t at;
 
     if (phys_alloc(vpc_sizeof(), PAGE_SIZE, 0, &at) != HV_OK)
-        PANIC("no memory for the virtual devices: ask for less guest RAM with mem=");
+        hv_stop("no memory for the virtual devices: ask for less guest RAM with mem=");
     memset(port_ptr(at), 0, vpc_sizeof());
     vm->pc = port_ptr(at);
     vpc_init(vm->pc,
@@ -132,8 +134,10 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
     make_memory(vm);
     make_devices(vm);
     if (vm_load(vm, bi->module, bi->nmodules) != HV_OK)
-        PANIC("no guest to run: see the lines above");
+        hv_stop("no guest to run: see the lines above");
     subvmm_end_hook = vm_ended;
+    subvmm_key_hook = mon_key;
+    subvmm_monitor_hook = mon_answer;
     kvmclock_init();
     phys_seal();
     log_info("main", "VM 0: %u CPUs, %llu MiB of RAM, entry 0x%llx (%s)", vm->ncpus,

@@ -21,7 +21,6 @@
 
 #define EVENTS 32
 #define NMI_WAIT_MS 2000
-#define RESET_DELAY_MS 3000
 #define MAX_DEPTH 4 /* panics inside panics: two bad consoles, and the dump itself twice */
 #define NOBODY UINT32_MAX
 
@@ -145,12 +144,12 @@ void panic_nmi(const struct trap_frame *f)
 
 static _Noreturn void finish(void)
 {
-    if (hv_opt.noreboot) {
-        emit("patchbay: halted (noreboot)");
+    if (hv_opt.noreboot || hv_opt.panic_s == 0) {
+        emit(hv_opt.noreboot ? "patchbay: halted (noreboot)" : "patchbay: halted (panic=0)");
         port_stop();
     }
-    emit("patchbay: reset");
-    wait_ms(RESET_DELAY_MS);
+    say("patchbay: reset in %u s", hv_opt.panic_s);
+    wait_ms(hv_opt.panic_s * 1000ull);
     port_reset();
 }
 
@@ -200,6 +199,19 @@ _Noreturn void hv_panic(const char *file, int line, const char *fmt, ...)
     dump_self(NULL, rip, rbp);
     stop_others(cpu);
     finish();
+}
+
+_Noreturn void hv_stop(const char *fmt, ...)
+{
+    char reason[384], line[448];
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)hv_vsnprintf(reason, sizeof(reason), fmt, ap);
+    va_end(ap);
+    (void)hv_snprintf(line, sizeof(line), "patchbay: stopped: %s\n", reason);
+    log_raw(line, strlen(line));
+    port_stop();
 }
 
 static const char *const exception_name[32] = {"#DE divide error",

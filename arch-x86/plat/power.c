@@ -81,6 +81,7 @@ void port_poweroff(void)
     port_stop();
 }
 
+/* ACPI 6.4, 4.8.3.6 "Reset Register"; one in I/O space, as every PC has it. */
 static void acpi_reset(void)
 {
     const struct acpi_gas *g = &acpi_info.reset;
@@ -90,19 +91,38 @@ static void acpi_reset(void)
     wait_us(WAIT_US);
 }
 
-void port_reset(void)
+static void cf9_reset(void)
 {
-    static const struct desc_ptr no_idt = {0, 0};
-
-    cpu_cli();
-    acpi_reset();
     out8(CF9_PORT, 0x02);
     out8(CF9_PORT, 0x06); /* full reset */
     wait_us(WAIT_US);
+}
+
+static void kbd_reset(void)
+{
     for (unsigned i = 0; i < 1000 && (in8(KBC_STATUS) & 2); i++)
         wait_us(100);
     out8(KBC_STATUS, KBC_PULSE_RESET);
     wait_us(WAIT_US);
+}
+
+static void triple_fault(void)
+{
+    static const struct desc_ptr no_idt = {0, 0};
     cpu_lidt(&no_idt);
-    __builtin_trap(); /* #UD without an IDT: triple fault */
+    __builtin_trap(); /* #UD without an IDT */
+}
+
+void port_reset(void)
+{
+    static void (*const method[])(void) = {[RESET_ACPI] = acpi_reset,
+                                           [RESET_CF9] = cf9_reset,
+                                           [RESET_KBD] = kbd_reset,
+                                           [RESET_TRIPLE] = triple_fault};
+    cpu_cli();
+    for (unsigned m = RESET_ACPI; m < ARRAY_SIZE(method); m++)
+        if (hv_opt.reset == RESET_AUTO || hv_opt.reset == m)
+            method[m]();
+    log_err("power", "reset by this method did not work: switch the machine off, try reset=auto");
+    port_stop();
 }

@@ -9,6 +9,11 @@
 _Noreturn void hv_panic(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* This machine or its configuration cannot run a guest: says why and what to do, and halts.
+ * Nobody's bug, so nothing is dumped, and no reset, which would only come here again. Context: CPU
+ * 0, boot. */
+_Noreturn void hv_stop(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 #define PANIC(...) hv_panic(__FILE__, __LINE__, __VA_ARGS__)
 #define ASSERT(cond)                                                                               \
     do {                                                                                           \

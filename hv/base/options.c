@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The hypervisor's command line: the one table of options, its parser and its description.
  * Tested by tools/tests/test_options.c and tools/tests/fuzz_options.c. */
-#include "hv/base/log.h"
 #include "hv/base/options.h"
+#include "hv/base/console_spec.h"
+#include "hv/base/log.h"
 #include "hv/base/string.h"
 
 #define CMDLINE_MAX 4096u
@@ -11,7 +12,7 @@
 
 struct hv_options hv_opt;
 
-enum kind { KIND_CHOICE, KIND_SWITCH, KIND_NUMBER, KIND_MIB, KIND_CONSOLE };
+enum kind { KIND_CHOICE, KIND_SWITCH, KIND_NUMBER, KIND_PAGES, KIND_MIB, KIND_CONSOLE };
 
 struct option {
     const char *name;
@@ -27,8 +28,8 @@ struct option {
 
 /* clang-format off */
 static const struct option table[] = {
-    {"console", KIND_CONSOLE, FIELD(console), "com1..com4[,BAUD]|pio:PORT[,BAUD]|debugcon|vga", 0, 0,
-     "console to use; may be given several times; default: what is found"},
+    {"console", KIND_CONSOLE, FIELD(console), CONSOLE_GRAMMAR, 0, 0,
+     "console to use; may be given several times; auto: SPCR, COM1, PCI serial, and the screen"},
     {"loglvl", KIND_CHOICE, FIELD(loglvl), "err|warn|info|debug", LOG_INFO, 0,
      "least important messages shown"},
     {"smp", KIND_NUMBER, FIELD(smp), NULL, 0, HV_MAX_CPUS,
@@ -55,7 +56,7 @@ static const struct option table[] = {
      "use 2 MiB shadow entries"},
     {"mmu", KIND_CHOICE, FIELD(mmu), "shadow|ref", MMU_SHADOW, 0,
      "the shadow pager, or the small slow reference pager"},
-    {"pool", KIND_NUMBER, FIELD(pool_pages), NULL, 0, 1u << 24,
+    {"pool", KIND_PAGES, FIELD(pool_pages), NULL, 0, 1u << 24,
      "shadow pages a CPU; 0: computed from the guest's RAM"},
     {"audit", KIND_NUMBER, FIELD(audit), NULL, 0, 3,
      "checks of shadow tables against the guest's: 0 none .. 3 all the time"},
@@ -63,6 +64,14 @@ static const struct option table[] = {
      "hypervisor signature and interface in CPUID"},
     {"x2apic", KIND_SWITCH, FIELD(x2apic_host), ON_OFF, 1, 0,
      "use the processor's x2APIC where it has one"},
+    {"panic", KIND_NUMBER, FIELD(panic_s), NULL, 3, 3600,
+     "seconds a panic stays on the screen before the reset; 0: for ever"},
+    {"reset", KIND_CHOICE, FIELD(reset), "auto|acpi|cf9|kbd|triple", RESET_AUTO, 0,
+     "how the machine is reset; auto: one after the other"},
+    {"escape", KIND_CHOICE, FIELD(escape), OPT_ESCAPE_KEYS, 0, 0,
+     "key that, pressed twice, opens the monitor"},
+    {"trace", KIND_SWITCH, FIELD(trace), "1|0", 0, 0,
+     "print the event rings when the guest powers off or resets, for tools/trace.py"},
     {"noreboot", KIND_SWITCH, FIELD(noreboot), "1|0", 0, 0,
      "a panic or a guest's reset halts the machine instead of resetting it"},
     {"test", KIND_SWITCH, FIELD(test), "1|0", 0, 0,
@@ -74,6 +83,12 @@ static const struct option table[] = {
 };
 /* clang-format on */
 _Static_assert(sizeof(enum coherency_mode) == 4, "options are written as 1, 4 or 8 bytes");
+
+/* Least value beside 0, which leaves the choice to Patchbay. */
+static uint64_t least(const struct option *t)
+{
+    return t->kind == KIND_MIB ? OPT_MEM_MIN_MIB : t->kind == KIND_PAGES ? OPT_POOL_MIN : 0;
+}
 
 static void field_set(struct hv_options *o, const struct option *t, uint64_t v)
 {
@@ -102,32 +117,6 @@ static int choice_find(const char *values, const char *word)
             return -1;
         values = end + 1;
     }
-}
-
-/* Decimal or 0x number; *end behind it. false: none, or above 2^60. */
-static bool number_parse(const char *s, uint64_t *out, const char **end)
-{
-    uint64_t v = 0, base = 10;
-    const char *start = s;
-    if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X')) {
-        base = 16;
-        start = s += 2;
-    }
-    for (;; s++) {
-        uint64_t digit;
-        if (*s >= '0' && *s <= '9')
-            digit = (uint64_t)*s - '0';
-        else if (base == 16 && (*s | 0x20) >= 'a' && (*s | 0x20) <= 'f')
-            digit = (uint64_t)(*s | 0x20) - 'a' + 10;
-        else
-            break;
-        v = v * base + digit;
-        if (v > 1ull << 60)
-            return false;
-    }
-    *out = v;
-    *end = s;
-    return s != start;
 }
 
 static bool mib_parse(const char *s, uint64_t *out)
@@ -163,7 +152,9 @@ static bool switch_parse(const struct option *t, const char *value, uint64_t *ou
 static bool console_add(struct hv_options *o, const char *value)
 {
     size_t n = strlen(value);
-    if (n == 0 || n >= OPT_CONSOLE_LEN || o->nconsoles >= OPT_MAX_CONSOLES)
+    struct console_spec spec;
+    if (!console_spec_parse(value, &spec) || n >= OPT_CONSOLE_LEN ||
+        o->nconsoles >= OPT_MAX_CONSOLES)
         return false;
     memcpy(o->console[o->nconsoles++], value, n + 1);
     return true;
@@ -187,11 +178,12 @@ static bool option_set(struct hv_options *o, const struct option *t, const char 
             return false;
         break;
     case KIND_NUMBER:
-        if (!number_parse(value, &v, &end) || *end || v > t->max)
+    case KIND_PAGES:
+        if (!number_parse(value, &v, &end) || *end || v > t->max || (v && v < least(t)))
             return false;
         break;
     case KIND_MIB:
-        if (!mib_parse(value, &v) || v > t->max)
+        if (!mib_parse(value, &v) || v > t->max || (v && v < least(t)))
             return false;
         break;
     case KIND_CONSOLE:
@@ -243,17 +235,19 @@ static const char *nearest(const char *name)
 /* What may follow "name=", for people. */
 static void values_text(const struct option *t, char *buf, size_t size)
 {
-    if (t->kind == KIND_NUMBER)
+    if (t->kind == KIND_PAGES)
+        hv_snprintf(buf, size, "0|%lu..%lu", least(t), t->max);
+    else if (t->kind == KIND_NUMBER)
         hv_snprintf(buf, size, "0..%lu", t->max);
     else if (t->kind == KIND_MIB)
-        hv_snprintf(buf, size, "N[M|G]");
+        hv_snprintf(buf, size, "N[M|G], at least %luM", least(t));
     else
         hv_snprintf(buf, size, "%s", t->values);
 }
 
 static void word_parse(struct hv_options *o, char *word, void (*warn)(const char *line))
 {
-    char line[256], values[80];
+    char line[384], values[192];
     char *eq = strchr(word, '=');
     if (eq)
         *eq = 0;
@@ -312,7 +306,7 @@ void options_parse(struct hv_options *out, const char *cmdline, void (*warn)(con
 
 void options_describe(void (*emit)(const char *line))
 {
-    char line[256], values[80];
+    char line[384], values[192];
     for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
         const struct option *t = &table[i];
         values_text(t, values, sizeof(values));

@@ -7,33 +7,43 @@
 enum coherency_mode { COHERENCY_MATRIX, COHERENCY_LOCKED, COHERENCY_SHOOTDOWN };
 enum overflow_mode { OVERFLOW_LAZY, OVERFLOW_SHOOTDOWN };
 enum hvsig_mode { HVSIG_KVM, HVSIG_OWN };
+enum reset_method { RESET_AUTO, RESET_ACPI, RESET_CF9, RESET_KBD, RESET_TRIPLE };
 enum mmu_mode { MMU_SHADOW, MMU_REF };
 
+/* escape=: the list, and the byte of each of its words; 0: none */
+#define OPT_ESCAPE_KEYS "^T|^E|^G|^O|^P|^V|^X|^Y|^]|^_|off"
+#define OPT_ESCAPE_BYTES 0x14, 0x05, 0x07, 0x0f, 0x10, 0x16, 0x18, 0x19, 0x1d, 0x1f, 0
 #define OPT_MAX_CONSOLES 6
 #define OPT_CONSOLE_LEN 48
+#define OPT_MEM_MIN_MIB 64 /* less guest RAM holds no Linux */
+#define OPT_POOL_MIN 96    /* shadow pages; hv/main.c compares with the pager's own floor */
 
 struct hv_options {
     enum coherency_mode coherency;
     enum overflow_mode overflow;
-    bool consumers_traced; /* consumers=traced|all */
-    bool interest;         /* interest=on|off */
-    bool derived;          /* derived=on|off, default off */
-    bool unsync;           /* unsync=on|off */
-    bool postpone;         /* postpone=on|off: steps 868, 870 */
-    bool batch;            /* batch=on|off: fill neighbours */
-    bool large;            /* large=on|off: 2 MiB sptes */
-    enum mmu_mode mmu;     /* mmu=shadow|ref */
-    uint32_t audit;        /* audit=0..3 */
-    uint32_t loglvl;       /* enum log_level */
-    uint32_t smp;          /* smp=N: CPUs given to VM 0; 0: all */
-    uint64_t mem_mib;      /* mem=N[M|G]: guest RAM in MiB; 0: what is there */
-    uint32_t pool_pages;   /* pool=N: shadow pages a CPU; 0: computed */
-    bool test;             /* test=1: guest's debug-exit port ends the emulator */
-    bool vmreset;          /* reserved */
-    bool noreboot;         /* noreboot=1: a panic or guest reset halts the machine */
-    enum hvsig_mode hvsig; /* hvsig=kvm|own */
-    bool x2apic_host;      /* x2apic=on|off: use it on the host where the CPU has it */
-    bool help;             /* help: print the table at boot */
+    bool consumers_traced;   /* consumers=traced|all */
+    bool interest;           /* interest=on|off */
+    bool derived;            /* derived=on|off, default off */
+    bool unsync;             /* unsync=on|off */
+    bool postpone;           /* postpone=on|off: steps 868, 870 */
+    bool batch;              /* batch=on|off: fill neighbours */
+    bool large;              /* large=on|off: 2 MiB sptes */
+    enum mmu_mode mmu;       /* mmu=shadow|ref */
+    uint32_t audit;          /* audit=0..3 */
+    uint32_t loglvl;         /* enum log_level */
+    uint32_t smp;            /* smp=N: CPUs given to VM 0; 0: all */
+    uint64_t mem_mib;        /* mem=N[M|G]: guest RAM in MiB; 0: what is there */
+    uint32_t pool_pages;     /* pool=N: shadow pages a CPU; 0: computed */
+    bool test;               /* test=1: guest's debug-exit port ends the emulator */
+    bool vmreset;            /* reserved */
+    uint32_t panic_s;        /* panic=N: seconds before the reset, 0: none */
+    enum reset_method reset; /* reset=auto|acpi|cf9|kbd|triple */
+    uint32_t escape;         /* escape=: position in OPT_ESCAPE_KEYS */
+    bool trace;              /* trace=1: the event rings are printed at the end of the VM */
+    bool noreboot;           /* noreboot=1: a panic or guest reset halts the machine */
+    enum hvsig_mode hvsig;   /* hvsig=kvm|own */
+    bool x2apic_host;        /* x2apic=on|off: use it on the host where the CPU has it */
+    bool help;               /* help: print the table at boot */
     unsigned nconsoles;
     char console[OPT_MAX_CONSOLES][OPT_CONSOLE_LEN];
 };

@@ -15,7 +15,7 @@ import tty
 
 from pblib import emu
 
-OK, USAGE, PANIC, PARKED, TIMEOUT, RESET, ENDED = 0, 2, 10, 12, 14, 16, 18
+OK, USAGE, PANIC, PARKED, TIMEOUT, RESET, ENDED, STOPPED = 0, 2, 10, 12, 14, 16, 18, 20
 ANSI = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|c)")
 PROMPT = re.compile(r"patchbay:\S*[#$] $")
 SHELL = "patchbay-guest: shell"
@@ -55,6 +55,8 @@ class Session:
         now = time.monotonic() - self._start
         if "patchbay: panic" in line:
             self._end(PANIC, line, 5)
+        elif "patchbay: stopped" in line:
+            self._end(STOPPED, line, 0)
         elif "patchbay: parked" in line:
             self._end(PARKED, line, 8)
         elif "patchbay: guest reset" in line and self.run_.test:
@@ -62,6 +64,8 @@ class Session:
         elif "patchbay: guest powered off" in line or (self.run_.bare and "reboot: Power down" in line):
             self.powered_off = True
             self._end(OK, "", 20)
+        elif self.run_.until and line == self.run_.until:
+            self._end(OK, "", 0)
         elif line.startswith("patchbay-guest: "):
             self.marks.setdefault(line, now)
         at = line.find("patchbay-stats: ")

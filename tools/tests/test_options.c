@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The command line: defaults, every option, malformed values, unknown names, hostile text. */
 #include "tools/tests/tap.h"
+#include "hv/base/console_spec.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
 
@@ -29,8 +30,9 @@ static void test_defaults(void)
                o.batch && o.large && o.mmu == MMU_SHADOW,
            "coherency defaults");
     tap_ok(o.audit == 0 && o.loglvl == LOG_INFO && o.smp == 0 && o.mem_mib == 0 &&
-               o.pool_pages == 0 && !o.test && !o.noreboot && o.hvsig == HVSIG_KVM &&
-               o.x2apic_host && !o.help && o.nconsoles == 0,
+               o.pool_pages == 0 && !o.test && !o.noreboot && o.panic_s == 3 &&
+               o.reset == RESET_AUTO && o.hvsig == HVSIG_KVM && o.x2apic_host && !o.help &&
+               o.nconsoles == 0,
            "other defaults");
 }
 
@@ -87,6 +89,14 @@ static void test_bad(void)
     bad("mem=M", "N[M|G]");
     bad("mem=1GG", "N[M|G]");
     bad("mem=99999999999G", "N[M|G]");
+    bad("mem=40", "at least 64M");
+    bad("mem=63M", "at least 64M");
+    bad("pool=95", "0|96..");
+    bad("panic=3601", "0..3600");
+    bad("reset=now", "auto|acpi|cf9|kbd|triple");
+    bad("console=com5", "com1..4");
+    bad("console=com1,12", "com1..4");
+    bad("console=tty0", "fb|vga");
     bad("coherency=matri", "matrix|locked|shootdown");
     bad("coherency", "matrix|locked|shootdown");
     bad("interest=maybe", "on|off");
@@ -101,7 +111,8 @@ static void test_bad(void)
     bad("\x01\xff", "unknown option '?"
                     "?'");
     struct hv_options o =
-        parse("console=a console=b console=c console=d console=e console=f console=g");
+        parse("console=com1 console=com2 console=com3 console=com4 console=vga console=fb "
+              "console=spcr");
     tap_ok(o.nconsoles == OPT_MAX_CONSOLES && warnings == 1, "too many consoles: one warning");
 }
 
@@ -132,6 +143,47 @@ static void test_hostile(void)
     tap_ok(true, "3000 random lines leave every value in range");
 }
 
+static void spec_bad(const char *s)
+{
+    struct console_spec c;
+    tap_ok(!console_spec_parse(s, &c), "console=%s is refused", s);
+}
+
+static void test_consoles(void)
+{
+    static const char *const refused[] = {"",           "com",           "com0",
+                                          "com1x",      "com1,",         "com1,9600,clk=48000000",
+                                          "pio:",       "pio:0",         "pio:0xfff9",
+                                          "mmio32:",    "mmio32:0x3",    "mmio32:0xfe000000,clk=1",
+                                          "pci:",       "pci:00:20.0",   "pci:00:1f.8",
+                                          "pci:0:1.0x", "pci:000:01.0",  "vga,1",
+                                          "pci:.0:1",   "com1,115200n7", "pio:0x3f8,115200,"};
+    struct console_spec c;
+    for (unsigned i = 0; i < ARRAY_SIZE(refused); i++)
+        spec_bad(refused[i]);
+    tap_ok(console_spec_parse("com3", &c) && c.kind == CONSOLE_COM && c.com == 3 && !c.baud,
+           "com3");
+    tap_ok(console_spec_parse("com1,115200n8", &c) && c.com == 1 && c.baud == 115200,
+           "com1,115200n8");
+    tap_ok(console_spec_parse("pio:0x3e8,9600", &c) && c.kind == CONSOLE_PIO && c.base == 0x3e8 &&
+               c.baud == 9600 && !c.clock_hz,
+           "pio with a rate");
+    tap_ok(console_spec_parse("mmio32:0xfe032000,115200,clk=48000000", &c) &&
+               c.kind == CONSOLE_MMIO32 && c.base == 0xfe032000 && c.baud == 115200 &&
+               c.clock_hz == 48000000,
+           "mmio32 with rate and clock");
+    tap_ok(console_spec_parse("mmio32:0x10000000000,clk=1843200", &c) && c.base == 1ull << 40 &&
+               !c.baud && c.clock_hz == 1843200,
+           "mmio32 above 4 GiB, clock alone");
+    tap_ok(console_spec_parse("pci:a0:1f.7,57600", &c) && c.kind == CONSOLE_PCI && c.bus == 0xa0 &&
+               c.dev == 0x1f && c.fn == 7 && c.baud == 57600,
+           "pci with a rate");
+    tap_ok(console_spec_parse("pci:00:16.3", &c) && c.bus == 0 && c.dev == 0x16 && c.fn == 3,
+           "pci alone");
+    tap_ok(console_spec_parse("spcr", &c) && c.kind == CONSOLE_SPCR, "spcr");
+    tap_ok(console_spec_parse("auto", &c) && c.kind == CONSOLE_AUTO, "auto");
+}
+
 static unsigned lines;
 static char described[8192];
 static void emit(const char *line)
@@ -145,7 +197,8 @@ static void test_describe(void)
     static const char *const names[] = {"console=",
                                         "loglvl=err|warn|info|debug",
                                         "smp=0..31",
-                                        "mem=N[M|G]",
+                                        "mem=N[M|G], at least 64M",
+                                        "pool=0|96..16777216",
                                         "audit=0..3",
                                         "coherency=matrix|locked|shootdown",
                                         "overflow=lazy|shootdown",
@@ -167,6 +220,7 @@ int main(void)
     test_defaults();
     test_each();
     test_bad();
+    test_consoles();
     test_hostile();
     test_describe();
     return tap_done();

@@ -315,3 +315,12 @@ _Noreturn void hv_panic(const char *file, int line, const char *fmt, ...)
         fprintf(stderr, "patchbay: panic: %s\n", panic_text);
     end_with(FAKE_PANIC);
 }
+
+_Noreturn void hv_stop(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(panic_text, sizeof(panic_text), fmt, ap);
+    va_end(ap);
+    end_with(FAKE_STOP);
+}
