@@ -111,12 +111,23 @@ void unsync_sync(struct mmu *m, bool all)
 
 void unsync_sync_under(struct mmu *m, uint32_t page)
 {
+    bool changed = m->changed;
     uint32_t next;
+
     for (uint32_t p = m->unsync_head; p != SP_NONE; p = next) {
         next = m->sps[p].list_next;
-        if (!must_zap(m, &m->sps[p]) && sp_reaches(m, p, page))
+        if (!sp_reaches(m, p, page))
+            continue;
+        m->changed = false;
+        if (must_zap(m, &m->sps[p]))
+            repair_page(m, p); /* not zapped: the walk may stand on it */
+        else
             reread(m, p);
+        if (m->changed) /* pages were freed, perhaps `next`; what is re-read stays as it is */
+            next = m->unsync_head;
+        changed |= m->changed;
     }
+    m->changed = changed;
 }
 
 void unsync_sync_va(struct mmu *m, gva_t va)
