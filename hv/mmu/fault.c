@@ -5,9 +5,9 @@
 
 #define SPURIOUS_LIMIT 8
 
-/* Steps 804, 806: the guest gets the fault. A forwarded #PF is a coherency event for its address.
- */
-static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct mmu_fault_out *out)
+/* A #PF that the guest gets is a coherency event for its address (SDM vol. 3 4.10.4.1 "Operations
+ * that Invalidate TLBs and Paging-Structure Caches"). */
+static void fault_event(struct mmu *m, gva_t va)
 {
     m->epoch++;
     m->xlate_gen++;
@@ -17,6 +17,12 @@ static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct m
         unsync_zap_upper(m);
         unsync_sync_va(m, va);
     }
+}
+
+/* Steps 804, 806: the guest gets the fault. */
+static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct mmu_fault_out *out)
+{
+    fault_event(m, va);
     stat_inc(m->cpu, STAT_faults_forwarded);
     out->fault = (struct guest_fault){.cr2 = va, .pfec = pfec};
     return MMU_FORWARD;
@@ -102,8 +108,7 @@ enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
     mmu_drain(m);
     err = m->cfg.opt->mmu == MMU_REF ? ref_walk(m, va, access, &w) : walk_guest(m, va, access, &w);
     if (err == HV_FAULT) {
-        m->epoch++; /* the fault will be forwarded */
-        unsync_sync_va(m, va);
+        fault_event(m, va); /* it will be forwarded */
         *fault = (struct guest_fault){.cr2 = va, .pfec = w.pfec};
         return HV_FAULT;
     }
