@@ -18,7 +18,7 @@ void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn
 }
 
 /* Rights a leaf spte may have; PTE_W is still subject to the trace word. */
-static uint64_t leaf_rights(const struct mmu *m, const struct walk *w, uint32_t role)
+static uint64_t leaf_rights(const struct walk *w, uint32_t role)
 {
     bool dirty = (w->gpte & PTE_D) != 0;
     uint64_t r = PTE_P | PTE_A;
@@ -34,16 +34,16 @@ static uint64_t leaf_rights(const struct mmu *m, const struct walk *w, uint32_t 
         return r | PTE_U | (dirty && w->eff_w ? PTE_W : 0);
     r |= w->gpte & PTE_U;
     r |= dirty && w->eff_w ? PTE_W : 0;
-    if (m->regs.efer & EFER_NXE)
+    if (role & ROLE_NXE)
         r |= w->gpte & PTE_NX;
     return r;
 }
 
-static uint64_t direct_link_rights(const struct mmu *m, const struct walk *w, uint32_t role)
+static uint64_t direct_link_rights(const struct walk *w, uint32_t role)
 {
     if (role & ROLE_DIRECT)
         return PTE_P | PTE_A | PTE_W | PTE_U;
-    uint64_t r = gpte_link_rights(m, role, w->gpte);
+    uint64_t r = gpte_link_rights(role, w->gpte);
     if (!(role & ROLE_WP0) && !(w->gpte & PTE_D))
         r &= ~PTE_W; /* fragments become writable only with the guest's D */
     return r;
@@ -71,7 +71,7 @@ static bool fill_large(struct mmu *m, const struct walk *w, uint32_t page, unsig
         return false;
     if ((old & PTE_P) && !(old & PTE_PS) && m->sps[spte_child(m, old)].npresent < LARGE_AGAIN)
         return false; /* split not long ago: few fragments are cheaper than another flush */
-    uint64_t rights = leaf_rights(m, w, role);
+    uint64_t rights = leaf_rights(w, role);
     if ((role & ROLE_WP0) && !w->eff_w)
         return false;
     if ((rights & PTE_W) && !trace_fill_region(m->coh, gfn(base)))
@@ -125,7 +125,7 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
             !p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h))
             continue;
         uint64_t spte = h.v | PTE_P | PTE_A | (g & PTE_U);
-        if (m->regs.efer & EFER_NXE)
+        if (s->role & ROLE_NXE)
             spte |= g & PTE_NX;
         bool want_w = (g & PTE_W) && (g & PTE_D) && w->eff_w;
         uint64_t word = want_w ? trace_word(m->coh, f) : 0;
@@ -148,7 +148,7 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
 static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t page)
 {
     unsigned idx = va_index(w->va, 1);
-    uint64_t rights = leaf_rights(m, w, m->sps[page].role);
+    uint64_t rights = leaf_rights(w, m->sps[page].role);
     bool write = (w->access & PFEC_W) != 0;
     bool announce = false;
     uint64_t old = 0;
@@ -187,7 +187,7 @@ enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)
             return FILL_DONE;
         uint32_t child = sp_get(m, gfn(w->target.v & ~(level_frames(level) - 1)), level - 1,
                                 direct_role(w, role));
-        uint64_t spte = sp_hpa(m, child).v | direct_link_rights(m, w, role);
+        uint64_t spte = sp_hpa(m, child).v | direct_link_rights(w, role);
         if (*sp_spte(m, page, idx) != spte)
             spte_replace(m, page, idx, spte, gfn(0));
         page = child;

@@ -105,7 +105,7 @@ struct walk {
  * (resume the guest and fault again). */
 enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w) HV_MUST_CHECK;
 /* Rights of a spte that mirrors a guest entry: W U NX, without the frame. */
-uint64_t gpte_link_rights(const struct mmu *m, uint32_t role, uint64_t gpte);
+uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO, FILL_AGAIN };

@@ -29,10 +29,10 @@ static bool repair_claim(struct mmu *m, gfn_t f, uint64_t old_spte, hpa_t h)
     return r == TRACE_FILL_RW;
 }
 
-static uint64_t entry_rights(const struct mmu *m, uint64_t gpte)
+static uint64_t entry_rights(uint32_t role, uint64_t gpte)
 {
     uint64_t r = PTE_P | PTE_A | (gpte & PTE_U);
-    if (m->regs.efer & EFER_NXE)
+    if (role & ROLE_NXE) /* the page's mode, which need not be the present one */
         r |= gpte & PTE_NX;
     return r;
 }
@@ -46,7 +46,7 @@ static void repair_4k(struct mmu *m, uint32_t page, unsigned idx, uint64_t old, 
         spte_set(m, page, idx, 0, f);
         return;
     }
-    uint64_t new = h.v | entry_rights(m, gpte);
+    uint64_t new = h.v | entry_rights(m->sps[page].role, gpte);
     if ((gpte & PTE_W) && (gpte & PTE_D) && repair_claim(m, f, old, h))
         new |= PTE_W | PTE_D;
     spte_set(m, page, idx, new, f);
@@ -63,13 +63,13 @@ static void repair_large(struct mmu *m, uint32_t page, unsigned idx, uint64_t ol
 
     if (spte_is_leaf(level, old)) {
         if (p2m_lookup(m->cfg.p2m, gfn_gpa(base), &h) && (old & PTE_ADDR) == h.v) {
-            new = h.v | PTE_PS | entry_rights(m, gpte);
+            new = h.v | PTE_PS | entry_rights(m->sps[page].role, gpte);
             new |= writable ? old &(PTE_W | PTE_D) : 0;
         }
     } else {
         const struct sp *c = sp_at(m, spte_child(m, old));
         if ((c->role & ROLE_DIRECT) && c->gfn.v == base.v)
-            new = (old & PTE_ADDR) | entry_rights(m, gpte) | (writable ? PTE_W : 0);
+            new = (old & PTE_ADDR) | entry_rights(m->sps[page].role, gpte) | (writable ? PTE_W : 0);
     }
     spte_replace(m, page, idx, new, base);
 }
@@ -98,7 +98,7 @@ void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
             const struct sp *c = sp_at(m, spte_child(m, old));
             if (!(c->role & ROLE_DIRECT) && c->gfn.v == (gpte & PTE_ADDR) >> PAGE_SHIFT &&
                 c->role == role_child(s->role, gpte, idx))
-                new = (old & PTE_ADDR) | gpte_link_rights(m, s->role, gpte);
+                new = (old & PTE_ADDR) | gpte_link_rights(s->role, gpte);
         }
         spte_replace(m, page, idx, new, gfn(0));
     }

@@ -8,14 +8,14 @@
 
 /* Non-leaf sptes mirror the guest's rights level by level, so that the hardware combines them; with
  * CR0.WP = 0 the rights are combined in the role instead and the leaf decides alone. */
-uint64_t gpte_link_rights(const struct mmu *m, uint32_t role, uint64_t gpte)
+uint64_t gpte_link_rights(uint32_t role, uint64_t gpte)
 {
     uint64_t r = PTE_P | PTE_A;
     if (role & ROLE_WP0)
         r |= PTE_W | PTE_U;
     else
         r |= gpte & (PTE_W | PTE_U);
-    if (m->regs.efer & EFER_NXE)
+    if (role & ROLE_NXE) /* of the page: a drain repairs those of other modes too */
         r |= gpte & PTE_NX;
     return r;
 }
@@ -71,7 +71,7 @@ static enum hv_err walk_descend(struct mmu *m, struct walk *w, unsigned idx)
     uint32_t role = m->sps[w->sp].role;
     uint32_t child = sp_get(m, gfn((w->gpte & PTE_ADDR) >> PAGE_SHIFT), w->level - 1,
                             role_child(role, w->gpte, idx));
-    return walk_link(m, w, idx, child, gpte_link_rights(m, role, w->gpte));
+    return walk_link(m, w, idx, child, gpte_link_rights(role, w->gpte));
 }
 
 static enum hv_err walk_leaf(struct mmu *m, struct walk *w, unsigned idx)
