@@ -11,15 +11,16 @@ void action_post(struct coherency *co, uint32_t from, uint32_t to, uint64_t bits
 /* Takes and clears `mask` of the own action word (exchange-and). */
 uint64_t action_take(struct coh_cpu *self, uint64_t mask);
 uint64_t action_peek(const struct coh_cpu *self);
-/* Sets the mode by exchange; true if the action word (re-read after) is zero, so that the caller may
- * enter or halt; false: mode is back at MODE_HOST and there is work. Interrupts off for
+/* Sets the mode by exchange; true if the action word (re-read after) is zero, so that the caller
+ * may enter or halt; false: mode is back at MODE_HOST and there is work. Interrupts off for
  * MODE_GUEST and MODE_HALTED. */
 bool mode_enter(struct coh_cpu *self, enum cpu_mode mode);
 void mode_leave(struct coh_cpu *self); /* back to MODE_HOST */
 
 /* Sends one request to each CPU of `to` (online, never self), then waits for all acknowledgements,
- * serving inbound requests through self->serve. A watchdog names who waits for whom after 10 s (log line)
- * and goes on waiting. Returns true if serving changed anything (walks restart). No lock held. */
+ * serving inbound requests through self->serve. A watchdog names who waits for whom after 10 s (log
+ * line) and goes on waiting. Returns true if serving changed anything (walks restart). No lock
+ * held. */
 bool action_request(struct coh_cpu *self, cpuset_t to, enum request_kind kind, gfn_t f);
 /* Target side: next inbound request of the set bits taken by action_take(ACTION_REQUESTS). */
 void action_request_read(struct coh_cpu *self, uint32_t from, enum request_kind *kind, gfn_t *f);

@@ -21,13 +21,14 @@ struct patch_sink {
 /* Plain load: is there anything in a channel to this CPU? Includes postponed patches. */
 bool consumer_pending(const struct coh_cpu *self);
 /* Takes the pending word by exchange, then per producer: overflow first, then each used word: read
- * payload, exchange(word, 0), sink. Returns how many patches and overflows were handed to the sink. */
+ * payload, exchange(word, 0), sink. Returns how many patches and overflows were handed to the sink.
+ */
 unsigned consumer_drain(struct coh_cpu *self, const struct patch_sink *sink);
-/* After the re-read found `gpte`: may dv->spte stand for the frame it maps to? (equal entry and current
- * trace counter, 394E.) Counts derived_used. */
+/* After the re-read found `gpte`: may dv->spte stand for the frame it maps to? (equal entry and
+ * current trace counter, 394E.) Counts derived_used. */
 bool consumer_derived_usable(const struct coh_cpu *self, const struct patch_payload *dv,
                              uint64_t gpte);
-/* For the audit (design 4.9), after the guest entry was read: does a storing word name the entry, or a
- * used slot to this CPU name it or (WHOLE) its page, or is an overflow flag to this CPU set? Reads
- * all storing words first (acquire), then slots, then overflow. */
+/* For the audit (design 4.9), after the guest entry was read: does a storing word name the entry,
+ * or a used slot to this CPU name it or (WHOLE) its page, or is an overflow flag to this CPU set?
+ * Reads all storing words first (acquire), then slots, then overflow. */
 bool consumer_explains(const struct coh_cpu *self, gpa_t entry);

@@ -19,11 +19,11 @@ static inline cpuset_t trace_writers(uint64_t w)
 {
     return (cpuset_t)((w >> 31) & TRACE_CONSUMERS);
 }
-uint64_t trace_word(const struct coh_cpu *self, gfn_t f);   /* seq_cst load; 0 beyond nframes */
-/* The same behind plain stores to the frame: a read-modify-write that changes nothing, so that either a
- * registration that follows reads those stores or this load sees the registration. */
+uint64_t trace_word(const struct coh_cpu *self, gfn_t f); /* seq_cst load; 0 beyond nframes */
+/* The same behind plain stores to the frame: a read-modify-write that changes nothing, so that
+ * either a registration that follows reads those stores or this load sees the registration. */
 uint64_t trace_word_after_stores(const struct coh_cpu *self, gfn_t f);
-uint64_t region_word(const struct coh_cpu *self, gfn_t f);  /* count 63..32, writers 30..0 */
+uint64_t region_word(const struct coh_cpu *self, gfn_t f); /* count 63..32, writers 30..0 */
 
 enum trace_fill {
     TRACE_FILL_RO,     /* traced and synced: word untouched, map read-only */
@@ -40,10 +40,10 @@ bool trace_fill_region(struct coh_cpu *self, gfn_t f) HV_MUST_CHECK;
 
 /* Registers this CPU as consumer of f before it derives anything from it. first: this CPU has no
  * shadow page of f yet, so the region count goes up (do not call otherwise). Region count up, then
- * frame fetch_or(traced | consumer); bumps the trace counter. *ask: the CPUs to send REQUEST_DROP to
- * and wait for (never self; empty if the old word was unsync for frame writers, region writers are
- * always asked); *self_drop: this CPU must drop its own writable sptes too. Returns the old word;
- * with TRACE_UNSYNC in it the page goes on the private unsync list. */
+ * frame fetch_or(traced | consumer); bumps the trace counter. *ask: the CPUs to send REQUEST_DROP
+ * to and wait for (never self; empty if the old word was unsync for frame writers, region writers
+ * are always asked); *self_drop: this CPU must drop its own writable sptes too. Returns the old
+ * word; with TRACE_UNSYNC in it the page goes on the private unsync list. */
 uint64_t trace_install(struct coh_cpu *self, gfn_t f, cpuset_t *ask, bool *self_drop);
 /* Deregisters with this CPU's last shadow page of f, after sptes are gone and the flush is
  * scheduled: one CAS clears the consumer bit and, with the last consumer, traced and unsync; then

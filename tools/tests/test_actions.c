@@ -228,7 +228,8 @@ static void test_offline(const struct hv_options *opt)
     (void)action_request(&cpu[0], 6, REQUEST_DROP, gfn(1));
     pthread_join(t, NULL);
     tap_eq(action_peek(&cpu[1]), 0, "an offline CPU is not asked");
-    tap_eq(action_peek(&cpu[2]), BIT(0), "one that went offline without an answer is not waited for");
+    tap_eq(action_peek(&cpu[2]), BIT(0),
+           "one that went offline without an answer is not waited for");
 }
 
 static void test_shootdown(struct hv_options opt)
