@@ -19,6 +19,7 @@ static const char *const kind_name[RING_KIND_COUNT] = {
     [RING_NONE] = "none",   [RING_EXIT] = "exit", [RING_PF] = "pf",       [RING_POST] = "post",
     [RING_DRAIN] = "drain", [RING_FILL] = "fill", [RING_TRACE] = "trace", [RING_UNSYNC] = "unsync",
     [RING_IPI] = "ipi",     [RING_IRQ] = "irq",   [RING_CR] = "cr",       [RING_NOTE] = "note",
+    [RING_PATCH] = "patch",
 };
 
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
@@ -31,28 +32,50 @@ void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
     atomic_store_explicit(&s->a, a, memory_order_relaxed);
     atomic_store_explicit(&s->b, b, memory_order_relaxed);
     atomic_store_explicit(&s->kind, (uint32_t)kind, memory_order_relaxed);
-    /* pairs with the acquire in ring_dump */
+    /* pairs with the acquire in ring_head */
     atomic_store_explicit(&ring[cpu].head, head + 1, memory_order_release);
+}
+
+uint64_t ring_head(uint32_t cpu)
+{
+    /* pairs with the release in ring_add */
+    return cpu < HV_MAX_CPUS ? atomic_load_explicit(&ring[cpu].head, memory_order_acquire) : 0;
+}
+
+bool ring_get(uint32_t cpu, uint64_t n, struct ring_event *out)
+{
+    if (n >= ring_head(cpu))
+        return false;
+    const struct slot *s = &ring[cpu].slot[n % RING_EVENTS];
+    out->tsc = atomic_load_explicit(&s->tsc, memory_order_relaxed);
+    out->a = atomic_load_explicit(&s->a, memory_order_relaxed);
+    out->b = atomic_load_explicit(&s->b, memory_order_relaxed);
+    out->kind = atomic_load_explicit(&s->kind, memory_order_relaxed);
+    out->pad = 0;
+    /* The loads above before the second look at head: the owner writes event head into the slot of
+     * event head - RING_EVENTS before it says so. */
+    atomic_thread_fence(memory_order_acquire);
+    return ring_head(cpu) < n + RING_EVENTS;
+}
+
+const char *ring_kind_name(uint32_t kind)
+{
+    return kind < RING_KIND_COUNT ? kind_name[kind] : "?";
 }
 
 void ring_dump(uint32_t cpu, unsigned n, void (*emit)(const char *line))
 {
-    if (cpu >= HV_MAX_CPUS)
-        return;
-    /* pairs with the release in ring_add */
-    uint64_t head = atomic_load_explicit(&ring[cpu].head, memory_order_acquire);
+    uint64_t head = ring_head(cpu);
     uint64_t count = head < RING_EVENTS ? head : RING_EVENTS;
     if (count > n)
         count = n;
     for (uint64_t i = head - count; i < head; i++) {
-        const struct slot *s = &ring[cpu].slot[i % RING_EVENTS];
-        uint32_t kind = atomic_load_explicit(&s->kind, memory_order_relaxed);
+        struct ring_event e;
         char line[128];
-        hv_snprintf(line, sizeof(line), "  %lu cpu%u %-6s 0x%lx 0x%lx",
-                    atomic_load_explicit(&s->tsc, memory_order_relaxed), cpu,
-                    kind < RING_KIND_COUNT ? kind_name[kind] : "?",
-                    atomic_load_explicit(&s->a, memory_order_relaxed),
-                    atomic_load_explicit(&s->b, memory_order_relaxed));
+        if (!ring_get(cpu, i, &e))
+            continue;
+        hv_snprintf(line, sizeof(line), "  %lu cpu%u %-6s 0x%lx 0x%lx", e.tsc, cpu,
+                    ring_kind_name(e.kind), e.kind == RING_EXIT ? RING_EXIT_KIND(e.a) : e.a, e.b);
         emit(line);
     }
 }

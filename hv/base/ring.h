@@ -6,7 +6,7 @@
 
 enum ring_kind {
     RING_NONE,
-    RING_EXIT,   /* a: vmexit kind, b: guest RIP */
+    RING_EXIT,   /* a: vmexit kind | TSC at entry << 8 (its low 56 bits), b: guest RIP */
     RING_PF,     /* a: gva, b: error code */
     RING_POST,   /* a: gpa | flags, b: consumers */
     RING_DRAIN,  /* a: event, b: patches */
@@ -17,15 +17,25 @@ enum ring_kind {
     RING_IRQ,    /* a: vector, b: 0 */
     RING_CR,     /* a: register number, b: value */
     RING_NOTE,
+    RING_PATCH, /* one patch applied; a: gpa | flags as posted, b: producer, RING_ANYONE: not known
+                 */
     RING_KIND_COUNT
 };
-#define RING_EVENTS 512 /* power of two */
+#define RING_EVENTS 2048 /* power of two */
+#define RING_ANYONE 0xffull
+#define RING_EXIT_KIND(a) ((a)&0xff)
 struct ring_event {
     uint64_t tsc, a, b;
     uint32_t kind, pad;
 };
 /* Owner CPU only; no lock. Context: any but NMI. */
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b);
-/* The newest `n` events of a CPU as text lines through `emit`. Any CPU; may tear while the owner
- * runs. */
+/* Events ever added on a CPU; 0 for a number that is no CPU. Any CPU. */
+uint64_t ring_head(uint32_t cpu);
+/* Event number `n`, counted from 0. false: not there yet, or overwritten already, also while it was
+ * being read. Any CPU. */
+bool ring_get(uint32_t cpu, uint64_t n, struct ring_event *out);
+const char *ring_kind_name(uint32_t kind); /* "?" for a number that is no kind */
+/* The newest `n` events of a CPU as text lines through `emit`. Any CPU; leaves out what the owner
+ * overwrites meanwhile. */
 void ring_dump(uint32_t cpu, unsigned n, void (*emit)(const char *line));

@@ -54,7 +54,8 @@ enum cpu_mode { MODE_OFFLINE, MODE_HOST, MODE_GUEST, MODE_HALTED };
 #define ACTION_PAUSE BIT(37)
 #define ACTION_STOP BIT(38) /* the VM ends: leave the loop and halt */
 #define ACTION_AUDIT BIT(39)
-#define ACTION_INPUT BIT(40) /* console input waits */
+#define ACTION_INPUT BIT(40)   /* console input waits */
+#define ACTION_MONITOR BIT(41) /* the monitor asks for something only this CPU can tell */
 
 enum request_kind {
     REQUEST_DROP = 1, /* drop every writable spte of the frame (and a 2 MiB one over it) */
@@ -69,7 +70,7 @@ struct cpu_shared {
     _Alignas(64) _Atomic uint64_t pending; /* bit p: producer p published; consumer exchanges */
     _Alignas(64) _Atomic uint64_t storing; /* 0, or STORING_* of the store in flight */
     _Alignas(64) _Atomic uint64_t action;
-    _Alignas(64) _Atomic uint32_t mode; /* enum cpu_mode */
+    _Alignas(64) _Atomic uint32_t mode;               /* enum cpu_mode */
     _Alignas(64) struct mailbox mailbox[HV_MAX_CPUS]; /* by requester */
 };
 #define STORING_BUSY BIT(0)
@@ -90,11 +91,12 @@ struct coherency {
     enum coherency_mode mode;
     enum overflow_mode overflow;
     bool consumers_traced, interest, derived;
-    _Atomic bool entry4; /* some frame may hold 4-byte entries: a store posts both halves of its 8 bytes */
-    uint64_t nframes;                 /* gfns 0..nframes-1 have trace words */
-    _Atomic uint64_t *frame;          /* [gfn] */
-    _Atomic uint64_t *region;         /* [gfn >> 9] */
-    _Atomic uint64_t trace_counter;   /* 394E compares with this */
+    /* some frame may hold 4-byte entries: a store posts both halves of its 8 bytes */
+    _Atomic bool entry4;
+    uint64_t nframes;               /* gfns 0..nframes-1 have trace words */
+    _Atomic uint64_t *frame;        /* [gfn] */
+    _Atomic uint64_t *region;       /* [gfn >> 9] */
+    _Atomic uint64_t trace_counter; /* 394E compares with this */
     struct cpu_shared cpu[HV_MAX_CPUS];
     struct channel (*matrix)[HV_MAX_CPUS]; /* [producer][consumer]: 397, Fig. 10 */
     struct shared_channel shared;
@@ -109,8 +111,8 @@ struct coh_cpu {
     bool (*serve)(void *ctx);
     void *ctx;
     uint64_t seq; /* of the requests this CPU makes */
-    /* derived=on: the host frame (address bits) a guest entry maps to, 0: none. Called by the producer
-     * with ctx; set by hv/mmu after coh_cpu_init, NULL: patches carry no derived value. */
+    /* derived=on: the host frame (address bits) a guest entry maps to, 0: none. Called by the
+     * producer with ctx; set by hv/mmu after coh_cpu_init, NULL: patches carry no derived value. */
     uint64_t (*derive)(void *ctx, uint64_t gpte);
     bool draining, waiting; /* neither a drain nor a wait is re-entrant: asserted */
 };
@@ -121,8 +123,9 @@ size_t coherency_bytes(uint64_t nframes);
  * Context: boot, one CPU. */
 void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void *mem,
                     struct channel (*matrix)[HV_MAX_CPUS], const struct hv_options *opt);
-/* From now on frames may hold 4-byte entries. seq_cst, before the caller's first registration of such a table: a
- * producer that sees the registration sees this, one that does not stored before the table was read. */
+/* From now on frames may hold 4-byte entries. seq_cst, before the caller's first registration of
+ * such a table: a producer that sees the registration sees this, one that does not stored before
+ * the table was read. */
 void coherency_entry4(struct coherency *co);
 void coh_cpu_init(struct coh_cpu *self, struct coherency *co, uint32_t cpu,
                   bool (*serve)(void *ctx), void *ctx);

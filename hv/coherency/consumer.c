@@ -15,11 +15,13 @@ bool consumer_pending(const struct coh_cpu *self)
     return atomic_load_explicit(&self->co->cpu[self->cpu].pending, memory_order_acquire) != 0;
 }
 
-static void sink_patch(const struct coh_cpu *self, const struct patch_sink *sink, uint64_t word,
-                       const struct patch_payload *dv)
+/* producer: for the event ring only; RING_ANYONE where the channel is shared. */
+static void sink_patch(const struct coh_cpu *self, const struct patch_sink *sink, uint64_t producer,
+                       uint64_t word, const struct patch_payload *dv)
 {
     gpa_t at = gpa(word & SLOT_GPA);
     stat_inc(self->cpu, STAT_patches_applied);
+    ring_add(self->cpu, RING_PATCH, word & SLOT_KEY, producer);
     if (word & SLOT_WHOLE)
         sink->whole(sink->ctx, gpa_gfn(at));
     else
@@ -33,9 +35,10 @@ static void sink_overflow(const struct coh_cpu *self, const struct patch_sink *s
 }
 
 /* The second loop (864): one channel. Returns what was handed to the sink. */
-static unsigned drain_channel(struct coh_cpu *self, struct channel *ch,
+static unsigned drain_channel(struct coh_cpu *self, uint32_t producer,
                               const struct patch_sink *sink, unsigned *postponed)
 {
+    struct channel *ch = &self->co->matrix[producer][self->cpu];
     unsigned n = 0;
     if (channel_take_overflow(ch)) {
         sink_overflow(self, sink);
@@ -54,7 +57,7 @@ static unsigned drain_channel(struct coh_cpu *self, struct channel *ch,
         w = channel_free(ch, i, &dv); /* 878 */
         ASSERT(w);
         channel_count(&ch->drained);
-        sink_patch(self, sink, w, &dv);
+        sink_patch(self, sink, producer, w, &dv);
         n++;
     }
     return n;
@@ -73,7 +76,7 @@ static unsigned drain_shared(struct coh_cpu *self, const struct patch_sink *sink
     while (cursor < CHANNEL_SLOTS) {
         unsigned k = shared_take(s, self->cpu, &cursor, sink, batch, postponed);
         for (unsigned i = 0; i < k; i++)
-            sink_patch(self, sink, batch[i].word, &batch[i].dv);
+            sink_patch(self, sink, RING_ANYONE, batch[i].word, &batch[i].dv);
         n += k;
     }
     return n;
@@ -103,7 +106,7 @@ unsigned consumer_drain(struct coh_cpu *self, const struct patch_sink *sink)
             n += drain_shared(self, sink, &postponed);
             left = 0; /* one channel for all */
         } else {
-            n += drain_channel(self, &co->matrix[p][self->cpu], sink, &postponed);
+            n += drain_channel(self, p, sink, &postponed);
         }
         put_off += postponed;
         again |= postponed ? BIT(p) : 0;

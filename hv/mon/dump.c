@@ -4,12 +4,12 @@
 #include "hv/base/log.h"
 #include "hv/base/ring.h"
 #include "hv/coherency/coherency.h"
-#include "hv/mon/mon.h"
+#include "hv/mon/internal.h"
 #include "hv/vdev/vpc.h"
 
 #define EVENTS 16u
 
-static const char *mode_name(uint32_t mode)
+const char *mon_mode_name(uint32_t mode)
 {
     static const char *const name[] = {
         [MODE_OFFLINE] = "offline",
@@ -56,25 +56,30 @@ static void channels_dump(const struct coherency *co, uint32_t c, void (*emit)(c
     }
 }
 
-void mon_dump_all(const struct vm *vm, void (*emit)(const char *line))
+void mon_dump_cpu(const struct vm *vm, uint32_t c, unsigned events, void (*emit)(const char *line))
 {
     char line[160];
     const struct coherency *co = vm->co;
+    const struct cpu_shared *s = &co->cpu[c];
+    hv_snprintf(line, sizeof(line), "cpu%u: %s action 0x%lx pending 0x%lx storing 0x%lx", c,
+                mon_mode_name(atomic_load_explicit(&s->mode, memory_order_relaxed)),
+                atomic_load_explicit(&s->action, memory_order_relaxed),
+                atomic_load_explicit(&s->pending, memory_order_relaxed),
+                atomic_load_explicit(&s->storing, memory_order_relaxed));
+    emit(line);
+    requests_dump(co, c, emit);
+    channels_dump(co, c, emit);
+    ring_dump(c, events, emit);
+}
+
+void mon_dump_all(const struct vm *vm, void (*emit)(const char *line))
+{
+    char line[160];
     hv_snprintf(line, sizeof(line), "vm: %u CPUs, %lu MiB RAM, ended %u", vm->ncpus,
                 vm->ram_bytes >> 20, atomic_load_explicit(&vm->ended, memory_order_relaxed));
     emit(line);
-    for (uint32_t c = 0; co && c < vm->ncpus; c++) {
-        const struct cpu_shared *s = &co->cpu[c];
-        hv_snprintf(line, sizeof(line), "cpu%u: %s action 0x%lx pending 0x%lx storing 0x%lx", c,
-                    mode_name(atomic_load_explicit(&s->mode, memory_order_relaxed)),
-                    atomic_load_explicit(&s->action, memory_order_relaxed),
-                    atomic_load_explicit(&s->pending, memory_order_relaxed),
-                    atomic_load_explicit(&s->storing, memory_order_relaxed));
-        emit(line);
-        requests_dump(co, c, emit);
-        channels_dump(co, c, emit);
-        ring_dump(c, EVENTS, emit);
-    }
+    for (uint32_t c = 0; vm->co && c < vm->ncpus; c++)
+        mon_dump_cpu(vm, c, EVENTS, emit);
     if (vm->pc)
         vpc_dump(vm->pc, emit);
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Statistics line and monitor. Tested by tools/tests/test_stats.c. */
+/* Statistics line, trace dump and monitor. Tested by tools/tests/test_stats.c and test_mon.c. */
 #pragma once
 #include "hv/vm/vm.h"
+
+struct subvmm;
 
 /* "patchbay-stats: {json}" to the consoles: per CPU and total counters, exits by kind, channels
  * (producer, consumer, posts, coalesces, overflows, drained) that are not zero, mode names. One
@@ -10,3 +12,12 @@ void mon_stats_line(const struct vm *vm);
 /* Everything about every CPU that can be had without its owner: modes, action words, pending,
  * storing, rings. */
 void mon_dump_all(const struct vm *vm, void (*emit)(const char *line));
+/* The event rings of all CPUs as text for tools/trace.py: "patchbay-trace: begin ...", one line
+ * "pbt CPU TSC KIND A B" an event, "patchbay-trace: end". Numbers are hexadecimal. Any CPU. */
+void mon_trace_block(const struct vm *vm);
+/* subvmm_key_hook: finds the escape among the console's keys and, while the monitor is open, keeps
+ * them all. Context: loop of the CPU that reads the console, no lock held; may wait for other CPUs
+ * a bounded time, serving requests meanwhile. */
+unsigned mon_key(struct subvmm *s, uint8_t byte, uint8_t pass[2]);
+/* subvmm_monitor_hook: this CPU answers what the monitor asked it. Context: its loop. */
+void mon_answer(struct subvmm *s);

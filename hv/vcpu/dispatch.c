@@ -62,7 +62,7 @@ void exit_dispatch(struct subvmm *s, const struct vmexit *x)
 
     atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
                           memory_order_relaxed);
-    ring_add(s->cpu, RING_EXIT, x->kind, v->regs.rip);
+    ring_add(s->cpu, RING_EXIT, x->kind | s->entered_tsc << 8, v->regs.rip);
     if (x->redeliver)
         v->pending = s->injected;
     exit_table[x->kind](s, x);

@@ -84,6 +84,12 @@ void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const ch
 void subvmm_round(struct subvmm *s);
 enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
                         uint64_t pool_bytes) HV_MUST_CHECK;
+/* input.c: console keys to the monitor and to the guest's UART, while something waits. */
+void input_pump(struct subvmm *s);
+static inline bool input_waits(const struct subvmm *s)
+{
+    return s->input.ready || s->input.count;
+}
 /* end.c */
 void subvmm_set_active(uint32_t cpu, bool active);
 bool subvmm_any_active(void);

@@ -8,10 +8,11 @@
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
-#include "hv/port/machine.h"
 #include "hv/vcpu/exit.h"
 #include "hv/vdev/vpc.h"
 #include "hv/vm/vm.h"
+
+#define INPUT_POLL_HZ 10
 
 static bool serve(void *ctx)
 {
@@ -52,33 +53,23 @@ static void take_actions(struct subvmm *s)
     if (a & ACTION_AUDIT)
         (void)mmu_audit(&s->mmu, 3);
     if (a & ACTION_INPUT)
-        s->input_waits = true;
+        s->input.ready = true;
+    if ((a & ACTION_MONITOR) && subvmm_monitor_hook)
+        subvmm_monitor_hook(s);
     if (a & ACTION_STOP)
         s->vcpu.state = VCPU_STOPPED;
-}
-
-/* Console bytes for the guest; one that the UART has no room for is kept. */
-static void pump_input(struct subvmm *s)
-{
-    while (s->input_waits) {
-        if (s->input_byte < 0)
-            s->input_byte = port_console_read();
-        if (s->input_byte < 0) {
-            s->input_waits = false;
-            return;
-        }
-        if (!vpc_uart_input(s->vm->pc, (uint8_t)s->input_byte))
-            return;
-        s->input_byte = -1;
-    }
 }
 
 /* One physical timer carries all virtual ones. An earlier deadline than needed is left standing: it
  * costs one round, re-arming costs more. */
 static void run_timers(struct subvmm *s)
 {
-    uint64_t next = vpc_timers(s->vm->pc, s->cpu, port_tsc());
+    uint64_t now = port_tsc();
+    uint64_t next = vpc_timers(s->vm->pc, s->cpu, now);
 
+    /* Keys that found no room are looked at again although the guest may never exit by itself. */
+    if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
+        next = now + port_tsc_hz() / INPUT_POLL_HZ;
     if (next < s->timer_armed) {
         s->timer_armed = next;
         port_timer_arm(next);
@@ -133,6 +124,7 @@ static void enter(struct subvmm *s)
     inject_pending(s);
     v->ring_rip = v->regs.rip;
     mmu_entered(&s->mmu, &root);
+    s->entered_tsc = port_tsc();
     vcpu_ops->run(v, &x);
     mode_leave(&s->coh);
     s->entries++;
@@ -177,8 +169,9 @@ void subvmm_round(struct subvmm *s)
     if (subvmm_is_finisher(s->cpu))
         subvmm_finish(s);
     if (s->vcpu.state != VCPU_STOPPED) {
+        if (input_waits(s))
+            input_pump(s);
         run_timers(s);
-        pump_input(s);
     }
     switch (s->vcpu.state) {
     case VCPU_RUNNING:
@@ -213,7 +206,6 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     s->cpu = s->vcpu.cpu = port_cpu();
     s->vm = vm;
     s->timer_armed = UINT64_MAX;
-    s->input_byte = -1;
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
     cpuid_power_on(&s->vcpu);

@@ -7,6 +7,14 @@
 #include "hv/mmu/state.h"
 #include "hv/vcpu/vcpu.h"
 
+#define INPUT_QUEUE 512 /* keys typed ahead of the guest */
+struct input_queue {    /* console keys that the guest's UART has no room for yet */
+    uint8_t byte[INPUT_QUEUE];
+    uint32_t head, count;
+    bool ready;         /* the console may have more */
+    uint64_t moved_tsc; /* when the guest took one last, or the first began to wait */
+};
+
 struct vm;
 struct subvmm {
     uint32_t cpu;
@@ -21,8 +29,8 @@ struct subvmm {
     uint64_t timer_armed;       /* deadline of the physical timer, UINT64_MAX none */
     bool kick_soon;             /* an event waits that no window can announce: exit soon */
     uint64_t debug_lines;       /* rate limit of lines the guest can cause */
-    int input_byte;             /* console byte the UART had no room for, -1 none */
-    bool input_waits;
+    uint64_t entered_tsc;       /* of the last entry, for the event ring */
+    struct input_queue input;
 };
 /* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the
  * other CPUs; the loop of this CPU then calls subvmm_end_hook, outside every device lock. Any CPU's
@@ -30,6 +38,11 @@ struct subvmm {
 void subvmm_end(struct vm *vm, uint32_t cpu, uint32_t how);
 /* Set by hv/main.c before any loop starts: prints what is to be printed and ends the machine. */
 extern void (*subvmm_end_hook)(struct vm *vm, uint32_t how);
+/* Set by hv/main.c before any loop starts. Each console key, on the CPU that reads the console:
+ * returns how many bytes of `pass` the guest gets for it, 0..2. NULL: every key is the guest's. */
+extern unsigned (*subvmm_key_hook)(struct subvmm *s, uint8_t byte, uint8_t pass[2]);
+/* This CPU took ACTION_MONITOR. NULL: nobody asks. */
+extern void (*subvmm_monitor_hook)(struct subvmm *s);
 /* Fixes the origin of the guest's paravirtual clock. Boot, once. */
 void kvmclock_init(void);
 /* CPUs that left the guest for good. */

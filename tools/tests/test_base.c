@@ -277,14 +277,27 @@ static void ring_line(const char *line)
 }
 static void test_ring(void)
 {
+    char newest[80];
     fake_set_tsc(1000, 1);
     ring_dump(2, 100, ring_line);
     tap_eq(ring_lines, 0, "an empty ring dumps nothing");
     for (unsigned i = 0; i < RING_EVENTS + 10; i++)
         ring_add(2, RING_PF, i, 2);
     ring_dump(2, 4 * RING_EVENTS, ring_line);
-    tap_eq(ring_lines, RING_EVENTS, "a full ring dumps what it holds");
-    tap_str(ring_last, "  1521 cpu2 pf     0x209 0x2", "the newest comes last");
+    /* The oldest slot is the one that the owner may be writing. */
+    tap_eq(ring_lines, RING_EVENTS - 1, "a full ring dumps what it holds");
+    snprintf(newest, sizeof(newest), "  %u cpu2 pf     0x%x 0x2", 1000 + RING_EVENTS + 9,
+             RING_EVENTS + 9);
+    tap_str(ring_last, newest, "the newest comes last");
+    struct ring_event e;
+    tap_eq(ring_head(2), RING_EVENTS + 10, "events ever added");
+    tap_ok(!ring_get(2, 9, &e) && !ring_get(2, RING_EVENTS + 10, &e),
+           "neither overwritten ones nor the next");
+    tap_ok(ring_get(2, RING_EVENTS + 5, &e) && e.a == RING_EVENTS + 5 && e.kind == RING_PF,
+           "one event by its number");
+    ring_add(2, RING_EXIT, 7 | 0x123456ull << 8, 0x1000);
+    ring_dump(2, 1, ring_line);
+    tap_ok(strstr(ring_last, "exit   0x7 0x1000") != NULL, "an exit without its entry time");
     ring_add(HV_MAX_CPUS, RING_PF, 0, 0);
     ring_lines = 0;
     ring_add(2, (enum ring_kind)99, 0, 0);
