@@ -158,13 +158,13 @@ void boot_main(uint32_t magic, uint32_t info)
 {
     const uint64_t no_ist[3] = {0, 0, 0};
 
-    percpu_load(&percpus[0], no_ist);         /* GDT, IDT, GS: exceptions are reported from here */
-    features_detect();                        /* CPUID */
-    loader_ok = multiboot_parse(magic, info); /* command line, modules, memory map */
-    options_apply();                          /* hv_opt */
-    console_init();                           /* replays what was logged so far */
-    banner();                                 /* who we are, where output goes */
-    require(features_check(), "a needed processor feature is missing (see above)");
+    percpu_load(&percpus[0], no_ist); /* GDT, IDT, GS: exceptions are reported from here */
+    features_read(&cpu_probe_self, &cpu_features); /* CPUID, VM_CR */
+    loader_ok = multiboot_parse(magic, info);      /* command line, modules, memory map */
+    options_apply();                               /* hv_opt */
+    console_init();                                /* replays what was logged so far */
+    banner();                                      /* who we are, where output goes */
+    require(features_check(&cpu_features), "a needed processor feature is missing (see above)");
     require(loader_ok, "the loader's information is unusable (see above)");
     memmap_log();                              /* RAM */
     acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */

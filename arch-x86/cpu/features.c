@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Feature detection and the check that comes before anything else.
- * Tested by booting on models that lack something (qemu64,-svm). */
+/* Feature detection, the check that comes before anything else, and the comparison of processors.
+ * Tested by tools/tests/test_features.c and by booting on models that lack something. */
 #include "arch-x86/cpu/features.h"
-#include "arch-x86/cpu/asm.h"
 #include "arch-x86/defs/x86.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
@@ -11,140 +10,210 @@ struct cpu_features cpu_features;
 
 #define VM_CR_LOCK BIT(3)
 #define VM_CR_SVMDIS BIT(4)
+#define LEAF_SVM 0x8000000a
+#define CPUID_SVM_BIT 2 /* 80000001 ECX */
 
-enum reg { REG_EBX, REG_ECX, REG_EDX };
-struct need {
+enum reg { REG_EAX, REG_EBX, REG_ECX, REG_EDX };
+enum need {
+    NEEDED, /* nothing runs without */
+    USED,   /* used where the boot processor has it: the others must have it, too */
+};
+struct feature {
+    const char *name;
     uint32_t leaf;
     enum reg reg;
     unsigned bit;
-    const char *name, *remedy;
+    enum need need;
+    uint32_t offset;  /* of the bool in struct cpu_features; NO_FIELD: none */
+    const char *note; /* NEEDED: what to do; USED: what is different without it */
 };
+#define NO_FIELD UINT32_MAX
+#define FIELD(f) (uint32_t) offsetof(struct cpu_features, f)
+/* clang-format off */
 /* APM volume 3, appendix E "Obtaining Processor Information Via the CPUID Instruction". */
-static const struct need needs[] = {
-    {0x1, REG_EDX, 4, "TSC", "time-stamp counter"},
-    {0x1, REG_EDX, 5, "MSR", "model-specific registers"},
-    {0x1, REG_EDX, 6, "PAE", "physical address extension"},
-    {0x1, REG_EDX, 8, "CX8", "CMPXCHG8B"},
-    {0x1, REG_EDX, 9, "APIC", "enable the local APIC in the firmware setup"},
-    {0x1, REG_EDX, 16, "PAT", "page attribute table"},
-    {0x1, REG_EDX, 26, "SSE2", "for MFENCE and LFENCE"},
-    {0x80000001, REG_EDX, 20, "NX", "enable 'No-Execute' (NX, XD) in the firmware setup"},
-    {0x80000001, REG_EDX, 29, "LM", "a 64-bit processor"},
+static const struct feature table[] = {
+    {"TSC", 1, REG_EDX, 4, NEEDED, NO_FIELD, "this processor is too old"},
+    {"MSR", 1, REG_EDX, 5, NEEDED, NO_FIELD, "this processor is too old"},
+    {"PAE", 1, REG_EDX, 6, NEEDED, NO_FIELD, "this processor is too old"},
+    {"CX8", 1, REG_EDX, 8, NEEDED, NO_FIELD, "this processor is too old"},
+    {"APIC", 1, REG_EDX, 9, NEEDED, NO_FIELD, "enable the local APIC in the firmware setup"},
+    {"PAT", 1, REG_EDX, 16, NEEDED, FIELD(pat), "this processor is too old"},
+    {"SSE2", 1, REG_EDX, 26, NEEDED, NO_FIELD, "this processor is too old"},
+    {"LM", 0x80000001, REG_EDX, 29, NEEDED, NO_FIELD, "a 64-bit processor is needed"},
+    {"NX", 0x80000001, REG_EDX, 20, NEEDED, FIELD(nx),
+     "enable 'No-Execute' (NX, XD, EDB) in the firmware setup"},
+    {"PGE", 1, REG_EDX, 13, USED, FIELD(pge), "the guest has no global pages"},
+    {"MCE", 1, REG_EDX, 7, USED, FIELD(mce), "hardware errors are not reported"},
+    {"SMEP", 7, REG_EBX, 7, USED, FIELD(smep), "the guest cannot use it"},
+    {"SMAP", 7, REG_EBX, 20, USED, FIELD(smap), "the guest cannot use it"},
+    {"1G-pages", 0x80000001, REG_EDX, 26, USED, FIELD(page1g),
+     "more page tables; nothing above 4 GiB is reached before paging"},
+    {"x2APIC", 1, REG_ECX, 21, USED, FIELD(x2apic),
+     "CPUs with APIC ids above 254 stay out; some firmware has a switch 'x2APIC'"},
+    {"TSC-deadline", 1, REG_ECX, 24, USED, FIELD(tsc_deadline), "the APIC's timer counts instead"},
+    {"invariant-TSC", 0x80000007, REG_EDX, 8, USED, FIELD(invariant_tsc),
+     "frequency changes may shift the guest's clock: fix the frequency in the firmware setup"},
+    {"NRIP", LEAF_SVM, REG_EDX, 3, USED, NO_FIELD, "instruction lengths are decoded"},
+    {"VMCB-clean", LEAF_SVM, REG_EDX, 5, USED, NO_FIELD, "entries load the whole VMCB"},
+    {"flush-by-ASID", LEAF_SVM, REG_EDX, 6, USED, NO_FIELD, "a flush drops every ASID"},
+    {"decode-assists", LEAF_SVM, REG_EDX, 7, USED, NO_FIELD, "operands are decoded"},
 };
+/* clang-format on */
+_Static_assert(ARRAY_SIZE(table) <= 32, "struct cpu_features.have");
 
-static uint32_t leaf_reg(uint32_t leaf, enum reg reg)
+static uint32_t leaf_reg(const struct cpu_probe *p, uint32_t leaf, enum reg reg)
 {
-    struct cpuid_regs top = cpuid(leaf & 0x80000000, 0);
-    if (top.eax < leaf)
+    uint32_t r[4];
+    p->cpuid(leaf & 0x80000000, 0, r);
+    if (r[REG_EAX] < leaf)
         return 0;
-    struct cpuid_regs r = cpuid(leaf, 0);
-    return reg == REG_EBX ? r.ebx : reg == REG_ECX ? r.ecx : r.edx;
+    p->cpuid(leaf, 0, r);
+    return r[reg];
 }
 
-static bool has(uint32_t leaf, enum reg reg, unsigned bit)
+static void identify(const struct cpu_probe *p, struct cpu_features *f)
 {
-    return leaf_reg(leaf, reg) >> bit & 1;
+    uint32_t r[4];
+    p->cpuid(0, 0, r);
+    memcpy(f->vendor, &r[REG_EBX], 4);
+    memcpy(f->vendor + 4, &r[REG_EDX], 4);
+    memcpy(f->vendor + 8, &r[REG_ECX], 4);
+    p->cpuid(0x80000000, 0, r);
+    for (uint32_t i = 0; i < 3 && r[REG_EAX] >= 0x80000004; i++) {
+        uint32_t text[4];
+        p->cpuid(0x80000002 + i, 0, text);
+        memcpy(f->brand + (size_t)16 * i, text, 16);
+    }
 }
 
-enum svm_state features_svm_state(bool cpuid_svm, uint64_t vm_cr)
+/* APM volume 2, 15.4 "Enabling SVM" and 15.30.1 "VM_CR MSR": SVMDIS can be cleared unless LOCK is
+ * set. The register exists only where SVM does; an unreadable one disables nothing. */
+static void svm_read(const struct cpu_probe *p, struct cpu_features *f)
 {
-    if (!cpuid_svm)
-        return SVM_ABSENT;
-    if (!(vm_cr & VM_CR_SVMDIS))
-        return SVM_READY;
-    return vm_cr & VM_CR_LOCK ? SVM_LOCKED : SVM_DISABLED;
-}
-
-static void identify(struct cpu_features *f)
-{
-    struct cpuid_regs r = cpuid(0, 0);
-    memcpy(f->vendor, &r.ebx, 4);
-    memcpy(f->vendor + 4, &r.edx, 4);
-    memcpy(f->vendor + 8, &r.ecx, 4);
-    if (cpuid(0x80000000, 0).eax >= 0x80000004)
-        for (uint32_t i = 0; i < 3; i++) {
-            r = cpuid(0x80000002 + i, 0);
-            memcpy(f->brand + 16 * i, &r, 16);
-        }
-}
-
-void features_detect(void)
-{
-    struct cpu_features *f = &cpu_features;
     uint64_t vm_cr = 0;
 
-    identify(f);
-    f->nx = has(0x80000001, REG_EDX, 20);
-    f->page1g = has(0x80000001, REG_EDX, 26);
-    f->smep = has(7, REG_EBX, 7);
-    f->smap = has(7, REG_EBX, 20);
-    f->mce = has(1, REG_EDX, 7);
-    f->pge = has(1, REG_EDX, 13);
-    f->pat = has(1, REG_EDX, 16);
-    f->x2apic = has(1, REG_ECX, 21);
-    f->tsc_deadline = has(1, REG_ECX, 24);
-    f->hypervisor = has(1, REG_ECX, 31);
-    f->invariant_tsc = has(0x80000007, REG_EDX, 8);
-    f->phys_bits = cpuid(0x80000000, 0).eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
-    bool svm = has(0x80000001, REG_ECX, 2);
-    /* The register exists only where SVM does; an unreadable one disables nothing. */
-    if (svm && !probe_rdmsr(MSR_VM_CR, &vm_cr))
-        vm_cr = 0;
-    f->svm = features_svm_state(svm, vm_cr);
+    f->svm = SVM_ABSENT;
+    if (!(leaf_reg(p, 0x80000001, REG_ECX) >> CPUID_SVM_BIT & 1) ||
+        leaf_reg(p, LEAF_SVM, REG_EAX) == 0)
+        return;
+    f->nasids = leaf_reg(p, LEAF_SVM, REG_EBX);
+    f->svm = SVM_READY;
+    if (!p->rdmsr(MSR_VM_CR, &vm_cr) || !(vm_cr & VM_CR_SVMDIS))
+        return;
+    f->svm = vm_cr & VM_CR_LOCK ? SVM_LOCKED : SVM_DISABLED;
+    if (f->svm == SVM_DISABLED && p->wrmsr(MSR_VM_CR, vm_cr & ~VM_CR_SVMDIS) &&
+        p->rdmsr(MSR_VM_CR, &vm_cr) && !(vm_cr & VM_CR_SVMDIS)) {
+        f->svm = SVM_READY;
+        f->svm_switched_on = true;
+    }
 }
 
-static bool report_svm(void)
+void features_read(const struct cpu_probe *p, struct cpu_features *f)
 {
-    bool intel = strcmp(cpu_features.vendor, "GenuineIntel") == 0;
-    switch (cpu_features.svm) {
+    memset(f, 0, sizeof(*f));
+    identify(p, f);
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        const struct feature *t = &table[i];
+        bool there = leaf_reg(p, t->leaf, t->reg) >> t->bit & 1;
+        f->have |= (uint32_t)there << i;
+        if (t->offset != NO_FIELD)
+            memcpy((char *)f + t->offset, &there, sizeof(there));
+    }
+    f->hypervisor = leaf_reg(p, 1, REG_ECX) >> 31;
+    f->phys_bits = leaf_reg(p, 0x80000008, REG_EAX) & 0xff;
+    if (f->phys_bits == 0)
+        f->phys_bits = 36;
+    svm_read(p, f);
+}
+
+static bool report_svm(const struct cpu_features *f)
+{
+    const char *what = "";
+    bool intel = strcmp(f->vendor, "GenuineIntel") == 0;
+
+    switch (f->svm) {
     case SVM_READY:
-        log_info("cpu", "needed: SVM found");
+        log_info("check", "SVM        ready, %u ASIDs%s", f->nasids,
+                 f->svm_switched_on ? " (disabled by the firmware, not locked: switched on)" : "");
         return true;
     case SVM_ABSENT:
-        log_err(
-            "cpu", "needed: SVM missing: %s",
-            intel ? "this is an Intel processor; Patchbay needs AMD-V (SVM) and has no VT-x support"
-                  : "this processor, or the hypervisor above it, does not offer AMD-V (SVM); under "
-                    "QEMU use -cpu max, under KVM enable nested virtualisation");
-        return false;
+        what = intel ? "MISSING: this is an Intel processor; Patchbay needs AMD-V (SVM) and has no "
+                       "VT-x support"
+                     : "MISSING: neither this processor nor a hypervisor above it offers AMD-V "
+                       "(SVM); under QEMU use -cpu max, under KVM enable nested virtualisation";
+        break;
     case SVM_DISABLED:
-        log_err("cpu",
-                "needed: SVM disabled by firmware (VM_CR.SVMDIS): enable 'SVM Mode' or 'AMD-V' in "
-                "the firmware setup and switch the machine off and on");
-        return false;
+        what = "DISABLED by the firmware (VM_CR.SVMDIS), and it stays so: enable 'SVM Mode' or "
+               "'AMD-V' in the firmware setup, then switch the machine off and on";
+        break;
     case SVM_LOCKED:
-        log_err("cpu",
-                "needed: SVM disabled and locked (VM_CR.SVMDIS, LOCK): enable 'SVM Mode' in the "
-                "firmware setup, or update the firmware; software cannot undo the lock");
-        return false;
+        what = "DISABLED AND LOCKED by the firmware (VM_CR.SVMDIS, LOCK): enable 'SVM Mode' or "
+               "'AMD-V' in the firmware setup, or update the firmware";
+        break;
     }
+    log_err("check", "SVM        %s", what);
     return false;
 }
 
-bool features_check(void)
+/* The names of those of `need` that are there, for one line. */
+static void names_of(const struct cpu_features *f, enum need need, char *buf, size_t size)
 {
-    bool good = true;
-    char found[128];
     size_t n = 0;
+    buf[0] = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+        if (table[i].need == need && f->have >> i & 1 && n < size) {
+            int w = hv_snprintf(buf + n, size - n, "%s%s", n ? " " : "", table[i].name);
+            n += w > 0 ? (size_t)w : 0;
+        }
+}
 
-    log_info("cpu", "%s %s", cpu_features.vendor, cpu_features.brand);
-    found[0] = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(needs); i++) {
-        const struct need *d = &needs[i];
-        if (has(d->leaf, d->reg, d->bit)) {
-            int w = hv_snprintf(found + n, sizeof(found) - n, " %s", d->name);
-            n = w > 0 && n + (size_t)w < sizeof(found) ? n + (size_t)w : n;
-        } else {
-            log_err("cpu", "needed: %s missing (%s)", d->name, d->remedy);
+bool features_check(const struct cpu_features *f)
+{
+    char names[192];
+    bool good = true;
+
+    log_info("check", "processor  %s %s", f->vendor, f->brand);
+    names_of(f, NEEDED, names, sizeof(names));
+    log_info("check", "needed     %s", names);
+    names_of(f, USED, names, sizeof(names));
+    log_info("check", "used       %s", names);
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        if (f->have >> i & 1)
+            continue;
+        if (table[i].need == NEEDED) {
+            log_err("check", "%-10s MISSING: %s", table[i].name, table[i].note);
             good = false;
+        } else {
+            log_info("check", "without    %s: %s", table[i].name, table[i].note);
         }
     }
-    log_info("cpu", "needed: found%s", found);
-    log_info(
-        "cpu",
-        "optional: SMEP %s, SMAP %s, 1 GiB pages %s, x2APIC %s, TSC-deadline %s, invariant TSC %s",
-        cpu_features.smep ? "yes" : "no", cpu_features.smap ? "yes" : "no",
-        cpu_features.page1g ? "yes" : "no", cpu_features.x2apic ? "yes" : "no",
-        cpu_features.tsc_deadline ? "yes" : "no", cpu_features.invariant_tsc ? "yes" : "no");
-    return report_svm() && good;
+    good = report_svm(f) && good;
+    if (good && f->nasids < 2) {
+        log_err("check", "SVM        offers no ASID but the host's: update the firmware");
+        good = false;
+    }
+    return good;
+}
+
+static void lack(char *buf, size_t size, const char *name)
+{
+    size_t n = strlen(buf);
+    if (n < size)
+        (void)hv_snprintf(buf + n, size - n, "%s%s", n ? " " : "", name);
+}
+
+bool features_alike(const struct cpu_features *boot, const struct cpu_features *other, char *lacks,
+                    size_t size)
+{
+    lacks[0] = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+        if ((boot->have & ~other->have) >> i & 1)
+            lack(lacks, size, table[i].name);
+    if (other->svm != SVM_READY)
+        lack(lacks, size, "SVM");
+    else if (other->nasids < boot->nasids)
+        lack(lacks, size, "ASIDs");
+    if (other->phys_bits < boot->phys_bits)
+        lack(lacks, size, "address-bits");
+    return lacks[0] == 0;
 }

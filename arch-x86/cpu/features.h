@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the processor can do, and whether that is enough. Tested by booting on models that lack
- * something (qemu64,-svm). */
+/* What the processor can do, whether that is enough, and whether all processors are alike.
+ * Tested by tools/tests/test_features.c and by booting on models that lack something. */
 #pragma once
 #include "hv/base/types.h"
 
@@ -8,16 +8,29 @@ enum svm_state { SVM_READY, SVM_ABSENT, SVM_DISABLED, SVM_LOCKED };
 struct cpu_features {
     bool nx, smep, smap, pge, page1g, x2apic, tsc_deadline, invariant_tsc, hypervisor, pat, mce;
     unsigned phys_bits;
+    uint32_t nasids;
+    uint32_t have; /* one bit for each line of the table in features.c */
     enum svm_state svm;
+    bool svm_switched_on; /* the firmware had disabled it, but not locked */
     char vendor[13], brand[49];
 };
-extern struct cpu_features cpu_features;
+extern struct cpu_features cpu_features; /* the boot processor's */
 
-/* Fills cpu_features from CPUID and VM_CR. Context: BSP, after the IDT is loaded. */
-void features_detect(void);
-/* Logs each needed feature as found or missing, with what to do. false: Patchbay cannot run here.
+/* How to ask a processor: itself, or a test's idea of one. */
+struct cpu_probe {
+    void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t out[4]); /* EAX EBX ECX EDX */
+    bool (*rdmsr)(uint32_t msr, uint64_t *out);                      /* false: #GP */
+    bool (*wrmsr)(uint32_t msr, uint64_t v);
+};
+extern const struct cpu_probe cpu_probe_self;
+
+/* Fills *f. SVM that the firmware disabled without locking it is switched on. Context: the CPU that
+ * is asked, its IDT loaded. */
+void features_read(const struct cpu_probe *p, struct cpu_features *f);
+/* Logs the processor's part of the boot check, each missing feature with what to do. false:
+ * Patchbay cannot run here. */
+bool features_check(const struct cpu_features *f);
+/* false: `other` lacks something that is used because the boot processor has it; lacks: its names.
  */
-bool features_check(void);
-/* APM 15.4 "Enabling SVM": CPUID bit, VM_CR, and the lock feature bit tell the three cases apart.
- */
-enum svm_state features_svm_state(bool cpuid_svm, uint64_t vm_cr);
+bool features_alike(const struct cpu_features *boot, const struct cpu_features *other, char *lacks,
+                    size_t size);

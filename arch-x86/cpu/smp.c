@@ -9,6 +9,7 @@
 #include "arch-x86/cpu/features.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/percpu.h"
+#include "arch-x86/cpu/smp_order.h"
 #include "arch-x86/cpu/trap.h"
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/apic.h"
@@ -33,6 +34,7 @@ extern char ap_code64[], ap_cr3[], ap_param[], ap_enter[], boot_pml4[];
 static _Atomic uint32_t arrived; /* CPU number + 1 of the AP that came up */
 static _Atomic uint32_t released;
 static void (*ap_continue)(void);
+static struct cpu_features ap_features; /* of the AP that starts: one at a time */
 
 _Noreturn void smp_ap_main(uint32_t cpu);
 
@@ -42,7 +44,16 @@ _Noreturn void smp_ap_main(uint32_t cpu)
     const uint64_t ist[3] = {percpu_stack_ist_top(cpu, 0), percpu_stack_ist_top(cpu, 1),
                              percpu_stack_ist_top(cpu, 2)};
     p->cpu = cpu;
+    char lacks[128];
     percpu_load(p, ist);
+    features_read(&cpu_probe_self, &ap_features);
+    if (!features_alike(&cpu_features, &ap_features, lacks, sizeof(lacks))) {
+        /* Pairs with start_one, which comes to the same result. Its number and stack are the next
+         * CPU's: from here on it must not use them. */
+        atomic_store_explicit(&arrived, cpu + 1, memory_order_release);
+        for (;;)
+            cpu_hlt();
+    }
     paging_cpu_enable(p->root);
     apic_cpu_init();
     if (apic_id() != p->apic_id)
@@ -101,7 +112,8 @@ static bool arrived_is(uint32_t cpu, unsigned ms)
     return false;
 }
 
-static bool start_one(hpa_t page, uint32_t cpu)
+/* false: no answer. From then on it may not come: whoever finds claim 0 halts for ever. */
+static bool wake(hpa_t page, uint32_t cpu)
 {
     struct percpu *p = &percpus[cpu];
     struct ap_param *param = (void *)((char *)port_ptr(page) + (ap_param - ap_trampoline_start));
@@ -123,40 +135,45 @@ static bool start_one(hpa_t page, uint32_t cpu)
         apic_ipi(p->apic_id, sipi);
     if (arrived_is(cpu, START_TIMEOUT_MS))
         return true;
-    /* From now on it may not come: whoever finds 0 here halts for ever. */
     atomic_store_explicit(claim, 0, memory_order_seq_cst);
     return false;
 }
 
+static hpa_t trampoline;
+
+static enum smp_outcome start_one(uint32_t cpu, uint32_t id)
+{
+    char lacks[128];
+
+    percpus[cpu].apic_id = id;
+    atomic_store_explicit(&arrived, 0, memory_order_relaxed);
+    tsc_sync_prepare();
+    if (!wake(trampoline, cpu))
+        return SMP_SILENT;
+    if (!features_alike(&cpu_features, &ap_features, lacks, sizeof(lacks))) {
+        log_err("smp",
+                "CPU with APIC id %u is left out: unlike the boot processor it lacks %s; update "
+                "the firmware, or disable that core in its setup",
+                id, lacks);
+        return SMP_UNLIKE;
+    }
+    tsc_sync_bsp(cpu);
+    percpus[cpu].online = true;
+    cpu_count = cpu + 1;
+    return SMP_RUNS;
+}
+
 void smp_start(const uint32_t *apic_ids, unsigned nids, uint32_t want, void (*ap_main)(void))
 {
-    uint32_t self = apic_id();
-    hpa_t page;
+    static const struct smp_ops ops = {apic_can_address, start_one};
 
     ap_continue = ap_main;
     if (want <= 1)
         return;
-    page = trampoline_place();
-    if (page.v == 0) {
+    trampoline = trampoline_place();
+    if (trampoline.v == 0) {
         log_err("smp", "no free page below 640 KiB for the start-up code: one CPU only");
         return;
     }
-    for (unsigned i = 0; i < nids && cpu_count < want; i++) {
-        if (apic_ids[i] == self)
-            continue;
-        if (!apic_can_address(apic_ids[i])) {
-            log_warn("smp", "CPU with APIC id %u needs x2APIC: left out", apic_ids[i]);
-            continue;
-        }
-        percpus[cpu_count].apic_id = apic_ids[i];
-        tsc_sync_prepare();
-        if (!start_one(page, cpu_count)) {
-            log_err("smp", "CPU with APIC id %u did not start within %u ms: left out", apic_ids[i],
-                    START_TIMEOUT_MS);
-            continue;
-        }
-        tsc_sync_bsp(cpu_count);
-        percpus[cpu_count].online = true;
-        cpu_count++;
-    }
+    (void)smp_order(apic_ids, nids, apic_id(), want, &ops);
 }

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Feature detection on processors that exist here only: SVM absent, disabled, locked, an MSR that
+ * cannot be read, and processors that are not alike. */
+#include "tools/tests/tap.h"
+#include "tools/tests/fake/fake.h"
+/* Pure: compiled here, since the machine's folder is not in the host library. */
+#include "arch-x86/cpu/features.c"
+
+/* A complete processor; each test takes something away. */
+struct model {
+    uint32_t max_basic, max_extended;
+    uint32_t l1_ecx, l1_edx, l7_ebx, x1_ecx, x1_edx, x7_edx, x8_eax, xa_ebx, xa_edx;
+    uint64_t vm_cr;
+    bool vm_cr_gp, vm_cr_ignores;
+    const char *vendor;
+};
+static const struct model complete = {.max_basic = 0xd,
+                                      .max_extended = 0x8000001f,
+                                      .l1_ecx = BIT(21) | BIT(24),
+                                      .l1_edx = UINT32_MAX,
+                                      .l7_ebx = UINT32_MAX,
+                                      .x1_ecx = BIT(2),
+                                      .x1_edx = UINT32_MAX,
+                                      .x7_edx = BIT(8),
+                                      .x8_eax = 48 << 8 | 44,
+                                      .xa_ebx = 32768,
+                                      .xa_edx = UINT32_MAX,
+                                      .vendor = "AuthenticAMD"};
+static struct model m;
+
+static void fake_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+{
+    (void)subleaf;
+    memset(r, 0, 16);
+    switch (leaf) {
+    case 0:
+        r[0] = m.max_basic;
+        memcpy(&r[1], m.vendor, 4);
+        memcpy(&r[3], m.vendor + 4, 4);
+        memcpy(&r[2], m.vendor + 8, 4);
+        break;
+    case 1:
+        r[2] = m.l1_ecx;
+        r[3] = m.l1_edx;
+        break;
+    case 7:
+        r[1] = m.l7_ebx;
+        break;
+    case 0x80000000:
+        r[0] = m.max_extended;
+        break;
+    case 0x80000001:
+        r[2] = m.x1_ecx;
+        r[3] = m.x1_edx;
+        break;
+    case 0x80000002:
+    case 0x80000003:
+    case 0x80000004:
+        r[0] = 0x41414141;
+        break;
+    case 0x80000007:
+        r[3] = m.x7_edx;
+        break;
+    case 0x80000008:
+        r[0] = m.x8_eax;
+        break;
+    case 0x8000000a:
+        r[0] = 1;
+        r[1] = m.xa_ebx;
+        r[3] = m.xa_edx;
+        break;
+    default:
+        break;
+    }
+}
+
+static bool fake_rdmsr(uint32_t msr, uint64_t *out)
+{
+    if (msr != MSR_VM_CR || m.vm_cr_gp)
+        return false;
+    *out = m.vm_cr;
+    return true;
+}
+
+/* LOCK makes writes to LOCK and SVMDIS vanish (APM volume 2, 15.30.1 "VM_CR MSR"). */
+static bool fake_wrmsr(uint32_t msr, uint64_t v)
+{
+    if (msr != MSR_VM_CR)
+        return false;
+    if (!(m.vm_cr & VM_CR_LOCK) && !m.vm_cr_ignores)
+        m.vm_cr = v;
+    return true;
+}
+
+static const struct cpu_probe fake_probe = {fake_cpuid, fake_rdmsr, fake_wrmsr};
+
+static struct cpu_features read_model(const struct model *with)
+{
+    struct cpu_features f;
+    m = *with;
+    features_read(&fake_probe, &f);
+    return f;
+}
+
+static void check(const struct model *with, bool good, const char *mention, const char *what)
+{
+    struct cpu_features f = read_model(with);
+    fake_console_clear();
+    bool got = features_check(&f);
+    if (!tap_ok(got == good && strstr(fake_console(), mention), "%s: '%s'", what, mention))
+        tap_note("%s", fake_console());
+}
+
+static void test_detect(void)
+{
+    struct cpu_features f = read_model(&complete);
+    tap_ok(f.nx && f.smep && f.smap && f.pge && f.page1g && f.x2apic && f.tsc_deadline &&
+               f.invariant_tsc && f.pat && f.mce && !f.hypervisor,
+           "everything is found");
+    tap_ok(f.phys_bits == 44 && f.nasids == 32768 && !strcmp(f.vendor, "AuthenticAMD"),
+           "sizes and vendor");
+    struct model old = complete;
+    old.max_basic = 1;
+    old.max_extended = 0x80000001;
+    f = read_model(&old);
+    tap_ok(!f.smep && !f.smap && !f.invariant_tsc && f.phys_bits == 36 && f.brand[0] == 0,
+           "leaves beyond the maximum are not believed");
+    tap_eq(f.svm, SVM_ABSENT, "SVM without its leaf is none");
+}
+
+static void test_svm(void)
+{
+    struct model with = complete;
+    check(&with, true, "SVM        ready, 32768 ASIDs", "complete");
+    with.x1_ecx = 0;
+    check(&with, false, "SVM        MISSING: neither this processor", "no SVM on AMD");
+    with.vendor = "GenuineIntel";
+    check(&with, false, "this is an Intel processor", "no SVM on Intel");
+    with = complete;
+    with.vm_cr = VM_CR_SVMDIS;
+    check(&with, true, "not locked: switched on", "disabled, not locked");
+    tap_eq(m.vm_cr, 0, "... SVMDIS was cleared");
+    with.vm_cr_ignores = true;
+    check(&with, false, "DISABLED by the firmware", "disabled, and the write has no effect");
+    with = complete;
+    with.vm_cr = VM_CR_SVMDIS | VM_CR_LOCK;
+    check(&with, false, "DISABLED AND LOCKED", "disabled and locked");
+    tap_eq(m.vm_cr, VM_CR_SVMDIS | VM_CR_LOCK, "... nothing was written");
+    with.vm_cr = VM_CR_LOCK;
+    check(&with, true, "ready", "locked but enabled");
+    with = complete;
+    with.vm_cr_gp = true;
+    check(&with, true, "ready", "VM_CR that cannot be read disables nothing");
+    with = complete;
+    with.xa_ebx = 1;
+    check(&with, false, "no ASID but the host's", "one ASID");
+}
+
+static void test_missing(void)
+{
+    struct model with = complete;
+    with.x1_edx &= ~(uint32_t)BIT(20);
+    check(&with, false, "NX         MISSING: enable 'No-Execute'", "no NX");
+    with = complete;
+    with.l1_edx &= ~(uint32_t)BIT(9);
+    check(&with, false, "APIC       MISSING: enable the local APIC", "no APIC");
+    with = complete;
+    with.l1_ecx = 0;
+    check(&with, true, "without    x2APIC: CPUs with APIC ids above 254", "no x2APIC");
+    check(&with, true, "without    TSC-deadline: ", "no TSC-deadline");
+}
+
+static void unlike(const struct model *with, bool alike, const char *lacks)
+{
+    struct cpu_features boot = read_model(&complete), other = read_model(with);
+    char text[64];
+    bool got = features_alike(&boot, &other, text, sizeof(text));
+    tap_ok(got == alike && !strcmp(text, lacks), "alike: %d '%s'", got, text);
+}
+
+static void test_alike(void)
+{
+    struct model with = complete;
+    unlike(&with, true, "");
+    with.l7_ebx = 0;
+    unlike(&with, false, "SMEP SMAP");
+    with = complete;
+    with.vm_cr = VM_CR_SVMDIS | VM_CR_LOCK;
+    unlike(&with, false, "SVM");
+    with = complete;
+    with.xa_ebx = 16;
+    with.x8_eax = 40;
+    unlike(&with, false, "ASIDs address-bits");
+    struct cpu_features rich = read_model(&complete), poor;
+    with = complete;
+    with.l1_ecx = with.l7_ebx = 0;
+    poor = read_model(&with);
+    char text[4];
+    tap_ok(features_alike(&poor, &rich, text, sizeof(text)), "a CPU that has more is welcome");
+    tap_ok(!features_alike(&rich, &poor, text, sizeof(text)) && strlen(text) < sizeof(text),
+           "a short buffer is not overrun");
+}
+
+int main(void)
+{
+    test_detect();
+    test_svm();
+    test_missing();
+    test_alike();
+    return tap_done();
+}
