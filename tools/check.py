@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest linux boot, or the beginning of a
+"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest linux boot badinput, or the beginning of a
 step's name. Prints each step, keeps logs in build/logs, and ends with "N passed, N failed"; the exit status is 0
 only if nothing failed. Time limits are bounds against hanging, never assertions. Tested by .ci/run."""
 import glob
@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 
-from pblib import ktap, lint, steps
+from pblib import badinput, ktap, lint, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
 from pblib.steps import Step
 
@@ -162,6 +162,7 @@ def all_steps():
         name = "linux-" + mode.replace("=", "-")
         s.append(Step("linux/" + mode, "linux", linux(name, "smoke", "audit=2 " + mode, 10), image))
     s += boot_steps(image)
+    s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]
     return s
 
 

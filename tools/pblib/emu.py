@@ -52,8 +52,10 @@ def boot_args(run):
 def qemu_args(run):
     args = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", run.machine, "-cpu", run.cpu,
             "-smp", str(run.smp), "-m", str(run.mem), "-nic", "none", "-display", "none", "-monitor", "none",
-            "-chardev", "stdio,id=ser0,signal=off", "-serial", "chardev:ser0",
+            "-chardev", "stdio,id=ser0,signal=off",
             "-debugcon", "file:" + run.file("debugcon")]
+    for where in run.serial:
+        args += ["-serial", where]
     if run.test:
         args.append("-no-reboot")
     if run.gdb:
@@ -64,7 +66,7 @@ def qemu_args(run):
         code, variables = find_ovmf(run)
         args += ["-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + code,
                  "-drive", "if=pflash,unit=1,format=raw,file=" + variables]
-    return args + boot_args(run)
+    return args + list(run.extra) + boot_args(run)
 
 
 BOCHSRC = """plugin_ctrl: unmapped=1, biosdev=1, extfpuirq=1, serial=1
