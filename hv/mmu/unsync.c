@@ -90,44 +90,50 @@ void unsync_zap_upper(struct mmu *m)
     }
 }
 
+/* Re-reads a listed page and returns the one to go on with. A page that waits for its zap is not
+ * zapped here: the walk may stand on it. */
+static uint32_t sync_one(struct mmu *m, uint32_t page)
+{
+    uint32_t next = m->sps[page].list_next;
+    bool changed = m->changed;
+
+    m->changed = false;
+    if (must_zap(m, &m->sps[page]))
+        repair_page(m, page);
+    else
+        reread(m, page);
+    if (m->changed) /* pages were freed, perhaps `next`; what was re-read stays as it is */
+        next = m->unsync_head;
+    m->changed |= changed;
+    return next;
+}
+
 void unsync_sync(struct mmu *m, bool all)
 {
     uint32_t root = m->root == SP_NONE ? SP_NONE : m->roots[m->root].sp;
-    uint32_t next;
+    uint32_t p = m->unsync_head;
 
-    if (m->unsync_head == SP_NONE)
+    if (p == SP_NONE)
         return;
     m->xlate_gen++;
     if (root != SP_NONE && !m->sps[root].used)
         root = SP_NONE;
-    for (uint32_t p = m->unsync_head; p != SP_NONE; p = next) {
-        next = m->sps[p].list_next;
-        if (all || (root != SP_NONE && sp_reaches(m, p, root)))
-            reread(m, p);
-        else if (m->epoch - m->sps[p].listed_at > LISTED_EPOCHS)
-            sp_zap(m, p); /* level 1: has no children, so `next` stays */
+    while (p != SP_NONE) {
+        if (all || (root != SP_NONE && sp_reaches(m, p, root))) {
+            p = sync_one(m, p);
+        } else if (m->epoch - m->sps[p].listed_at > LISTED_EPOCHS) {
+            sp_zap(m, p);
+            p = m->unsync_head;
+        } else {
+            p = m->sps[p].list_next;
+        }
     }
 }
 
 void unsync_sync_under(struct mmu *m, uint32_t page)
 {
-    bool changed = m->changed;
-    uint32_t next;
-
-    for (uint32_t p = m->unsync_head; p != SP_NONE; p = next) {
-        next = m->sps[p].list_next;
-        if (!sp_reaches(m, p, page))
-            continue;
-        m->changed = false;
-        if (must_zap(m, &m->sps[p]))
-            repair_page(m, p); /* not zapped: the walk may stand on it */
-        else
-            reread(m, p);
-        if (m->changed) /* pages were freed, perhaps `next`; what is re-read stays as it is */
-            next = m->unsync_head;
-        changed |= m->changed;
-    }
-    m->changed = changed;
+    for (uint32_t p = m->unsync_head; p != SP_NONE;)
+        p = sp_reaches(m, p, page) ? sync_one(m, p) : m->sps[p].list_next;
 }
 
 void unsync_sync_va(struct mmu *m, gva_t va)
