@@ -62,6 +62,8 @@ static const struct option table[] = {
      "checks of shadow tables against the guest's: 0 none .. 3 all the time"},
     {"hvsig", KIND_CHOICE, FIELD(hvsig), "kvm|own", HVSIG_KVM, 0,
      "hypervisor signature and interface in CPUID"},
+    {"pveoi", KIND_SWITCH, FIELD(pveoi), ON_OFF, 1, 0,
+     "interrupts without an exit for their EOI (with hvsig=kvm)"},
     {"x2apic", KIND_SWITCH, FIELD(x2apic_host), ON_OFF, 1, 0,
      "use the processor's x2APIC where it has one"},
     {"panic", KIND_NUMBER, FIELD(panic_s), NULL, 3, 3600,

@@ -49,6 +49,7 @@ enum { EAX, EBX, ECX, EDX };
 /* KVM's feature leaf: clock source by the old and the new MSRs, stable across CPUs. */
 #define KVM_CLOCKSOURCE BIT(0)
 #define KVM_CLOCKSOURCE2 BIT(3)
+#define KVM_PV_EOI BIT(6)
 #define KVM_CLOCKSOURCE_STABLE BIT(24)
 
 static uint32_t id_bits(uint32_t ncpus)
@@ -204,7 +205,8 @@ static void hypervisor_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4]
     else if (kvm && leaf == HV_KVM)
         signature(r, MAX_HV_KVM, "KVMKVMKVM\0\0");
     else if (kvm && leaf == HV_KVM + 1)
-        r[EAX] = (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE);
+        r[EAX] = (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE |
+                            (s->vm->opt->pveoi ? KVM_PV_EOI : 0));
 }
 
 void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t r[4])

@@ -53,6 +53,7 @@ static void accept(struct subvmm *s)
     if (vector < 0)
         return;
     v->pending = (struct vcpu_event){.type = EVENT_INTR, .vector = (uint8_t)vector};
+    pveoi_arm(s, (uint8_t)vector);
     stat_inc(s->cpu, STAT_irqs_injected);
     ring_add(s->cpu, RING_IRQ, (uint64_t)vector, 0);
 }
@@ -80,6 +81,8 @@ static bool shadow_hlt(struct subvmm *s)
 void events_prepare(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
+
+    pveoi_revoke(s);
     bool irq = vlapic_pending(s->vm->pc, s->cpu) >= 0;
     bool enabled = v->regs.rflags & RFLAGS_IF;
 

@@ -71,6 +71,15 @@ bool mtrr_read(struct subvmm *s, uint32_t msr, uint64_t *value);
 bool mtrr_write(struct subvmm *s, uint32_t msr, uint64_t value);
 void mtrr_power_on(struct subvmm *s);
 
+/* pveoi.c. The MSR; false: #GP. */
+bool pveoi_write_msr(struct subvmm *s, uint64_t value);
+/* `vector` is being injected: offer the guest to skip its EOI if nothing depends on it. */
+void pveoi_arm(struct subvmm *s, uint8_t vector);
+/* Right after an exit, before anything looks at the local APIC: performs the EOI the guest skipped.
+ */
+void pveoi_sync(struct subvmm *s);
+/* Before an entry: takes the offer back if another interrupt waits. */
+void pveoi_revoke(struct subvmm *s);
 /* kvmclock.c. false: #GP. */
 bool kvmclock_write_time(struct subvmm *s, uint64_t value);
 bool kvmclock_write_wall(struct subvmm *s, uint64_t value);

@@ -15,6 +15,7 @@
 #define MSR_KVM_TIME_OLD 0x12
 #define MSR_KVM_WALL 0x4b564d00
 #define MSR_KVM_TIME 0x4b564d01
+#define MSR_KVM_PV_EOI 0x4b564d04
 #define MSR_HWCR 0xc0010015
 #define MSR_TOP_MEM 0xc001001a
 #define MSR_TOP_MEM2 0xc001001d
@@ -101,6 +102,11 @@ static bool read_kvm(struct subvmm *s, uint32_t msr, uint64_t *value)
 {
     bool time = msr == MSR_KVM_TIME || msr == MSR_KVM_TIME_OLD;
 
+    if (msr == MSR_KVM_PV_EOI) {
+        *value = s->vcpu.pveoi;
+        return s->vm->opt->hvsig == HVSIG_KVM && s->vm->opt->pveoi;
+    }
+
     *value = time ? s->vcpu.kvmclock : s->vcpu.kvm_wall;
     return s->vm->opt->hvsig == HVSIG_KVM;
 }
@@ -109,6 +115,8 @@ static bool write_kvm(struct subvmm *s, uint32_t msr, uint64_t value)
 {
     if (s->vm->opt->hvsig != HVSIG_KVM)
         return false;
+    if (msr == MSR_KVM_PV_EOI)
+        return s->vm->opt->pveoi && pveoi_write_msr(s, value);
     if (msr == MSR_KVM_TIME || msr == MSR_KVM_TIME_OLD)
         return kvmclock_write_time(s, value);
     return kvmclock_write_wall(s, value);
@@ -223,6 +231,7 @@ static const struct {
     {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_deadline, write_deadline},
     {MSR_X2APIC_BASE, MSR_X2APIC_BASE + 0xff, read_apic, write_apic},
     {MSR_KVM_WALL, MSR_KVM_TIME, read_kvm, write_kvm},
+    {MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, read_kvm, write_kvm},
     {MSR_EFER, MSR_EFER, read_efer, write_efer},
     {0xc0010000, 0xc0010007, read_zero, write_ignored},    /* performance counters: none count */
     {0xc0010010, 0xc0010010, read_scratch, write_scratch}, /* SYSCFG */

@@ -77,6 +77,8 @@ struct vcpu {
     unsigned phys_bits;                 /* MAXPHYADDR shown to the guest */
     uint64_t msr_scratch[4];            /* plain storage registers, enum msr_scratch */
     uint64_t kvmclock;                  /* system-time MSR as written */
+    uint64_t pveoi;                     /* PV EOI MSR as written */
+    bool pveoi_armed;                   /* the guest may clear the word instead of EOI */
     uint64_t kvm_wall;                  /* wall-clock MSR as written */
     void *arch;                         /* struct svm_vcpu */
 };

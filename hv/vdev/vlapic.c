@@ -150,7 +150,7 @@ void vlapic_error(struct vpc *pc, uint32_t from, uint32_t cpu, uint32_t esr_bit)
         (void)vlapic_deliver(pc, from, cpu, lvt & 0xff, false);
 }
 
-static void vlapic_eoi(struct vpc *pc, uint32_t cpu)
+void vlapic_eoi(struct vpc *pc, uint32_t cpu)
 {
     struct vlapic *a = &pc->lapic[cpu];
     int top = top_bit(a->isr[3], a->isr[2], a->isr[1], a->isr[0]);
@@ -159,6 +159,22 @@ static void vlapic_eoi(struct vpc *pc, uint32_t cpu)
     a->isr[top >> 6] &= ~BIT(top & 63);
     if (load(&a->tmr[top >> 6]) & BIT(top & 63))
         vioapic_eoi(pc, cpu, (uint32_t)top);
+}
+
+bool vlapic_irr_any(struct vpc *pc, uint32_t cpu)
+{
+    const struct vlapic *a = &pc->lapic[cpu];
+    return (load(&a->irr[0]) | load(&a->irr[1]) | load(&a->irr[2]) | load(&a->irr[3])) != 0 ||
+           vlapic_extint(pc, cpu);
+}
+
+bool vlapic_eoi_plain(struct vpc *pc, uint32_t cpu, uint8_t vector)
+{
+    const struct vlapic *a = &pc->lapic[cpu];
+    for (unsigned i = 0; i < 4; i++)
+        if (a->isr[i] != (i == vector >> 6 ? BIT(vector & 63) : 0))
+            return false;
+    return !(load(&a->tmr[vector >> 6]) & BIT(vector & 63)) && !vlapic_irr_any(pc, cpu);
 }
 
 uint8_t vlapic_get_cr8(struct vpc *pc, uint32_t cpu)

@@ -36,6 +36,12 @@ int vlapic_accept(struct vpc *pc, uint32_t cpu);
 /* Sets a fixed interrupt pending and posts ACTION_IRQ, unless from_cpu == cpu: the owner looks at
  * vlapic_pending before every entry and halt. Any CPU. */
 void vlapic_set_irr(struct vpc *pc, uint32_t from_cpu, uint32_t cpu, uint8_t vector, bool level);
+/* End of the interrupt in service with the highest priority. */
+void vlapic_eoi(struct vpc *pc, uint32_t cpu);
+/* Would the EOI of `vector`, just accepted, do nothing but clear its in-service bit?
+ * (Edge-triggered, nothing else in service or requested.) */
+bool vlapic_eoi_plain(struct vpc *pc, uint32_t cpu, uint8_t vector);
+bool vlapic_irr_any(struct vpc *pc, uint32_t cpu);
 /* CR8 view of TPR, 0..15. */
 uint8_t vlapic_get_cr8(struct vpc *pc, uint32_t cpu);
 void vlapic_set_cr8(struct vpc *pc, uint32_t cpu, uint8_t cr8);

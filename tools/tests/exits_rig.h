@@ -217,19 +217,19 @@ static void rig_code(const void *bytes, size_t n)
 }
 
 /* One exit of that kind on the BSP, as if run() had returned it. */
-static void rig_exit(enum vmexit_kind kind)
+__attribute__((unused)) static void rig_exit(enum vmexit_kind kind)
 {
     struct vmexit x = {.kind = kind, .gpr = VMEXIT_GPR_NONE};
     exit_dispatch(bsp(), &x);
 }
 
-static uint64_t *gpr(unsigned r)
+__attribute__((unused)) static uint64_t *gpr(unsigned r)
 {
     return &sub[0].vcpu.regs.gpr[r];
 }
 
 /* Is exactly this exception pending on the BSP? Clears it. */
-static bool took(uint8_t vector)
+__attribute__((unused)) static bool took(uint8_t vector)
 {
     struct vcpu_event *p = &sub[0].vcpu.pending;
     bool yes = p->type == EVENT_EXCEPTION && p->vector == vector;
@@ -237,7 +237,7 @@ static bool took(uint8_t vector)
     return yes;
 }
 
-static bool quiet(void)
+__attribute__((unused)) static bool quiet(void)
 {
     return sub[0].vcpu.pending.type == EVENT_NONE;
 }
