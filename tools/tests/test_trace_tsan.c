@@ -13,7 +13,9 @@
 #define NCPU 3
 #define ENTRIES 6
 #define FRAMES 3
+#ifndef STEPS
 #define STEPS 30000
+#endif
 #define P_BIT BIT(0)
 #define A_BIT BIT(5)
 
