@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Multiboot 0.6.96 information (qemu -kernel). Tested by every quick run. */
+/* Multiboot 0.6.96 information (qemu -kernel). Tested by tools/tests/fuzz_multiboot.c and every
+ * quick run. */
 #include "arch-x86/defs/multiboot.h"
 #include "arch-x86/plat/memmap.h"
 #include "boot/multiboot.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
+#include "hv/port/machine.h"
 
 #define CMDLINE_MAX 4095
 #define MODULE_STRING_MAX 2559
 #define MMAP_MAX 65536u
 #define LIMIT 0xffffffffull /* everything lies in the first 4 GiB */
 
-static const void *at(uint64_t hpa)
+static const void *at(uint64_t where)
 {
-    return (const void *)(uintptr_t)hpa;
+    return port_ptr(hpa(where));
 }
 
 /* QEMU puts the file's name before the words the user gave; GRUB does not. */

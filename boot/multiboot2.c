@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Multiboot2 information (GRUB, BIOS and UEFI). Tested by booting the ISO on both firmwares. */
+/* Multiboot2 information (GRUB, BIOS and UEFI). Tested by tools/tests/fuzz_multiboot.c and by
+ * booting the ISO on both firmwares. */
 #include "arch-x86/defs/multiboot.h"
 #include "arch-x86/plat/memmap.h"
 #include "boot/multiboot.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
+#include "hv/port/machine.h"
 
 #define INFO_MAX (1u << 20)
 #define CMDLINE_MAX 4095u
@@ -126,7 +128,7 @@ static void parse_tag(const char *tag, const struct mb2_tag *t)
 
 bool multiboot2_parse(uint64_t info)
 {
-    const char *base = (const char *)(uintptr_t)info;
+    const char *base = port_ptr(hpa(info));
     struct mb2_info head;
     struct mb2_tag t;
 

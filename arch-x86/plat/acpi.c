@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Finds the ACPI tables and reads MADT, FADT and \_S5 with the distrust firmware deserves.
- * Tested by every boot. */
+ * Tested by tools/tests/fuzz_acpi.c and every boot. */
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/cpu/features.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
+#include "hv/port/machine.h"
 
 #define TABLE_MAX (16u << 20)
 #define LIMIT 0x100000000ull /* boot's identity map */
@@ -13,9 +14,9 @@
 
 struct acpi_info acpi_info;
 
-static const char *at(uint64_t hpa)
+static const char *at(uint64_t where)
 {
-    return (const char *)(uintptr_t)hpa;
+    return port_ptr(hpa(where));
 }
 
 static bool sums_to_zero(const char *p, size_t n)

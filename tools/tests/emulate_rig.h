@@ -251,7 +251,7 @@ static void rig_open(void)
     map_at(DATA_VA, DATA_BYTES, PROT_READ | PROT_WRITE);
     map_at(CODE_VA, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC);
 }
-static int rig_close(void)
+__attribute__((unused)) static int rig_close(void)
 {
     free(sv);
     return tap_done();
