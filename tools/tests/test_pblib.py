@@ -56,7 +56,7 @@ def test_linux():
 
 def stats_of(**changes):
     total = dict(audit_findings=0, parked=0, fill_single=9, audits=3, traced_writes=5, trace_installs=4, posts=7, drains=6,
-                 patches_applied=5, doorbells=2, skips=1, unsync_in=1, derived_used=0, fill_large=3, fill_batch=2,
+                 patches_applied=5, doorbells=2, skips=1, unsync_in=1, unsync_reread=1, derived_used=0, fill_large=3, fill_batch=2,
                  patches_postponed=1)
     total.update(changes)
     return {"total": total, "cpus": []}
@@ -71,7 +71,10 @@ def test_stats():
     ok(problems({}, 4, parked=1), "a parked VCPU is a problem")
     ok(problems({}, 4, posts=0) and not problems({}, 1, posts=0), "no posts: a problem with several CPUs only")
     ok(problems({"audit": "1"}, 4, audits=0), "an audit that never ran is a problem")
-    ok(problems({"unsync": "off"}, 4) and not problems({"unsync": "off"}, 4, unsync_in=0), "unsync=off means none")
+    ok(problems({"unsync": "off"}, 4) and not problems({"unsync": "off"}, 4, unsync_reread=0),
+       "unsync=off means that no page is re-read")
+    ok(problems({"mmu": "ref"}, 4) and not problems({"mmu": "ref"}, 4, trace_installs=0, posts=0, audits=0),
+       "mmu=ref means no traces and no patches")
     ok(problems({"interest": "off"}, 4) and not problems({"interest": "off"}, 4, skips=0), "interest=off means no skips")
     ok(linuxlog.check_stats(None, {}, 1) and linuxlog.check_stats({"error": "x"}, {}, 1), "no statistics is a problem")
     ok(linuxlog.total({"cpus": [{"posts": 2}, {"posts": 3}]}, "posts") == 5, "counters are summed over CPUs")
