@@ -181,7 +181,7 @@ static void test_user_mode(void)
     CHECK(faulted_at(4, TEST_VA + SLOT_BYTES), "load from nowhere");
 }
 
-static uint64_t syscall_seen[2];
+static uint64_t syscall_seen[2] __attribute__((used)); /* written by syscall_target */
 /* RCX = return RIP, R11 = RFLAGS: kept across; answers 42 in RAX. */
 void syscall_target(void);
 asm(".text; syscall_target: movq %rcx, syscall_seen(%rip); movq %r11, syscall_seen+8(%rip);"
