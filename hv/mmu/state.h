@@ -70,6 +70,7 @@ struct mmu_hot { /* write-trap history of a frame */
 
 struct mmu_out { /* a frame this CPU made unsync */
     uint64_t gfn;
+    bool leaf;   /* counted as a leaf table gone unsync, not as a table given up */
     bool sticky; /* re-entered since the last leave */
 };
 

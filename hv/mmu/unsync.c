@@ -164,13 +164,20 @@ static struct mmu_hot *hot_slot(struct mmu *m, gfn_t f)
     return &m->hot[(f.v * 0x9e3779b97f4a7c15ull) >> 58];
 }
 
+/* Does this CPU know f as a non-leaf table? Others decide by their own shadow pages. */
+static bool is_upper(struct mmu *m, gfn_t f)
+{
+    bool upper = false;
+    for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
+        upper |= m->sps[p].level > 1;
+    return upper;
+}
+
 bool unsync_wanted(struct mmu *m, gfn_t f)
 {
     struct mmu_hot *h = hot_slot(m, f);
-    bool upper = false;
+    bool upper = is_upper(m, f);
 
-    for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
-        upper |= m->sps[p].level > 1;
     if (h->gfn != f.v || m->epoch - h->epoch > HOT_EPOCHS)
         *h = (struct mmu_hot){.gfn = f.v, .epoch = m->epoch};
     bool same = h->epoch == m->epoch;
@@ -192,8 +199,9 @@ static void leave_one(struct mmu *m, uint32_t i)
     gfn_t f = gfn(m->out[i].gfn);
     rmap_drop_writable(m, f);
     m->left[(f.v * 0x9e3779b97f4a7c15ull) >> 58] = f.v + 1;
+    if (m->out[i].leaf)
+        stat_inc(m->cpu, STAT_unsync_out);
     m->out[i] = m->out[--m->nout];
-    stat_inc(m->cpu, STAT_unsync_out);
     ring_add(m->cpu, RING_UNSYNC, f.v, 0);
 }
 
@@ -204,8 +212,10 @@ static void out_add(struct mmu *m, gfn_t f)
             return;
     if (m->nout == MMU_UNSYNC_OUT)
         leave_one(m, 0);
-    m->out[m->nout++] = (struct mmu_out){.gfn = f.v, .sticky = left_recently(m, f)};
-    stat_inc(m->cpu, STAT_unsync_in);
+    bool leaf = m->cfg.opt->unsync && !is_upper(m, f);
+    m->out[m->nout++] = (struct mmu_out){.gfn = f.v, .leaf = leaf, .sticky = left_recently(m, f)};
+    if (leaf)
+        stat_inc(m->cpu, STAT_unsync_in);
     ring_add(m->cpu, RING_UNSYNC, f.v, 1);
 }
 
