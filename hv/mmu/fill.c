@@ -44,8 +44,8 @@ static uint64_t direct_link_rights(const struct walk *w, uint32_t role)
     if (role & ROLE_DIRECT)
         return PTE_P | PTE_A | PTE_W | PTE_U;
     uint64_t r = gpte_link_rights(role, w->gpte);
-    if (!(role & ROLE_WP0) && !(w->gpte & PTE_D))
-        r &= ~PTE_W; /* fragments become writable only with the guest's D */
+    if (!(w->gpte & PTE_D))
+        r &= ~PTE_W; /* fragments, which entries share, become writable only with this one's D */
     return r;
 }
 
