@@ -66,7 +66,8 @@ static bool is_downgrade(unsigned level, uint64_t old, uint64_t new)
         return false;
     if (!(new &PTE_P) || ((old ^ new) & PTE_ADDR) || (level > 1 && ((old ^ new) & PTE_PS)))
         return true;
-    return (old & ~new &(PTE_W | PTE_U)) || (new & ~old &PTE_NX);
+    /* U either way: a supervisor page that becomes a user page is lost to SMEP and SMAP. */
+    return (old & ~new &PTE_W) || ((old ^ new) & PTE_U) || (new & ~old &PTE_NX);
 }
 
 static void unhook(struct mmu *m, const struct sp *s, sploc_t loc, uint64_t old)
