@@ -54,9 +54,14 @@ static enum hv_err walk_link(struct mmu *m, struct walk *w, unsigned idx, uint32
     uint64_t spte = sp_hpa(m, child).v | rights;
     uint64_t old = *sp_spte(m, w->sp, idx);
     if (((old ^ spte) & ~(PTE_A | PTE_D)) || !(old & PTE_P)) {
+        /* The child may be older than the entry just read: what was posted for it before the entry
+         * was written is applied first, or addresses never walked would use stale entries below. */
+        if (consumer_pending(m->coh)) {
+            mmu_drain(m);
+            return HV_AGAIN;
+        }
         spte_replace(m, w->sp, idx, spte, gfn(0));
-        if ((old ^ spte) & PTE_ADDR)
-            unsync_sync_under(m, child);
+        unsync_sync_under(m, child);
     }
     if (m->changed)
         return HV_AGAIN;
