@@ -411,6 +411,7 @@ static void cpu_body(unsigned c)
         s->step = t;
         s->dice = t->dice;
         sim.executed++;
+        ring_add(c, RING_NOTE, s->next, 0x100 + c);
         event_step(c, t);
         oracle_retire(c);
         if (sim.cfg->audit_every && t->dice / 7 % sim.cfg->audit_every == 0) {

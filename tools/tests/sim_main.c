@@ -38,6 +38,11 @@ static uint64_t seed_of(uint64_t seed, unsigned config, unsigned round)
     return sim_random(&s, 1ull << 40);
 }
 
+static void print_line(const char *line)
+{
+    printf("#   %s%s", line, strchr(line, '\n') ? "" : "\n");
+}
+
 /* One program of one configuration. */
 static bool run(const struct sim_config *cfg, uint64_t seed)
 {
@@ -52,6 +57,14 @@ static bool run(const struct sim_config *cfg, uint64_t seed)
     (void)sim_execute(cfg, program, n, sched);
     printf("# minimised to %u steps, schedule %llu: %s\n", n, (unsigned long long)sched, sim.why);
     program_print(program, n);
+    printf("# last events; note: step, 0x100 + its CPU\n");
+    for (uint32_t c = 0; c < cfg->ncpus; c++) {
+        bool acts = false;
+        for (unsigned i = 0; i < n; i++)
+            acts |= program[i].cpu == c;
+        if (acts)
+            ring_dump(c, 24, print_line);
+    }
     return false;
 }
 
@@ -106,6 +119,7 @@ int main(int argc, char **argv)
     unsigned rounds = (unsigned)(steps / PROGRAM / ARRAY_SIZE(configs)) + 1;
     time_t end = time(NULL) + (time_t)seconds;
     fake_reset();
+    fake_set_tsc(1, 1);
     for (int i = 1; i < argc; i++)
         if (!strncmp(argv[i], "config=", 7))
             return replay(argv[i] + 7, seed);

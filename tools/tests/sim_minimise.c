@@ -4,7 +4,7 @@
 #include "tools/tests/sim.h"
 
 #define SCHEDULES 6
-#define EXECUTIONS 4000 /* a bound on the work */
+#define EXECUTIONS 12000 /* a bound on the work */
 
 bool sim_quiet;
 static unsigned budget;

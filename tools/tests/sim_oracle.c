@@ -137,9 +137,12 @@ static void note(struct history *h, unsigned c, uint64_t value)
     } else {
         last->to = now;
     }
+    /* A processor may set A and D for a walk made on speculation at any time since the entry got
+     * its value, so what they allow began then. */
+    uint32_t from = value == (last->value | (value & (PTE_A | PTE_D))) ? last->from : now;
     if (h->n == VERSIONS)
         prune(h);
-    h->v[h->n++] = (struct version){.value = value, .from = now, .to = NEVER};
+    h->v[h->n++] = (struct version){.value = value, .from = from, .to = NEVER};
 }
 
 void oracle_wrote(unsigned c, uint64_t gpa_v)
