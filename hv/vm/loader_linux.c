@@ -184,6 +184,7 @@ enum hv_err linux_load(struct vm *vm, const struct vm_module *kernel,
     TRY(put(vm, CMDLINE_GPA + words->cmdline_len, 0, 1));
     TRY(bda_build(vm));
     TRY(vm_acpi_build(vm, &rsdp));
+    TRY(vm_mptable_build(vm));
     TRY(boot_params_build(vm, &p, image, rsdp));
     TRY(tables_build(vm));
     vm->entry_long = p.bz.entry_long;

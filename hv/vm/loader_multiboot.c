@@ -239,6 +239,7 @@ enum hv_err guest_multiboot_load(struct vm *vm, const struct vm_module *kernel,
     TRY(vm_copy_in(vm, gpa(INFO_GPA), info.page, sizeof(info.page)));
     TRY(bda_build(vm));
     TRY(vm_acpi_build(vm, &rsdp));
+    TRY(vm_mptable_build(vm));
     vm->entry_long = false;
     vm->entry_rip = g.entry;
     vm->entry_rsi = 0;
