@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest linux boot badinput, or the beginning of a
+"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest linux boot badinput console, or the beginning of a
 step's name. Prints each step, keeps logs in build/logs, and ends with "N passed, N failed"; the exit status is 0
 only if nothing failed. Time limits are bounds against hanging, never assertions. Tested by .ci/run."""
 import glob
@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 
-from pblib import badinput, ktap, lint, steps
+from pblib import badinput, consoles, ktap, lint, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
 from pblib.steps import Step
 
@@ -97,6 +97,22 @@ def python_tests(results):
         results.expect(code == 0, "%s: status %s" % (path, code))
 
 
+def simulator(results):
+    """A million steps of random SMP guests on the pager under sanitizers, half of them with two-slot channels."""
+    programs = ["%s/%s/sim" % (OUT, flavour) for flavour in ("sim", "sim2")]
+    results.command(MAKE + ["O=" + OUT] + programs, 1200)
+    for path in programs:
+        code, output = steps.run_command([path, "steps=500000"], 1800, SANITIZER_ENV)
+        results.log("$ %s\n%s\nstatus %s" % (path, output, code))
+        results.report(path, ktap.parse(output))
+        results.expect(code == 0, "%s: status %s" % (path, code))
+
+
+def coverage(results):
+    """Line coverage of hv/ by the host tests; hv/coherency and hv/mmu must reach 90 %."""
+    results.log(results.command([sys.executable, "tools/cov.py"], 1800))
+
+
 def fuzz(results):
     """A bounded run of each fuzzer from its corpus, which stays as it is; longer ones by hand (tools/README.md)."""
     names = sorted(os.path.basename(p)[:-2] for p in glob.glob("tools/tests/fuzz_*.c"))
@@ -145,6 +161,7 @@ def all_steps():
     s += [
         Step("unit/asan", "unit", host_tests("host"), alone=True),
         Step("unit/tsan", "unit", host_tests("tsan"), alone=True),
+        Step("unit/sim", "unit", simulator, alone=True),
         Step("unit/fuzz", "unit", fuzz),
         Step("unit/tools", "unit", python_tests),
         Step("model/spin", "model", models),
@@ -166,6 +183,7 @@ def all_steps():
         s.append(Step("linux/" + mode, "linux", linux(name, "smoke", "audit=2 " + mode, 10), image))
     s += boot_steps(image)
     s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]
+    s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES]
     return s
 
 
@@ -183,8 +201,8 @@ def boot_steps(image):
         step("qemu64", cpu="qemu64", smp=2, ops=5),
         step("memory-6g", mem=6144, smp=2, ops=5),
         step("bare", bare=True, script="full", ops=100),
-        Step("boot/terminal-exit", "boot", terminal(False, {"SMP": "4"}), image),
-        Step("boot/terminal-escape", "boot", terminal(True, {"SMP": "1"}), image),
+        Step("boot/terminal-exit", "boot", terminal(False, {"SMP": "4", "NAME": "terminal-1"}), image),
+        Step("boot/terminal-escape", "boot", terminal(True, {"SMP": "1", "NAME": "terminal-2"}), image + ("boot/terminal-exit",)),
     ]
 
 

@@ -43,3 +43,17 @@ soak: $(O)/sim/sim $(O)/sim2/sim ## the simulator with new seeds for SECONDS= (6
 	@$(O)/sim/sim seed=$(SEED) seconds=$(SECONDS) & a=$$!; \
 	$(O)/sim2/sim seed=$(SEED) seconds=$(SECONDS); b=$$?; wait $$a && exit $$b
 .PHONY: soak
+
+# Coverage of hv/ by the host tests and the simulator: tools/cov.py reads what gcov says.
+SAN_cov := --coverage -fprofile-update=prefer-atomic -O0
+HOSTCC_cov := $(HOSTCC)
+SIM_FLAGS_simcov := $(SAN_cov) $(SIM_TINY)
+SIM_LINK_simcov := --coverage
+SIM_LIB_simcov := cov
+$(eval $(call host_flavour,cov))
+$(eval $(call sim_flavour,simcov))
+.PRECIOUS: $(O)/cov/%.c.o
+cov-tests: $(HOST_TESTS:%=$(O)/cov/%) $(O)/simcov/sim
+cov: ## line coverage of hv/ by the host tests; fails where hv/coherency or hv/mmu is below 90 %
+	@$(PYTHON) tools/cov.py
+.PHONY: cov cov-tests
