@@ -20,6 +20,7 @@ struct tss { /* APM volume 2, 12.2.5 "64-Bit Task State Segment" */
 } __attribute__((packed));
 _Static_assert(sizeof(struct tss) == 104, "TSS");
 
+#define PERCPU_WHERE 6
 #define GDT_ENTRIES 5 /* null, code, data, TSS (two) */
 #define SEL_CODE 0x08
 #define SEL_DATA 0x10
@@ -39,6 +40,10 @@ struct percpu {
     uint64_t priv_bytes;
     uint64_t stack_top; /* main stack */
     uint64_t nmis;
+    /* port_where: asked by another CPU, answered by the NMI handler with RIP and return addresses.
+     */
+    _Atomic uint8_t where_asked;
+    uint64_t where[PERCPU_WHERE];
     _Alignas(64) uint64_t gdt[GDT_ENTRIES];
     _Alignas(64) struct tss tss;
 };

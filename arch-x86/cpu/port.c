@@ -3,6 +3,7 @@
 #include "hv/port/cpu.h"
 #include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/backtrace.h"
 #include "arch-x86/cpu/features.h"
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/cpu/trap.h"
@@ -10,6 +11,7 @@
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/plat/acpi.h"
+#include "hv/base/log.h"
 
 uint32_t port_cpu(void)
 {
@@ -43,6 +45,31 @@ void port_doorbell(uint32_t cpu)
     apic_ipi(percpus[cpu].apic_id, acpi_info.bochs
                                        ? APIC_ICR_NMI | APIC_ICR_ASSERT
                                        : APIC_ICR_FIXED | APIC_ICR_ASSERT | VECTOR_DOORBELL);
+}
+
+#define WHERE_WAIT_MS 200
+
+bool port_where(uint32_t cpu, char *buf, size_t size)
+{
+    struct percpu *p = &percpus[cpu];
+    uint64_t until = rdtsc() + tsc_hz / 1000 * WHERE_WAIT_MS;
+    size_t n = 0;
+
+    buf[0] = 0;
+    atomic_store_explicit(&p->where_asked, 1, memory_order_seq_cst);
+    apic_ipi(p->apic_id, APIC_ICR_NMI | APIC_ICR_ASSERT);
+    /* acquire: pairs with the release in where_answer */
+    while (atomic_load_explicit(&p->where_asked, memory_order_acquire)) {
+        if (rdtsc() > until)
+            return false;
+        cpu_pause();
+    }
+    for (unsigned i = 0; i < PERCPU_WHERE && p->where[i] && n < size; i++) {
+        char name[96];
+        symbol_format(p->where[i], name, sizeof(name));
+        n += (size_t)hv_snprintf(buf + n, size - n, "%s%s", i ? " < " : "", name);
+    }
+    return true;
 }
 
 void port_irq_off(void)

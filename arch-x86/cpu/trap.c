@@ -3,6 +3,7 @@
  * action at most, and never take a lock or print. Tested by every boot. */
 #include "arch-x86/cpu/trap.h"
 #include "arch-x86/cpu/apic.h"
+#include "arch-x86/cpu/backtrace.h"
 #include "arch-x86/cpu/panic.h"
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/defs/x86.h"
@@ -24,6 +25,19 @@ static bool fixup(struct trap_frame *f)
     return false;
 }
 
+/* For port_where. Context: NMI. */
+static void where_answer(struct percpu *p, const struct trap_frame *f)
+{
+    uint64_t at[BACKTRACE_MAX];
+    unsigned n = backtrace(f->rbp, at);
+
+    p->where[0] = f->rip;
+    for (unsigned i = 1; i < PERCPU_WHERE; i++)
+        p->where[i] = i <= n ? at[i - 1] : 0;
+    /* release: pairs with the acquire in port_where */
+    atomic_store_explicit(&p->where_asked, 0, memory_order_release);
+}
+
 /* Context: NMI, any code interrupted except GIF=0 regions. */
 static void nmi_handle(struct trap_frame *f)
 {
@@ -34,6 +48,8 @@ static void nmi_handle(struct trap_frame *f)
     if (f->rip >= (uint64_t)(uintptr_t)halt_window_start &&
         f->rip < (uint64_t)(uintptr_t)halt_window_end)
         f->rip = (uint64_t)(uintptr_t)halt_window_end;
+    if (atomic_load_explicit(&p->where_asked, memory_order_acquire))
+        where_answer(p, f);
     panic_nmi(f);
 }
 

@@ -196,8 +196,14 @@ static void print_answer(const struct ask *a)
 
 static void print_silence(const struct vm *vm, uint32_t cpu, unsigned seconds, bool busy)
 {
-    mon_say("cpu%u  DOES NOT ANSWER (waited %u s)%s; what is public:", cpu, seconds,
-            busy ? ", it is at the question" : "");
+    char where[MON_LINE - 40];
+
+    mon_say("cpu%u  DOES NOT ANSWER (waited %u s)%s", cpu, seconds,
+            busy ? "; it is at the question" : "");
+    if (port_where(cpu, where, sizeof(where)))
+        mon_say("  an NMI finds it in %s", where);
+    else
+        mon_say("  not even to an NMI");
     mon_dump_cpu(vm, cpu, EVENTS_OF_SILENT, mon_emit);
 }
 

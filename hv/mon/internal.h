@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Calls between the files of hv/mon. Tested by tools/tests/test_mon.c. */
 #pragma once
+#include "hv/base/stats.h"
 #include "hv/mon/mon.h"
 #include "hv/vcpu/subvmm.h"
 
@@ -9,6 +10,10 @@
 /* One line of the monitor's own to the consoles. */
 void mon_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void mon_emit(const char *line);
+
+/* --- stats_line.c --- */
+/* A high-water mark: CPUs are combined by the largest, not by the sum. */
+bool mon_is_mark(enum stat s);
 
 /* --- dump.c --- */
 const char *mon_mode_name(uint32_t mode);

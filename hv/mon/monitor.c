@@ -67,10 +67,15 @@ static cpuset_t cpus_word(const struct vm *vm, uint64_t v)
 
 static void run_cpus(struct subvmm *s, const struct words *w)
 {
+    char line[MON_LINE];
+    int n = hv_snprintf(line, sizeof(line), "now:");
+
     (void)w;
-    for (uint32_t c = 0; c < s->vm->ncpus; c++)
-        mon_say("cpu%u  %s", c,
-                mon_mode_name(atomic_load_explicit(&s->vm->co->cpu[c].mode, memory_order_relaxed)));
+    for (uint32_t c = 0; c < s->vm->ncpus && n < MON_LINE; c++) {
+        uint32_t mode = atomic_load_explicit(&s->vm->co->cpu[c].mode, memory_order_relaxed);
+        n += hv_snprintf(line + n, sizeof(line) - (size_t)n, " %u:%s", c, mon_mode_name(mode));
+    }
+    mon_emit(line);
     (void)mon_ask(s, cpus_all(s->vm), ASK_STATE, 0);
 }
 

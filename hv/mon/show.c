@@ -134,8 +134,12 @@ static uint64_t counter_total(const struct vm *vm, unsigned i)
 
     for (uint32_t c = 0; c < vm->ncpus; c++) {
         const struct stats *st = &hv_stats[c];
-        v += atomic_load_explicit(i < STAT_COUNT ? &st->n[i] : &st->exits[i - STAT_COUNT],
-                                  memory_order_relaxed);
+        uint64_t n = atomic_load_explicit(i < STAT_COUNT ? &st->n[i] : &st->exits[i - STAT_COUNT],
+                                          memory_order_relaxed);
+        if (i >= STAT_COUNT || !mon_is_mark((enum stat)i))
+            v += n;
+        else if (n > v)
+            v = n;
     }
     return v;
 }

@@ -5,7 +5,7 @@
 #include "hv/base/stats.h"
 #include "hv/base/string.h"
 #include "hv/coherency/coherency.h"
-#include "hv/mon/mon.h"
+#include "hv/mon/internal.h"
 #include "hv/vcpu/vmexit.h"
 
 _Static_assert((unsigned)STATS_MAX_EXITS >= (unsigned)EXIT_KIND_COUNT, "an exit counter a kind");
@@ -39,7 +39,7 @@ __attribute__((format(printf, 2, 3))) static void line_add(struct line *l, const
 }
 
 /* High-water marks are combined by the largest, everything else by the sum. */
-static bool is_mark(enum stat s)
+bool mon_is_mark(enum stat s)
 {
     return s == STAT_shadow_pages_high || s == STAT_rmap_high;
 }
@@ -63,7 +63,7 @@ static void counters_add(struct line *l, uint32_t first, uint32_t last)
         uint64_t v = 0;
         for (uint32_t c = first; c < last; c++) {
             uint64_t n = stat_get(c, (enum stat)s);
-            v = !is_mark((enum stat)s) ? v + n : n > v ? n : v;
+            v = !mon_is_mark((enum stat)s) ? v + n : n > v ? n : v;
         }
         line_add(l, "%s\"%s\":%lu", comma, stat_name[s], v);
         comma = ",";

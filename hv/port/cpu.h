@@ -14,7 +14,11 @@ uint64_t port_tsc(void);
 uint64_t port_tsc_hz(void);
 /* Sends the doorbell IPI to `cpu` (not self). Fences as x2APIC needs. Context: any but NMI. */
 void port_doorbell(uint32_t cpu);
-/* Interrupts off / on (RFLAGS.IF). The loop runs with interrupts on except around entry and halt. */
+/* Where in the hypervisor `cpu` (not self) is, asked by an NMI: innermost function first, as text.
+ * For a CPU that runs its guest: the code around the entry. false: not even an NMI is answered. */
+bool port_where(uint32_t cpu, char *buf, size_t size);
+/* Interrupts off / on (RFLAGS.IF). The loop runs with interrupts on except around entry and halt.
+ */
 void port_irq_off(void);
 void port_irq_on(void);
 /* STI; HLT: returns after any interrupt or NMI, interrupts on. To be called with interrupts off,

@@ -34,6 +34,8 @@ struct fake_cpu {
 };
 extern struct fake_cpu fake_cpu[HV_MAX_CPUS];
 
+/* What port_where returns; its text is "fake". */
+extern bool fake_answers_nmi;
 /* Called in addition, if set: on port_doorbell (target), port_halt and port_relax (own number). */
 extern void (*fake_on_doorbell)(uint32_t cpu);
 extern void (*fake_on_halt)(uint32_t cpu);

@@ -21,6 +21,7 @@
 
 uintptr_t port_direct_base;
 struct fake_cpu fake_cpu[HV_MAX_CPUS];
+bool fake_answers_nmi = true;
 void (*fake_on_doorbell)(uint32_t cpu);
 void (*fake_on_halt)(uint32_t cpu);
 void (*fake_on_relax)(uint32_t cpu);
@@ -159,6 +160,12 @@ void port_doorbell(uint32_t cpu)
     atomic_fetch_add(&fake_cpu[cpu].doorbells, 1);
     if (fake_on_doorbell)
         fake_on_doorbell(cpu);
+}
+bool port_where(uint32_t cpu, char *buf, size_t size)
+{
+    ASSERT(cpu < HV_MAX_CPUS && cpu != this_cpu);
+    snprintf(buf, size, "fake");
+    return fake_answers_nmi;
 }
 void port_irq_off(void)
 {
