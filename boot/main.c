@@ -124,6 +124,27 @@ static void cpu_run(void)
     hv_cpu_main(p->cpu, (void *)LAYOUT_PRIVATE_BASE, p->priv, p->priv_bytes);
 }
 
+/* The rest of the table of what the machine has; arch-x86/cpu/features.c logs the processor's part.
+ */
+static void report(void)
+{
+    char inputs[64];
+
+    console_input_names(inputs, sizeof(inputs));
+    log_info("check", "CPUs       %u of %u run, %s", cpu_count,
+             acpi_info.ncpus ? acpi_info.ncpus : 1, apic_is_x2() ? "x2APIC" : "xAPIC");
+    log_info("check", "memory     %llu MiB free, top at 0x%llx",
+             (unsigned long long)(phys_free_bytes() >> 20), (unsigned long long)phys_top());
+    log_info("check", "firmware   %s, %s, CPUs from %s, power-off %s",
+             boot_info.uefi ? "UEFI" : "BIOS",
+             acpi_info.found ? "ACPI" : "no ACPI (enable it in the firmware setup)",
+             acpi_info.source, acpi_info.has_s5 ? "by ACPI" : "not found: switch it off by hand");
+    log_info("check", "clock      TSC %llu kHz, %s", (unsigned long long)(tsc_hz / 1000),
+             tsc_synced() ? "the same on all CPUs"
+                          : "NOT the same on all CPUs: the guest is not told that it is constant");
+    log_info("check", "consoles   %s; input: %s", console_names(), inputs);
+}
+
 /* The BSP, on its final stack. */
 static void boot_on_own_tables(void)
 {
@@ -143,14 +164,14 @@ static void boot_on_own_tables(void)
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
     smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
-    log_info("smp", "%u of %u CPUs run", cpu_count, acpi_info.ncpus ? acpi_info.ncpus : 1);
-    console_enable_input(percpus[0].apic_id); /* serial interrupts to CPU 0 */
-    vcpu_ops = &svm_ops;                      /* the vendor */
-    panic_dump_hook = svm_panic_dump;         /* ... and its part of a dump */
-    cpu_sti();                                /* interrupts on from here */
-    hv_main(&boot_info, cpu_count);           /* VM 0: memory, devices, image */
-    smp_release();                            /* the others go on */
-    cpu_run();                                /* never returns */
+    report();                                                      /* what the machine has */
+    console_enable_input(percpus[0].apic_id);                      /* serial interrupts to CPU 0 */
+    vcpu_ops = &svm_ops;                                           /* the vendor */
+    panic_dump_hook = svm_panic_dump;                              /* ... and its part of a dump */
+    cpu_sti();                                                     /* interrupts on from here */
+    hv_main(&boot_info, cpu_count); /* VM 0: memory, devices, image */
+    smp_release();                  /* the others go on */
+    cpu_run();                      /* never returns */
 }
 
 /* Entry from boot/header.S: 64-bit, 4 GiB mapped identically, interrupts off, small stack. */

@@ -18,6 +18,7 @@
 
 uintptr_t port_direct_base; /* 0: boot's identity map */
 
+extern char boot_pdpt[]; /* boot/header.S */
 extern char image_start[], image_end[], image_text_start[], image_text_end[];
 extern char image_rodata_start[], image_rodata_end[], image_data_start[], image_data_end[];
 
@@ -171,6 +172,15 @@ void paging_cpu_enable(hpa_t root)
     p->cr4 = p->cr4_fixed | (cpu_features.smep ? CR4_SMEP : 0) |
              (cpu_features.smap ? CR4_SMAP : 0) | (cpu_features.pge ? CR4_PGE : 0);
     write_cr4(p->cr4);
+}
+
+uint64_t paging_identity_end(void)
+{
+    uint64_t *e = (uint64_t *)(void *)boot_pdpt;
+
+    for (uint64_t g = 4; cpu_features.page1g && g < ENTRIES && !e[g]; g++)
+        e[g] = g << 30 | PTE_P | PTE_W | PTE_PS | PTE_A | PTE_D; /* not present before: no flush */
+    return (uint64_t)(cpu_features.page1g ? ENTRIES : 4) << 30;
 }
 
 void paging_direct_enable(void)

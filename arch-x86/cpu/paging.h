@@ -17,6 +17,9 @@ hpa_t paging_cpu_root(hpa_t priv, uint64_t priv_bytes);
 void paging_cpu_enable(hpa_t root);
 /* The BSP's first load also moves port_ptr() to the direct map. */
 void paging_direct_enable(void);
+/* End of what boot's identity map reaches: 4 GiB, or 512 GiB where the processor has 1 GiB pages,
+ * which the first call adds. Context: BSP, before paging_direct_enable. */
+uint64_t paging_identity_end(void);
 /* Device registers, uncached, NX. Before paging_direct_enable it is the identity map. Any length;
  * mappings are for ever. Context: BSP, boot. */
 void *paging_map_mmio(hpa_t base, uint64_t len);

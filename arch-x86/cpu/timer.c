@@ -5,6 +5,7 @@
 #include "arch-x86/cpu/apic_regs.h"
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/percpu.h"
 #include "arch-x86/cpu/trap.h"
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/apic.h"
@@ -17,6 +18,7 @@
 #define MAX_COUNT 0xfffffff0u
 
 static bool deadline_mode;
+static uint64_t tick;  /* of CPU 0, in TSC cycles; 0: none */
 static uint64_t ratio; /* timer ticks a TSC cycle, 32.32 fixed point */
 
 struct pair {
@@ -77,8 +79,26 @@ void apic_timer_cpu_init(void)
                          */
 }
 
+void apic_timer_tick(uint64_t us)
+{
+    tick = tsc_mul_div(us, tsc_hz, 1000000);
+    apic_timer_arm(UINT64_MAX);
+}
+
+bool apic_timer_ticked(void)
+{
+    if (tick == 0)
+        return false;
+    apic_timer_arm(UINT64_MAX);
+    return true;
+}
+
 void apic_timer_arm(uint64_t tsc)
 {
+    if (tick && percpu_self()->cpu == 0) {
+        uint64_t soon = rdtsc() + tick;
+        tsc = tsc < soon ? tsc : soon;
+    }
     if (deadline_mode) {
         /* 0 disarms; a deadline that has passed fires at once. */
         wrmsr(MSR_TSC_DEADLINE, tsc == UINT64_MAX ? 0 : tsc);

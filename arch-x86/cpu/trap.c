@@ -68,7 +68,8 @@ static void interrupt_handle(struct trap_frame *f)
         break;
     case VECTOR_TIMER:
         apic_eoi();
-        post_self(ACTION_TIMER);
+        post_self(ACTION_TIMER |
+                  (percpu_self()->cpu == 0 && apic_timer_ticked() ? ACTION_INPUT : 0));
         break;
     case VECTOR_UART:
         apic_eoi();

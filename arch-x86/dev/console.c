@@ -3,25 +3,32 @@
  */
 #include "arch-x86/dev/console.h"
 #include <stdatomic.h>
+#include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/cpu/trap.h"
+#include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
+#include "arch-x86/plat/spcr.h"
+#include "hv/base/console_spec.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
 #include "hv/base/string.h"
 #include "hv/main.h"
 #include "hv/port/machine.h"
 
+#define CONSOLES (OPT_MAX_CONSOLES * 3 + 1) /* each option may bring three, and the keyboard */
+#define POLL_US 20000 /* a 16-byte FIFO fills in 1.4 ms at 115200 baud; people type slower */
 #define COM1 0x3f8
 #define DEFAULT_BAUD 115200
 #define LOCK_SPINS 20000000u /* then the holder is taken for dead */
 #define PANIC_SPINS 1000000u
 #define FB_TYPE_TEXT 2
 
-static struct console consoles[OPT_MAX_CONSOLES];
+static struct console consoles[CONSOLES];
 static unsigned nconsoles;
-static char names[OPT_MAX_CONSOLES * 12];
+static char names[CONSOLES * 12];
 static _Atomic uint32_t writer;    /* 0 free, else CPU + 1 */
 static _Atomic uint32_t panicking; /* 0, or CPU + 1: only its output counts */
 static _Atomic bool reading;
@@ -31,7 +38,7 @@ static struct console *_Atomic writing_to; /* for a panic inside a driver */
 static void write_all(const char *text, size_t len)
 {
     for (unsigned i = 0; i < nconsoles; i++) {
-        if (consoles[i].broken)
+        if (consoles[i].broken || !consoles[i].write)
             continue;
         atomic_store_explicit(&writing_to, &consoles[i], memory_order_relaxed);
         consoles[i].write(&consoles[i], text, len);
@@ -87,7 +94,8 @@ void console_panic_begin(void)
             break;
         cpu_pause();
     }
-    if (nconsoles == 0 && uart_open(&consoles[0], COM1, DEFAULT_BAUD, true)) {
+    const struct uart_where com1 = {.base = COM1, .stride = 1, .baud = DEFAULT_BAUD};
+    if (nconsoles == 0 && serial_open(&consoles[0], &com1)) {
         nconsoles = 1;
         log_replay(write_all);
     }
@@ -123,42 +131,31 @@ static void activate(struct console *c, const char *name)
     nconsoles++;
 }
 
-/* Decimal or 0x number; *end behind it. */
-static uint32_t number(const char *s, const char **end)
+static struct console *next_console(void)
 {
-    uint32_t v = 0, base = 10;
-    if (s[0] == '0' && s[1] == 'x') {
-        base = 16;
-        s += 2;
-    }
-    for (;; s++) {
-        char low = (char)(*s | 0x20);
-        uint32_t d = *s >= '0' && *s <= '9'     ? (uint32_t)(*s - '0')
-                     : low >= 'a' && low <= 'f' ? (uint32_t)(low - 'a' + 10)
-                                                : 16;
-        if (d >= base || v > 0x0fffffff)
-            break;
-        v = v * base + d;
-    }
-    *end = s;
-    return v;
+    struct console *c = &consoles[nconsoles];
+    memset(c, 0, sizeof(*c));
+    return c;
 }
 
-static void open_uart(struct console *c, uint16_t port, const char *rest, const char *name,
-                      uint8_t irq, bool asked)
+/* why: the option that asked for it, NULL if it is only tried. */
+static bool open_uart(struct uart_where *w, const char *name, const char *why)
 {
-    uint32_t baud = DEFAULT_BAUD;
-    const char *end;
+    struct console *c = next_console();
 
-    if (*rest == ',')
-        baud = number(rest + 1, &end);
-    if (!uart_open(c, port, baud, true)) {
-        if (asked)
-            log_warn("console", "%s: no 16550 answers the loopback test at port 0x%x", name, port);
-        return;
+    if (w->mmio && w->base + 8ull * w->stride > paging_identity_end()) {
+        log_warn("console", "%s: at 0x%llx, beyond what is reached before paging", name,
+                 (unsigned long long)w->base);
+        return false;
     }
-    c->irq = irq;
-    activate(c, name);
+    if (serial_open(c, w)) {
+        activate(c, name);
+        return true;
+    }
+    if (why)
+        log_warn("console", "console=%s: no 16550 answers the loopback test at %s 0x%llx", why,
+                 w->mmio ? "address" : "port", (unsigned long long)w->base);
+    return false;
 }
 
 struct com {
@@ -169,90 +166,194 @@ struct com {
 static const struct com coms[] = {
     {"com1", 0x3f8, 4}, {"com2", 0x2f8, 3}, {"com3", 0x3e8, 4}, {"com4", 0x2e8, 3}};
 
+static bool open_com(unsigned number, uint32_t baud, const char *why)
+{
+    const struct com *m = &coms[number - 1];
+    struct uart_where w = {.base = m->port, .stride = 1, .irq = m->irq, .baud = baud};
+    return open_uart(&w, m->name, why);
+}
+
+static bool open_spcr(const char *why)
+{
+    uint32_t len;
+    struct uart_where w;
+    const void *t = acpi_find(boot_info.rsdp, boot_info.uefi, "SPCR", &len);
+
+    if (!t || !spcr_parse(t, len, &w)) {
+        if (why)
+            log_warn("console", "console=spcr: the firmware's tables name no 16550");
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(coms); i++)
+        if (!w.mmio && w.base == coms[i].port)
+            w.irq = coms[i].irq;
+    return open_uart(&w, "spcr", why);
+}
+
+static bool open_pci(const struct console_spec *s, const char *why)
+{
+    struct uart_where w = {.base = 0};
+    bool found = why ? pci_uart_at(s->bus, s->dev, s->fn, &w) : pci_uart_find(&w);
+
+    if (!found) {
+        if (why)
+            log_warn("console", "console=%s: no function with a serial port's registers there",
+                     why);
+        return false;
+    }
+    w.baud = s->baud ? s->baud : DEFAULT_BAUD;
+    w.clock_hz = s->clock_hz;
+    return open_uart(&w, "pci", why);
+}
+
 /* Text memory shows nothing under UEFI or once the loader has set a graphics mode. */
-static void open_vga(struct console *c, bool asked)
+static bool open_vga(bool asked)
 {
     bool graphics = boot_info.uefi || (boot_info.fb_addr && boot_info.fb_type != FB_TYPE_TEXT);
+    struct console *c = next_console();
+
     if (graphics && !asked)
-        return;
+        return false;
     vga_open(c);
     activate(c, "vga");
+    return true;
 }
 
-static void open_fb(struct console *c, bool asked)
+static bool open_fb(bool asked)
 {
-    if (boot_info.fb_addr && boot_info.fb_type != FB_TYPE_TEXT && fb_open(c))
+    struct console *c = next_console();
+
+    if (boot_info.fb_addr && boot_info.fb_type != FB_TYPE_TEXT && fb_open(c)) {
         activate(c, "fb");
-    else if (asked)
-        log_warn("console", "fb: the loader gave no usable framebuffer below 4 GiB");
+        return true;
+    }
+    if (asked)
+        log_warn("console", "console=fb: the loader set no graphics mode that can be used: boot by "
+                            "UEFI, or set gfxpayload=keep in GRUB");
+    return false;
 }
 
-static void open_spec(struct console *c, const char *spec)
+/* What is there: one serial port, and the screen. */
+static bool open_auto(void)
 {
-    const char *rest;
+    const struct console_spec any = {.kind = CONSOLE_PCI};
+    bool serial = open_spcr(NULL) || open_com(1, DEFAULT_BAUD, NULL) || open_pci(&any, NULL);
+    bool vga = open_vga(false), fb = open_fb(false);
+    (void)serial;
+    return vga || fb;
+}
 
-    for (size_t i = 0; i < ARRAY_SIZE(coms); i++)
-        if (strncmp(spec, coms[i].name, 4) == 0) {
-            open_uart(c, coms[i].port, spec + 4, coms[i].name, coms[i].irq, true);
-            return;
-        }
-    if (strncmp(spec, "pio:", 4) == 0) {
-        uint32_t port = number(spec + 4, &rest);
-        if (port && port < 0xfff8)
-            open_uart(c, (uint16_t)port, rest, "pio", 0, true);
+/* true: it is a screen. */
+static bool open_spec(const char *text)
+{
+    struct console_spec s;
+    uint32_t baud;
+
+    if (!console_spec_parse(text, &s)) /* options.c has said so */
+        return false;
+    baud = s.baud ? s.baud : DEFAULT_BAUD;
+    struct uart_where w = {.base = s.base, .stride = 1, .baud = baud, .clock_hz = s.clock_hz};
+    switch (s.kind) {
+    case CONSOLE_AUTO:
+        return open_auto();
+    case CONSOLE_COM:
+        (void)open_com(s.com, baud, text);
+        break;
+    case CONSOLE_PIO:
+        (void)open_uart(&w, "pio", text);
+        break;
+    case CONSOLE_MMIO32:
+        w.mmio = true;
+        w.stride = 4;
+        (void)open_uart(&w, "mmio32", text);
+        break;
+    case CONSOLE_PCI:
+        (void)open_pci(&s, text);
+        break;
+    case CONSOLE_SPCR:
+        (void)open_spcr(text);
+        break;
+    case CONSOLE_FB:
+        return open_fb(true);
+    case CONSOLE_VGA:
+        return open_vga(true);
+    case CONSOLE_DEBUGCON:
+        if (debugcon_open(next_console()))
+            activate(&consoles[nconsoles], "debugcon");
         else
-            log_warn("console", "%s: no such port", spec);
-    } else if (strcmp(spec, "debugcon") == 0) {
-        if (debugcon_open(c))
-            activate(c, "debugcon");
-        else
-            log_warn("console", "debugcon: nothing answers at port 0xe9");
-    } else if (strcmp(spec, "vga") == 0) {
-        open_vga(c, true);
-    } else if (strcmp(spec, "fb") == 0) {
-        open_fb(c, true);
-    } else if (strcmp(spec, "none") != 0) {
-        log_warn("console",
-                 "%s: unknown; com1..com4[,baud], pio:PORT[,baud], debugcon, vga, fb, none, auto",
-                 spec);
+            log_warn("console", "console=debugcon: nothing answers at port 0xe9");
+        break;
+    case CONSOLE_NONE:
+        break;
     }
+    return false;
+}
+
+static bool asked_for_none(void)
+{
+    for (unsigned i = 0; i < hv_opt.nconsoles; i++)
+        if (strcmp(hv_opt.console[i], "none") == 0)
+            return true;
+    return false;
 }
 
 void console_init(void)
 {
-    bool automatic = hv_opt.nconsoles == 0;
+    bool screen = false;
 
-    for (unsigned i = 0; i < hv_opt.nconsoles && nconsoles < OPT_MAX_CONSOLES; i++) {
-        if (strcmp(hv_opt.console[i], "auto") == 0)
-            automatic = true;
-        else
-            open_spec(&consoles[nconsoles], hv_opt.console[i]);
+    for (unsigned i = 0; i < hv_opt.nconsoles; i++)
+        screen = open_spec(hv_opt.console[i]) || screen;
+    if (nconsoles == 0 && !asked_for_none()) /* nothing named, or it is not there: not mute */
+        screen = open_auto();
+    if (screen && kbd_open(next_console())) { /* no replay: it shows nothing */
+        consoles[nconsoles].name = "kbd";
+        nconsoles++;
     }
-    if (automatic && nconsoles < OPT_MAX_CONSOLES)
-        open_uart(&consoles[nconsoles], COM1, "", "com1", 4, false);
-    if (automatic && nconsoles < OPT_MAX_CONSOLES)
-        open_vga(&consoles[nconsoles], false);
-    if (automatic && nconsoles < OPT_MAX_CONSOLES)
-        open_fb(&consoles[nconsoles], false);
 }
 
 void console_remap(void)
 {
-    for (unsigned i = 0; i < nconsoles; i++)
+    for (unsigned i = 0; i < nconsoles; i++) {
+        struct uart *u = &consoles[i].uart;
         if (strcmp(consoles[i].name, "vga") == 0)
             vga_remap();
         else if (strcmp(consoles[i].name, "fb") == 0)
             fb_remap();
+        else if (u->where.mmio)
+            u->regs = paging_map_mmio(hpa(u->where.base), 8ull * u->where.stride);
+    }
 }
 
 void console_enable_input(uint32_t apic_id)
 {
-    for (unsigned i = 0; i < nconsoles; i++)
-        if (consoles[i].irq && ioapic_route_isa(consoles[i].irq, VECTOR_UART, apic_id))
-            uart_enable_input(&consoles[i]);
+    bool serial = false, keys = false, poll = false;
+
+    for (unsigned i = 0; i < nconsoles; i++) {
+        struct console *c = &consoles[i];
+        if (!c->read)
+            continue;
+        serial = serial || c->write;
+        keys = keys || !c->write;
+        if (c->irq && ioapic_route_isa(c->irq, VECTOR_UART, apic_id))
+            c->listen(c);
+        else
+            poll = true;
+    }
+    /* A keyboard that is the only input may be a firmware's imitation, which need not interrupt. */
+    if (poll || (keys && !serial))
+        apic_timer_tick(POLL_US);
 }
 
 const char *console_names(void)
 {
-    return nconsoles ? names : "none";
+    return names[0] ? names : "none";
+}
+
+void console_input_names(char *buf, size_t size)
+{
+    size_t n = 0;
+    (void)hv_snprintf(buf, size, "none");
+    for (unsigned i = 0; i < nconsoles && n < size; i++)
+        if (consoles[i].read)
+            n += (size_t)hv_snprintf(buf + n, size - n, "%s%s", n ? " " : "", consoles[i].name);
 }

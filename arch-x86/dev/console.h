@@ -1,28 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The list of output devices behind port_console_write. Tested by every boot. */
+/* The list of devices behind port_console_write and port_console_read. Tested by every boot and by
+ * the console group of `make check`. */
 #pragma once
+#include "arch-x86/dev/uart.h"
 #include "hv/base/types.h"
 
 struct console {
     const char *name;
-    /* Bounded waits: hardware that does not answer costs time once, never a hang. */
+    /* Bounded waits: hardware that does not answer costs time once, never a hang. NULL: no output
+     */
     void (*write)(struct console *c, const char *text, size_t len);
-    int (*read)(struct console *c); /* byte or -1; NULL: no input */
-    uint16_t port;                  /* serial, debugcon */
-    uint8_t irq;                    /* serial ISA interrupt, 0 none */
-    bool stuck, cr;                 /* serial: transmitter does not empty; last byte was CR */
-    bool broken;                    /* writing to it panicked */
+    int (*read)(struct console *c);    /* byte or -1; NULL: no input */
+    void (*listen)(struct console *c); /* switches receive interrupts on */
+    struct uart uart;                  /* serial */
+    uint16_t port;                     /* debugcon */
+    uint8_t irq;                       /* ISA interrupt of the input, 0: it has to be polled */
+    bool broken;                       /* writing to it panicked */
 };
 
-/* Brings up what hv_opt.console names, or COM1 and the screen (VGA text under a BIOS,
- * the loader's framebuffer otherwise), and replays the log to each. Context: BSP, boot. */
+/* Brings up what hv_opt.console names, by default what is found, and replays the log to each. With
+ * a screen comes the PS/2 keyboard. Context: BSP, boot's identity map. */
 void console_init(void);
 /* After paging: device memory has moved. */
 void console_remap(void);
-/* Receive interrupts to the CPU with that APIC id. */
+/* Receive interrupts to the CPU with that APIC id; input without one is polled from its timer. */
 void console_enable_input(uint32_t apic_id);
-/* Names of the active ones, for the banner. */
+/* Names of the active ones; the same of those with input: for the banner. */
 const char *console_names(void);
+void console_input_names(char *buf, size_t size);
 
 /* Panic path: no lock from here on; COM1 is tried if nothing is active. */
 void console_panic_begin(void);
@@ -30,13 +35,14 @@ void console_panic_begin(void);
 void console_panic_again(void);
 void console_panic_write(const char *text, size_t len);
 
-/* --- drivers: NULL or false if the device is not there --- */
-/* must_answer: only if the loopback test works. */
-bool uart_open(struct console *c, uint16_t port, uint32_t baud, bool must_answer);
-void uart_enable_input(struct console *c);
+/* --- drivers: false if the device is not there --- */
+/* Only a port that answers the loopback test is opened. */
+bool serial_open(struct console *c, const struct uart_where *where);
 bool debugcon_open(struct console *c);
 void vga_open(struct console *c);
 void vga_remap(void);
-/* The loader's framebuffer, if it is true-colour and below 4 GiB. */
+/* The loader's framebuffer, if it is true-colour and can be reached. */
 bool fb_open(struct console *c);
 void fb_remap(void);
+/* i8042 and a keyboard behind it. */
+bool kbd_open(struct console *c);

@@ -109,9 +109,9 @@ bool fb_open(struct console *c)
     uint64_t size = (uint64_t)b->fb_pitch * b->fb_height;
 
     bytes = (b->fb_bpp + 7) / 8;
-    /* Before our own tables only the first 4 GiB are mapped; an odd mode is left alone. */
+    /* Before our own tables not everything is mapped; an odd mode is left alone. */
     if (b->fb_type != FB_TYPE_RGB || (bytes != 3 && bytes != 4) || b->fb_addr == 0 ||
-        b->fb_addr + size > 0x100000000ull || (uint64_t)b->fb_width * bytes > b->fb_pitch)
+        b->fb_addr + size > paging_identity_end() || (uint64_t)b->fb_width * bytes > b->fb_pitch)
         return false;
     columns = b->fb_width / CELL_WIDTH < MAX_COLUMNS ? b->fb_width / CELL_WIDTH : MAX_COLUMNS;
     rows = b->fb_height / CELL_HEIGHT < MAX_ROWS ? b->fb_height / CELL_HEIGHT : MAX_ROWS;

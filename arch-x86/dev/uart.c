@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* 16550 serial port: polled output with bounded waits, interrupt-driven input. Tested by every
- * boot. */
-#include "arch-x86/cpu/asm.h"
-#include "arch-x86/dev/console.h"
+/* 16550 serial port: polled output with bounded waits, input by interrupt or polled.
+ * Tested by tools/tests/test_uart.c and every boot. */
+#include "arch-x86/dev/uart.h"
 
 #define RBR 0
 #define IER 1
@@ -19,76 +18,82 @@
 #define LSR_DR 0x01
 #define LSR_THRE 0x20
 #define LOOP_BYTE 0xae
-#define BASE_BAUD 115200u
+#define PC_CLOCK_HZ 1843200u
 #define FIFO 16
-/* An emulated or real port access takes about a microsecond; a FIFO at 1200 baud takes 130 ms. */
+/* A port access takes about a microsecond, emulated or real; a FIFO at 1200 baud takes 130 ms. */
 #define READY_SPINS 300000u
 
-static bool wait_lsr(uint16_t port, uint8_t bit, unsigned spins)
+static bool wait_lsr(const struct uart *u, uint8_t bit, unsigned spins)
 {
     for (unsigned i = 0; i < spins; i++) {
-        uint8_t lsr = in8((uint16_t)(port + LSR));
+        uint8_t lsr = u->io->read(u, LSR);
         if (lsr != 0xff && (lsr & bit))
             return true;
-        cpu_pause();
     }
     return false;
 }
 
-static bool loopback(uint16_t port)
+static bool loopback(const struct uart *u)
 {
     bool same;
-    out8((uint16_t)(port + MCR), MCR_LOOP);
-    out8((uint16_t)(port + RBR), LOOP_BYTE);
-    same = wait_lsr(port, LSR_DR, READY_SPINS) && in8((uint16_t)(port + RBR)) == LOOP_BYTE;
-    out8((uint16_t)(port + MCR), MCR_DTR_RTS_OUT2);
+    u->io->write(u, MCR, MCR_LOOP);
+    u->io->write(u, RBR, LOOP_BYTE);
+    same = wait_lsr(u, LSR_DR, READY_SPINS) && u->io->read(u, RBR) == LOOP_BYTE;
+    u->io->write(u, MCR, MCR_DTR_RTS_OUT2);
     return same;
 }
 
-static void uart_write(struct console *c, const char *text, size_t len)
+static void rate_set(const struct uart *u)
+{
+    uint32_t clock = u->where.clock_hz ? u->where.clock_hz : PC_CLOCK_HZ;
+    uint32_t step = 16 * u->where.baud, divisor;
+
+    if (u->where.baud == 0)
+        return;
+    divisor = (clock + step / 2) / step;
+    divisor = divisor == 0 ? 1 : divisor > 0xffff ? 0xffff : divisor;
+    u->io->write(u, LCR, LCR_DLAB);
+    u->io->write(u, 0, (uint8_t)divisor);
+    u->io->write(u, 1, (uint8_t)(divisor >> 8));
+}
+
+bool uart_setup(struct uart *u)
+{
+    u->io->write(u, LCR, LCR_8N1);
+    u->io->write(u, IER, 0);
+    rate_set(u);
+    u->io->write(u, LCR, LCR_8N1);
+    u->io->write(u, FCR, FCR_ENABLE_CLEAR);
+    return loopback(u);
+}
+
+void uart_send(struct uart *u, const char *text, size_t len)
 {
     unsigned room = 0;
 
     for (size_t i = 0; i < len; i++) {
-        bool add_cr = text[i] == '\n' && !c->cr;
+        bool add_cr = text[i] == '\n' && !u->cr;
         for (unsigned k = 0; k < (add_cr ? 2u : 1u); k++) {
             if (room == 0) {
-                bool ready = wait_lsr(c->port, LSR_THRE, c->stuck ? 1 : READY_SPINS);
-                c->stuck = !ready;
-                room = ready ? FIFO : 1;
+                u->stuck = !wait_lsr(u, LSR_THRE, u->stuck ? 1 : READY_SPINS);
+                if (u->stuck)
+                    return;
+                room = FIFO;
             }
-            out8((uint16_t)(c->port + RBR), add_cr && k == 0 ? '\r' : (uint8_t)text[i]);
+            u->io->write(u, RBR, add_cr && k == 0 ? '\r' : (uint8_t)text[i]);
             room--;
         }
-        c->cr = text[i] == '\r';
+        u->cr = text[i] == '\r';
     }
 }
 
-static int uart_read(struct console *c)
+int uart_receive(struct uart *u)
 {
-    uint8_t lsr = in8((uint16_t)(c->port + LSR));
-    return lsr != 0xff && (lsr & LSR_DR) ? in8((uint16_t)(c->port + RBR)) : -1;
+    uint8_t lsr = u->io->read(u, LSR);
+    return lsr != 0xff && (lsr & LSR_DR) ? u->io->read(u, RBR) : -1;
 }
 
-void uart_enable_input(struct console *c)
+void uart_listen(struct uart *u)
 {
-    out8((uint16_t)(c->port + IER), IER_RX);
-}
-
-bool uart_open(struct console *c, uint16_t port, uint32_t baud, bool must_answer)
-{
-    uint32_t divisor = baud && baud <= BASE_BAUD ? BASE_BAUD / baud : 1;
-
-    out8((uint16_t)(port + IER), 0);
-    out8((uint16_t)(port + LCR), LCR_DLAB);
-    out8((uint16_t)(port + 0), (uint8_t)divisor);
-    out8((uint16_t)(port + 1), (uint8_t)(divisor >> 8));
-    out8((uint16_t)(port + LCR), LCR_8N1);
-    out8((uint16_t)(port + FCR), FCR_ENABLE_CLEAR);
-    if (!loopback(port) && must_answer)
-        return false;
-    c->port = port;
-    c->write = uart_write;
-    c->read = uart_read;
-    return true;
+    u->io->write(u, IER, IER_RX);
 }

@@ -253,6 +253,19 @@ static bool root_find(uint64_t where, struct root *r)
     return r->table != NULL;
 }
 
+const char *acpi_find(hpa_t rsdp, bool uefi, const char *sig, uint32_t *len)
+{
+    struct root r;
+    const char *t = NULL;
+
+    if (rsdp.v == 0 && !uefi)
+        rsdp.v = rsdp_scan();
+    if (root_find(rsdp.v, &r))
+        t = table_find(&r, sig, 0);
+    *len = t ? table_length(t) : 0;
+    return t;
+}
+
 void acpi_init(hpa_t rsdp, bool uefi)
 {
     struct acpi_info *a = &acpi_info;

@@ -28,6 +28,9 @@ struct acpi_info {
 };
 extern struct acpi_info acpi_info;
 
+/* The first table of that signature, in boot's identity map, and its length; NULL: none. Context:
+ * as acpi_init, which need not have been called. */
+const char *acpi_find(hpa_t rsdp, bool uefi, const char *sig, uint32_t *len);
 /* rsdp: from the loader, 0 to search where a BIOS puts it (never under UEFI). Without ACPI the BSP
  * is the only processor. Context: BSP on boot's identity map; tables above 4 GiB are refused. */
 void acpi_init(hpa_t rsdp, bool uefi);

@@ -11,8 +11,16 @@
 #define PCI_VENDOR 0x00
 #define PCI_COMMAND 0x04
 #define PCI_HEADER 0x0c
+#define PCI_COMMAND_IO 1u
+#define PCI_COMMAND_MEMORY 2u
 #define PCI_COMMAND_MASTER (1u << 2)
 #define PCI_MULTIFUNCTION (1u << 23)
+#define PCI_CLASS 0x08
+#define PCI_CLASS_UART 0x0700
+#define PCI_BAR0 0x10
+#define PCI_BAR_IO 1u
+#define PCI_BAR_64 4u
+#define PCI_BAR_TYPE 6u
 #define PCI_NOBODY 0xffffu
 
 static uint32_t select(uint32_t bus, uint32_t dev, uint32_t fn, uint32_t reg)
@@ -49,6 +57,52 @@ static unsigned quiesce_device(uint32_t bus, uint32_t dev, unsigned *seen)
         stopped += quiesce(bus, dev, fn);
     }
     return stopped;
+}
+
+bool pci_uart_at(uint32_t bus, uint32_t dev, uint32_t fn, struct uart_where *out)
+{
+    uint32_t id = config_read(select(bus, dev, fn, PCI_VENDOR));
+    uint32_t bar = config_read(select(bus, dev, fn, PCI_BAR0));
+    uint32_t class = config_read(select(bus, dev, fn, PCI_CLASS)) >> 16;
+    uint32_t command = config_read(select(bus, dev, fn, PCI_COMMAND)) & 0xffff;
+
+    if ((id & 0xffff) == PCI_NOBODY)
+        return false;
+    *out = (struct uart_where){.mmio = !(bar & PCI_BAR_IO), .stride = 1};
+    out->base = bar & (out->mmio ? ~0xfu : ~3u);
+    if (out->mmio && (bar & PCI_BAR_TYPE) == PCI_BAR_64)
+        out->base |= (uint64_t)config_read(select(bus, dev, fn, PCI_BAR0 + 4)) << 32;
+    /* Ports in chipsets, of other classes, have 32-bit registers. */
+    if (out->mmio && class != PCI_CLASS_UART)
+        out->stride = 4;
+    if (out->base == 0 || (!out->mmio && out->base > 0xfff8))
+        return false;
+    out32(PCI_ADDR, select(bus, dev, fn, PCI_COMMAND));
+    out32(PCI_DATA, command | (out->mmio ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO));
+    return true;
+}
+
+bool pci_uart_find(struct uart_where *out)
+{
+    out32(PCI_ADDR, PCI_ENABLE);
+    if (in32(PCI_ADDR) != PCI_ENABLE)
+        return false;
+    for (uint32_t at = 0; at < 256 * 32 * 8; at++) {
+        uint32_t bus = at >> 8, dev = at >> 3 & 31, fn = at & 7;
+        uint32_t header = select(bus, dev, 0, PCI_HEADER);
+        if (fn && !(config_read(header) & PCI_MULTIFUNCTION)) {
+            at |= 7; /* the next device */
+            continue;
+        }
+        if ((config_read(select(bus, dev, fn, PCI_VENDOR)) & 0xffff) == PCI_NOBODY) {
+            at |= fn ? 0 : 7;
+            continue;
+        }
+        if (config_read(select(bus, dev, fn, PCI_CLASS)) >> 16 == PCI_CLASS_UART &&
+            pci_uart_at(bus, dev, fn, out))
+            return true;
+    }
+    return false;
 }
 
 void pci_quiesce(void)

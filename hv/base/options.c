@@ -29,7 +29,7 @@ struct option {
 /* clang-format off */
 static const struct option table[] = {
     {"console", KIND_CONSOLE, FIELD(console), CONSOLE_GRAMMAR, 0, 0,
-     "console to use; may be given several times; auto: SPCR, COM1, PCI serial, and the screen"},
+     "console to use; up to 8 may be given; auto, the default: SPCR, COM1, PCI serial, and the screen"},
     {"loglvl", KIND_CHOICE, FIELD(loglvl), "err|warn|info|debug", LOG_INFO, 0,
      "least important messages shown"},
     {"smp", KIND_NUMBER, FIELD(smp), NULL, 0, HV_MAX_CPUS,

@@ -13,7 +13,7 @@ enum mmu_mode { MMU_SHADOW, MMU_REF };
 /* escape=: the list, and the byte of each of its words; 0: none */
 #define OPT_ESCAPE_KEYS "^T|^E|^G|^O|^P|^V|^X|^Y|^]|^_|off"
 #define OPT_ESCAPE_BYTES 0x14, 0x05, 0x07, 0x0f, 0x10, 0x16, 0x18, 0x19, 0x1d, 0x1f, 0
-#define OPT_MAX_CONSOLES 6
+#define OPT_MAX_CONSOLES 8
 #define OPT_CONSOLE_LEN 48
 #define OPT_MEM_MIN_MIB 64 /* less guest RAM holds no Linux */
 #define OPT_POOL_MIN 96    /* shadow pages; hv/main.c compares with the pager's own floor */
@@ -41,7 +41,7 @@ struct hv_options {
     uint32_t escape;         /* escape=: position in OPT_ESCAPE_KEYS */
     bool trace;              /* trace=1: the event rings are printed at the end of the VM */
     bool noreboot;           /* noreboot=1: a panic or guest reset halts the machine */
-    bool pveoi;            /* pveoi=on|off: interrupts without an EOI exit, under hvsig=kvm */
+    bool pveoi;              /* pveoi=on|off: interrupts without an EOI exit, under hvsig=kvm */
     enum hvsig_mode hvsig;   /* hvsig=kvm|own */
     bool x2apic_host;        /* x2apic=on|off: use it on the host where the CPU has it */
     bool help;               /* help: print the table at boot */

@@ -112,7 +112,7 @@ static void test_bad(void)
                     "?'");
     struct hv_options o =
         parse("console=com1 console=com2 console=com3 console=com4 console=vga console=fb "
-              "console=spcr");
+              "console=spcr console=auto console=none");
     tap_ok(o.nconsoles == OPT_MAX_CONSOLES && warnings == 1, "too many consoles: one warning");
 }
 

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Boots that talk: every kind of console with output and input, the screen and keyboard of a machine without a serial
+port, a port nobody reads, a panic and the ways to reset. The guest sends back what it gets.
+Tested by being the console group of `make check`."""
+import os
+import re
+import select
+import socket
+import struct
+import subprocess
+import time
+
+from pblib import config, emu, tinyguest
+from pblib.linux import LOGS, OUT
+
+READY = "tiny guest: ready"
+KEYS = {"!": "shift-1", "\n": "ret", " ": "spc"}
+LIMIT = 240  # seconds: against hanging only
+
+
+class Machine:
+    """QEMU with its console on pipes and its monitor on a socket."""
+
+    def __init__(self, name, **fields):
+        run = config.Run(append="", direct=True, test=True, **{"smp": 1, "mem": 256, **fields})
+        run.out, run.name = OUT, "console-" + name
+        os.makedirs(LOGS, exist_ok=True)
+        run.kernel = run.kernel or run.file("kernel")
+        if run.kernel == run.file("kernel"):
+            with open(run.kernel, "wb") as f:
+                f.write(tinyguest.bzimage())
+        elif run.kernel == "none":
+            run.kernel = ""
+        self.run, self.text = run, ""
+        self.ours, theirs = socket.socketpair()
+        args = emu.qemu_args(run)
+        at = args.index("-monitor")
+        args[at:at + 2] = ["-chardev", "socket,id=mon,fd=%d" % theirs.fileno(), "-mon", "chardev=mon,mode=readline"]
+        self.child = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                      bufsize=0, pass_fds=[theirs.fileno()], start_new_session=True)
+        theirs.close()
+        self.end = time.monotonic() + LIMIT
+        self.log = open(os.path.join(LOGS, run.name + ".console"), "wb")
+
+    def pump(self, seconds=0.2):
+        """Takes what the serial console says; False when the emulator has ended."""
+        if not select.select([self.child.stdout], [], [], seconds)[0]:
+            return self.child.poll() is None
+        data = os.read(self.child.stdout.fileno(), 65536)
+        self.log.write(data)
+        self.text += data.decode("utf-8", "replace").replace("\r", "")
+        return bool(data)
+
+    def expect(self, pattern, source=None):
+        """Waits until it matches what source() gives, by default the serial console's text."""
+        while time.monotonic() < self.end:
+            if re.search(pattern, source() if source else self.text):
+                return True
+            if not self.pump(0.5 if source else 0.2):
+                return bool(re.search(pattern, self.text)) if not source else False
+        return False
+
+    def send(self, text):
+        self.child.stdin.write(text.encode())
+
+    def monitor(self, command):
+        """The monitor's answer to one command."""
+        self.ours.sendall(command.encode() + b"\n")
+        answer, end = "", time.monotonic() + 20
+        while time.monotonic() < end:
+            if select.select([self.ours], [], [], 0.3)[0]:
+                data = self.ours.recv(65536)
+                if not data:
+                    break
+                answer += data.decode("utf-8", "replace")
+            elif answer.endswith("(qemu) "):
+                break
+        return answer
+
+    def screen(self):
+        """The text of the VGA screen, a line a row."""
+        words = re.findall(r"0x([0-9a-f]{4})\b(?!:)", self.monitor("xp /2000hx 0xb8000").split("/2000hx 0xb8000")[-1])
+        cells = "".join(chr(int(w, 16) & 0xFF) for w in words[-2000:])
+        text = "\n".join(cells[i:i + 80].rstrip() for i in range(0, len(cells), 80))
+        self.log.write(("--- screen\n" + text + "\n").encode("utf-8", "replace"))
+        return text
+
+    def keys(self, text):
+        for c in text:
+            self.monitor("sendkey " + KEYS.get(c, c))
+
+    def debugcon(self):
+        if not os.path.exists(self.run.file("debugcon")):
+            return ""
+        with open(self.run.file("debugcon"), encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def ended(self):
+        """Waits for the emulator to end by itself."""
+        while time.monotonic() < self.end and self.child.poll() is None:
+            self.pump(0.2)
+        return self.child.poll()
+
+    def close(self):
+        if self.child.poll() is None:
+            os.killpg(self.child.pid, 9)
+        self.child.wait()
+        self.ours.close()
+        self.log.close()
+        if os.path.exists(self.run.file("kernel")):
+            os.remove(self.run.file("kernel"))
+
+
+def case(name, **fields):
+    """A decorator: the function gets the results and the machine."""
+
+    def wrap(function):
+        def action(results):
+            m = Machine(name, **fields)
+            results.log("console: " + m.log.name)
+            try:
+                function(results, m)
+                results.log(m.text)
+            finally:
+                m.close()
+
+        CASES.append((name, action))
+        return function
+
+    return wrap
+
+
+CASES = []
+
+
+def talk(banner, inputs):
+    """Output arrives, the banner names the console, and what is typed comes back."""
+
+    def function(results, m):
+        results.expect(m.expect(READY), "the guest's output does not arrive: " + m.text[-200:])
+        results.expect(re.search(r"consoles: %s\)" % banner, m.text), "the banner does not name %s" % banner)
+        results.expect(re.search(r"check: consoles +%s; input: %s$" % (banner, inputs), m.text, re.M),
+                       "the boot check does not name input %s" % inputs)
+        m.send("hello guest")
+        results.expect(m.expect("hello guest"), "what is typed does not come back")
+
+    return function
+
+
+NULLS = ("null", "null", "null")
+for n in (1, 2, 3, 4):
+    case("com%d" % n, hv="console=com%d" % n, serial=NULLS[:n - 1] + ("chardev:ser0",))(talk("com%d" % n, "com%d" % n))
+case("pio", hv="console=pio:0x2f8,115200,clk=1843200", serial=("null", "chardev:ser0"))(talk("pio", "pio"))
+case("pci", hv="console=pci:00:05.0,115200n8", serial=("none",),
+     extra=("-device", "pci-serial,chardev=ser0,addr=5"))(talk("pci", "pci"))
+case("auto-pci", serial=("none",), extra=("-device", "pci-serial,chardev=ser0"))(talk("pci vga", "pci kbd"))
+case("two", hv="console=com1 console=debugcon console=vga")(talk("com1 debugcon vga", "com1 kbd"))
+
+
+def spcr_table():
+    """Microsoft's table, revision 2, as -acpitable wants it: the body behind the 36 bytes of header."""
+    body = bytearray(44)
+    struct.pack_into("<BBBBQ", body, 4, 1, 8, 0, 1, 0x2F8)  # I/O space, 8 bits
+    struct.pack_into("<BBI", body, 16, 1, 3, 3)  # 8259, IRQ 3
+    body[22] = 7  # 115200
+    path = os.path.join(OUT, "spcr.bin")
+    os.makedirs(OUT, exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(body)
+    return ("-acpitable", "sig=SPCR,rev=2,data=" + path)
+
+
+def spcr(results):
+    """The firmware names COM2: it comes before COM1, which is there, too."""
+    m = Machine("spcr", serial=("null", "chardev:ser0"), extra=spcr_table())
+    try:
+        talk("spcr vga", "spcr kbd")(results, m)
+    finally:
+        m.close()
+        os.remove(os.path.join(OUT, "spcr.bin"))
+
+
+CASES.append(("spcr", spcr))
+
+
+@case("screen", serial=("none",))
+def screen(results, m):
+    """No serial port at all: the guest's output is on the screen and the keyboard is its COM1."""
+    results.expect(m.expect(READY, m.screen), "the guest's output is not on the screen")
+    m.keys("hello kbd")
+    results.expect(m.expect("hello kbd", m.screen), "what is typed on the keyboard does not come back")
+    results.expect(re.search(r"check: consoles +vga; input: kbd", m.screen()), "the boot check does not name the keyboard")
+    m.keys("!")
+    results.expect(m.ended() == 0, "the guest did not get the key that makes it reset the machine")
+
+
+@case("debugcon", hv="console=debugcon", serial=("none",))
+def debugcon(results, m):
+    results.expect(m.expect(READY, m.debugcon), "nothing on port 0xe9")
+
+
+@case("mute", hv="console=com3")
+def mute(results, m):
+    """Nothing of what was named is there: what is found is used."""
+    results.expect(m.expect(READY), "the machine is mute")
+    results.expect(re.search(r"console=com3: no 16550.*\n(.*\n)*.*consoles: com1 vga\)", m.text), "nothing says so")
+
+
+@case("absent", hv="console=com3 console=pio:0x2e8 console=pci:00:1e.0 console=spcr console=mmio32:0xfec10000 console=fb "
+      "console=com1")
+def absent(results, m):
+    """Consoles that are not there are named and left out; the one that is there tells."""
+    results.expect(m.expect(READY), "the console that is there does not work")
+    for text in (r"console=com3: no 16550 answers the loopback test at port 0x3e8", r"console=pio:0x2e8: no 16550",
+                 r"console=pci:00:1e.0: no function", r"console=spcr: the firmware's tables name no 16550",
+                 r"console=mmio32:0xfec10000: no 16550 .* address 0xfec10000", r"console=fb: the loader set no graphics",
+                 r"consoles: com1\)"):
+        results.expect(re.search(text, m.text), "nothing says '%s'" % text)
+
+
+FIFO = os.path.join(OUT, "console-unread")
+
+
+def unread(results):
+    """A serial line that takes nothing any more (its reader sleeps): the machine goes on."""
+    for suffix in (".in", ".out"):
+        if os.path.exists(FIFO + suffix):
+            os.remove(FIFO + suffix)
+        os.mkfifo(FIFO + suffix)
+    keep = [os.open(FIFO + s, os.O_RDWR) for s in (".in", ".out")]
+    os.set_blocking(keep[1], False)
+    filler = bytes(4096)
+    try:
+        while True:  # the pipe is full before the machine starts
+            os.write(keep[1], filler)
+    except BlockingIOError:
+        pass
+    m = Machine("unread", hv="console=com1 console=debugcon loglvl=debug", serial=("chardev:full",),
+                extra=("-chardev", "pipe,id=full,path=" + FIFO))
+    try:
+        results.expect(m.expect(READY, m.debugcon), "a serial line that nobody reads stops the machine")
+        os.write(keep[0], b"!")
+        results.expect(m.ended() == 0, "its input is not read any more")
+    finally:
+        m.close()
+        for fd in keep:
+            os.close(fd)
+        for suffix in (".in", ".out"):
+            os.remove(FIFO + suffix)
+
+
+CASES.append(("unread", unread))
+
+
+# --- a panic, and the ways to reset -----------------------------------------------------------------
+def machine_check(m):
+    """An uncorrected error of CPU 0 by the emulator's monitor: the hypervisor's #MC."""
+    m.monitor("mce 0 1 0xb200000000000000 5 0 0")
+
+
+@case("panic-reset", kernel="none", hv="panic=1")
+def panic_reset(results, m):
+    results.expect(m.expect("patchbay: stopped"), "no stop without a guest")
+    machine_check(m)
+    results.expect(m.expect(r"patchbay: panic: #MC machine check.*CPU 0"), "no panic")
+    results.expect(m.expect("patchbay: reset in 1 s"), "no word about the reset")
+    results.expect(re.search(r"addr2line -e \S+ -fip 0x", m.text), "no addr2line line")
+    results.expect(m.ended() == 0, "the machine was not reset")
+
+
+@case("panic-noreboot", kernel="none", hv="noreboot")
+def panic_noreboot(results, m):
+    results.expect(m.expect("patchbay: stopped"), "no stop without a guest")
+    machine_check(m)
+    results.expect(m.expect(r"patchbay: panic: #MC") and m.expect(r"patchbay: halted \(noreboot\)"), "no word of the halt")
+    results.expect("HLT=1" in m.monitor("info registers"), "the processor is not halted")
+
+
+def reset(results, m):
+    results.expect(m.expect(READY), "no guest")
+    m.send("!")
+    results.expect(m.expect("patchbay: guest reset"), "the guest's reset is not seen")
+    results.expect(m.ended() == 0, "the machine was not reset")
+    results.expect("did not work" not in m.text, "this way of resetting does nothing")
+
+
+for way in ("auto", "cf9", "kbd", "triple"):
+    case("reset-" + way, hv="reset=" + way)(reset)
+case("reset-acpi", hv="reset=acpi", machine="q35")(reset)  # the other machine's FADT has no reset register
