@@ -27,7 +27,7 @@ LAYERS = [
     ("unit", ["test_trace", "test_channel", "test_actions"]),
     ("order", ["test_channel_tso", "test_trace_tso", "test_actions_tso"]),
     ("pager", ["test_mmu_rules", "test_mmu 1500"]),
-    ("loop", ["test_exits"]),
+    ("loop", ["test_loop", "test_exits"]),
     ("sim", ["sim steps=100000"]),
 ]
 
