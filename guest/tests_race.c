@@ -67,6 +67,47 @@ static void test_locked_sum(void)
     CHECK_EQ(pte_read(pte) & ~(PTE_A | PTE_D), frame | PTE_RW, "the entry in the end");
 }
 
+/* Trap 10: tokens change hands by XCHG through four entries of two tables, which the holder also
+ * uses. Each must be found once in the end: in an entry or in a hand. */
+struct tokens {
+    uint64_t *slots[4];
+    uint64_t base;
+    uint64_t hand[MAX_CPUS];
+};
+
+static void token_job(void *arg)
+{
+    struct tokens *t = arg;
+    unsigned me = this_cpu()->index;
+    uint64_t v;
+
+    for (unsigned i = 0; i < ops(400); i++) {
+        t->hand[me] = pte_xchg(t->slots[(i + me) % 4], t->hand[me]) & ~(PTE_A | PTE_D);
+        if (i % 16 == 0)
+            CHECK(try_read64(TEST_VA, &v), "one of the entries that are always present");
+    }
+}
+
+static void test_tokens(void)
+{
+    struct tokens t = {.base = pa_of(tagged_page(0)) | PTE_RW};
+    unsigned seen = 0;
+
+    for (unsigned k = 0; k < 4; k++) {
+        t.slots[k] = pte_at(boot_pml4, TEST_VA + (k & 1) * PAGE_2M + (k >> 1) * PAGE, 1, true);
+        pte_write(t.slots[k], t.base | (uint64_t)k << 52);
+    }
+    for (unsigned c = 0; c < ncpus; c++)
+        t.hand[c] = t.base | (uint64_t)(4 + c) << 52;
+    run_on(ncpus, token_job, &t);
+    for (unsigned k = 0; k < 4 + ncpus; k++) {
+        uint64_t token = k < 4 ? pte_read(t.slots[k]) & ~(PTE_A | PTE_D) : t.hand[k - 4];
+        CHECK((token & ~(0xfull << 52)) == t.base, "no token: %lx", token);
+        seen |= 1u << (token >> 52 & 15);
+    }
+    CHECK_EQ(seen, (1u << (4 + ncpus)) - 1, "tokens found");
+}
+
 /* Trap 11: all CPUs store different values into one entry, then each flushes: all must agree with
  * it. */
 struct alternate {
@@ -368,6 +409,7 @@ static void test_birth(void)
 static const struct test tests[] = {
     {"race.locked_bits", test_locked_bits, 1},
     {"race.locked_sum", test_locked_sum, 1},
+    {"race.tokens", test_tokens, 1},
     {"race.alternate", test_alternate, 1},
     {"race.storm", test_storm, 1},
     {"race.copy_on_write", test_copy_on_write, 1},
