@@ -24,6 +24,7 @@
 #include "hv/base/options.h"
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
+#include "hv/port/cpu.h"
 #include "hv/port/machine.h"
 
 _Static_assert(ASM_CR0_PE == CR0_PE && ASM_CR0_ET == CR0_ET && ASM_CR0_NE == CR0_NE, "CR0");
@@ -140,8 +141,9 @@ static void report(void)
              acpi_info.found ? "ACPI" : "no ACPI (enable it in the firmware setup)",
              acpi_info.source, acpi_info.has_s5 ? "by ACPI" : "not found: switch it off by hand");
     log_info("check", "clock      TSC %llu kHz, %s", (unsigned long long)(tsc_hz / 1000),
-             tsc_synced() ? "the same on all CPUs"
-                          : "NOT the same on all CPUs: the guest is not told that it is constant");
+             port_tsc_constant()
+                 ? "constant, the same on all CPUs"
+                 : "not constant or not the same on all CPUs: the guest is told so");
     log_info("check", "consoles   %s; input: %s", console_names(), inputs);
 }
 

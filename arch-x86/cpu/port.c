@@ -38,6 +38,13 @@ uint64_t port_tsc_hz(void)
     return tsc_hz;
 }
 
+bool port_tsc_constant(void)
+{
+    /* Emulators count at one rate and do not say so. */
+    bool rate = cpu_features.invariant_tsc || cpu_features.hypervisor || acpi_info.bochs;
+    return rate && tsc_synced();
+}
+
 void port_doorbell(uint32_t cpu)
 {
     /* Bochs keeps interrupts from a guest that runs with IF=0 although V_INTR_MASKING is set; an

@@ -12,6 +12,8 @@ void port_relax(void);
 /* RDTSC: monotonic on one CPU, equal on all (checked at boot); the guest reads the same counter. */
 uint64_t port_tsc(void);
 uint64_t port_tsc_hz(void);
+/* true if it counts at one rate for ever and all CPUs agreed at boot: what guests are told. */
+bool port_tsc_constant(void);
 /* Sends the doorbell IPI to `cpu` (not self). Fences as x2APIC needs. Context: any but NMI. */
 void port_doorbell(uint32_t cpu);
 /* Where in the hypervisor `cpu` (not self) is, asked by an NMI: innermost function first, as text.

@@ -4,6 +4,7 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/options.h"
 #include "hv/base/string.h"
+#include "hv/port/cpu.h"
 #include "hv/vcpu/exit.h"
 #include "hv/vdev/vpc.h"
 #include "hv/vm/vm.h"
@@ -147,7 +148,7 @@ static void leaf_x7(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
     (void)s;
     (void)subleaf;
     memset(r, 0, 4 * sizeof(r[0]));
-    r[EDX] = X7_EDX_INVARIANT_TSC;
+    r[EDX] = port_tsc_constant() ? (uint32_t)X7_EDX_INVARIANT_TSC : 0;
 }
 
 static void leaf_x8(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
@@ -205,7 +206,8 @@ static void hypervisor_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4]
     else if (kvm && leaf == HV_KVM)
         signature(r, MAX_HV_KVM, "KVMKVMKVM\0\0");
     else if (kvm && leaf == HV_KVM + 1)
-        r[EAX] = (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE |
+        r[EAX] = (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2 |
+                            (port_tsc_constant() ? KVM_CLOCKSOURCE_STABLE : 0) |
                             (s->vm->opt->pveoi ? KVM_PV_EOI : 0));
 }
 

@@ -59,7 +59,7 @@ void kvmclock_init(void)
 bool kvmclock_write_time(struct subvmm *s, uint64_t value)
 {
     struct vcpu *v = &s->vcpu;
-    struct pvclock_time t = {.version = 2, .flags = PVCLOCK_TSC_STABLE};
+    struct pvclock_time t = {.version = 2, .flags = port_tsc_constant() ? PVCLOCK_TSC_STABLE : 0};
     gpa_t at = gpa(value & ~KVMCLOCK_ENABLE);
 
     if (!(value & KVMCLOCK_ENABLE)) {

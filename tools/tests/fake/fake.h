@@ -22,6 +22,8 @@ void fake_set_ncpus(uint32_t n);
  * the host's monotonic clock in nanoseconds (port_tsc_hz() 1 GHz). */
 void fake_set_tsc(uint64_t tsc, uint64_t step);
 void fake_set_tsc_hz(uint64_t hz);
+/* What port_tsc_constant() gives; true at first. */
+void fake_set_tsc_constant(bool constant);
 void fake_set_boot_time(uint64_t seconds);
 
 /* Recorded behaviour, per CPU where it says so. */

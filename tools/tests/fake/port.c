@@ -31,6 +31,7 @@ static uint32_t ncpus = 1;
 static _Atomic uint64_t clock_tsc, clock_step;
 static _Atomic bool clock_virtual;
 static uint64_t clock_hz = 1000000000ull;
+static bool tsc_constant = true;
 static uint64_t boot_time = 1700000000ull;
 
 static uint8_t *arena_map;
@@ -90,6 +91,7 @@ void fake_reset(void)
     ncpus = 1;
     clock_virtual = false;
     clock_hz = 1000000000ull;
+    tsc_constant = true;
     fake_on_doorbell = fake_on_halt = fake_on_relax = NULL;
     fake_console_clear();
     console_input = "";
@@ -150,6 +152,16 @@ uint64_t port_tsc(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
+void fake_set_tsc_constant(bool constant)
+{
+    tsc_constant = constant;
+}
+
+bool port_tsc_constant(void)
+{
+    return tsc_constant;
+}
+
 uint64_t port_tsc_hz(void)
 {
     return clock_hz;
