@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Numbers of the architecture, spelled as in AMD's APM volume 2 (rev. 3.40) and Intel's SDM. Numbers
- * and layouts only: hv, guest and tests may use this. */
+/* Numbers of the architecture, spelled as in AMD's APM volume 2 (rev. 3.40) and Intel's SDM.
+ * Numbers and layouts only: hv, guest and tests may use this. */
 #pragma once
 
 #define CR0_PE (1ull << 0)

@@ -114,7 +114,7 @@ static void out_integer(struct out *o, struct spec *s, char conv, int longs, str
         if (longs == -1)
             d = (short)d;
         if (longs <= -2)
-            d = (int8_t)(uint8_t)d;
+            d = (int64_t)((uint64_t)d << 56) >> 56;
         s->negative = d < 0;
         v = d < 0 ? 0 - (uint64_t)d : (uint64_t)d;
         out_number(o, s, v, false);

@@ -73,7 +73,7 @@ static void store_pieces(struct mmu *m, gpa_t at, uint8_t *host, const uint8_t *
 enum hv_err gmem_read(struct mmu *m, gva_t va, void *buf, size_t n, uint32_t access,
                       struct guest_fault *fault, gpa_t *at)
 {
-    struct span s;
+    struct span s = {0};
 
     if (n == 0 || n > 64)
         return HV_RANGE;
@@ -87,7 +87,7 @@ enum hv_err gmem_read(struct mmu *m, gva_t va, void *buf, size_t n, uint32_t acc
 enum hv_err gmem_write(struct mmu *m, gva_t va, const void *buf, size_t n, uint32_t access,
                        struct guest_fault *fault, gpa_t *at)
 {
-    struct span s;
+    struct span s = {0};
 
     if (n == 0 || n > 64)
         return HV_RANGE;
@@ -112,7 +112,7 @@ enum hv_err gmem_cmpxchg(struct mmu *m, gva_t va, unsigned width, uint64_t expec
                          uint32_t access, uint64_t *old, bool *stored, struct guest_fault *fault,
                          gpa_t *at)
 {
-    struct span s;
+    struct span s = {0};
 
     TRY(one_granule(m, va, width, access, &s, fault, at));
     *stored = producer_cmpxchg(m->coh, s.at[0], s.host[0], width, expected, value, old);
@@ -122,7 +122,7 @@ enum hv_err gmem_cmpxchg(struct mmu *m, gva_t va, unsigned width, uint64_t expec
 enum hv_err gmem_xchg(struct mmu *m, gva_t va, unsigned width, uint64_t value, uint32_t access,
                       uint64_t *old, struct guest_fault *fault, gpa_t *at)
 {
-    struct span s;
+    struct span s = {0};
 
     TRY(one_granule(m, va, width, access, &s, fault, at));
     *old = producer_exchange(m->coh, s.at[0], s.host[0], width, value);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Guest memory as the emulator sees it: by gva with permissions, page crossings and page-fault
- * results, all stores through the producer. Tested by tools/tests/test_gmem.c. */
+ * results, all stores through the producer. Tested by tools/tests/test_mmu.c. */
 #pragma once
 #include "hv/mmu/mmu.h"
 

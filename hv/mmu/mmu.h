@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The shadow pager of one CPU, private to it: no lock, no atomics of its own. Public interface for
- * hv/vcpu. Tested by tools/tests/test_mmu_*.c. */
+ * hv/vcpu. Tested by tools/tests/test_mmu*.c. */
 #pragma once
 #include "hv/coherency/coherency.h"
 #include "hv/mem/p2m.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The reference pager (mmu=ref): tiny, slow and plainly right. No traces, no patches, nothing kept:
  * a software TLB in the form of one set of tables that is thrown away at every full flush. The
- * oracle for the other pager. Tested by tools/tests/test_mmu_ref.c and by booting a guest on it. */
+ * oracle for the other pager. Tested by tools/tests/test_mmu.c and by booting a guest on it. */
 #include "hv/mmu/internal.h"
 
 /* Pages come from the bottom of the same pool; `clock` counts those in use. Page 0 is the root. */
