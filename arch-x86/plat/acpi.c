@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Finds the ACPI tables and reads MADT, FADT and \_S5 with the distrust firmware deserves.
- * Tested by tools/tests/fuzz_acpi.c and every boot. */
+ * Tested by tools/tests/test_host_acpi.c, tools/tests/fuzz_acpi.c and every boot. */
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/paging.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/port/machine.h"
 
 #define TABLE_MAX (16u << 20)
-#define LIMIT 0x100000000ull /* boot's identity map */
+#define LIMIT paging_identity_end()
 #define EBDA_SEGMENT 0x40e
 #define LAPIC_DEFAULT 0xfee00000u
 
@@ -49,7 +50,7 @@ static uint64_t rsdp_scan(void)
     return 0;
 }
 
-/* The table at `where` if it is one, lies below 4 GiB and its checksum holds; else NULL. */
+/* The table at `where` if it is one, can be reached and its checksum holds; else NULL. */
 static const char *table_at(uint64_t where, const char *sig)
 {
     struct acpi_header h;

@@ -32,5 +32,5 @@ extern struct acpi_info acpi_info;
  * as acpi_init, which need not have been called. */
 const char *acpi_find(hpa_t rsdp, bool uefi, const char *sig, uint32_t *len);
 /* rsdp: from the loader, 0 to search where a BIOS puts it (never under UEFI). Without ACPI the BSP
- * is the only processor. Context: BSP on boot's identity map; tables above 4 GiB are refused. */
+ * is the only processor. Context: BSP on boot's identity map; tables beyond it are refused. */
 void acpi_init(hpa_t rsdp, bool uefi);

@@ -4,6 +4,7 @@
  * behind a table must not be read as part of it. */
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/paging.h"
 #include "hv/base/log.h"
 #include "tools/tests/fake/fake.h"
 #include <sanitizer/asan_interface.h>
@@ -24,6 +25,11 @@
 
 struct cpu_features cpu_features = {.phys_bits = 40};
 static char *machine;
+
+uint64_t paging_identity_end(void)
+{
+    return MACHINE;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
