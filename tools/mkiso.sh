@@ -24,7 +24,7 @@ common='part_msdos part_gpt iso9660 fat search search_fs_file configfile normal 
     serial terminal echo test sleep reboot halt minicmd'
 # shellcheck disable=SC2086 # a list of words
 grub-mkimage -O i386-pc-eltorito -d "$grub/i386-pc" -c "$work/load.cfg" -p /boot/grub \
-    -o "$tree/boot/grub/eltorito.img" biosdisk $common
+    -o "$tree/boot/grub/eltorito.img" biosdisk linux16 $common
 # shellcheck disable=SC2086
 grub-mkimage -O x86_64-efi -d "$grub/x86_64-efi" -c "$work/load.cfg" -p /boot/grub \
     -o "$tree/EFI/BOOT/BOOTX64.EFI" efi_gop efi_uga $common

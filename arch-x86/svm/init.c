@@ -34,10 +34,12 @@ static void features_read(void)
 enum hv_err svm_enable(void)
 {
     uint32_t cpu = port_cpu();
+    uint64_t vm_cr;
 
     if (cpuid(0x80000000, 0).eax < 0x8000000a || !(cpuid(0x80000001, 0).ecx & CPUID_SVM))
         return HV_UNSUPPORTED;
-    if (rdmsr(MSR_VM_CR) & VM_CR_SVMDIS)
+    /* Bochs has SVM without this register: nothing disables it there. */
+    if (probe_rdmsr(MSR_VM_CR, &vm_cr) && (vm_cr & VM_CR_SVMDIS))
         return HV_UNSUPPORTED;
     if (cpu == 0) {
         features_read();

@@ -94,6 +94,6 @@ def from_environment():
             raise SystemExit("run: %s does not exist" % path)
     if run.fw not in ("bios", "uefi") or run.emu not in ("qemu", "bochs"):
         raise SystemExit("run: FW is bios or uefi, EMU is qemu or bochs")
-    if run.emu == "bochs" and (run.fw == "uefi" or run.bare or run.direct):
+    if run.emu == "bochs" and (run.fw == "uefi" or run.direct):
         raise SystemExit("run: EMU=bochs boots the image with its own BIOS only")
     return run

@@ -32,6 +32,15 @@ def make_image(run, multiboot=2):
     return image
 
 
+def make_bare_image(run):
+    """An image without Patchbay, for an emulator that cannot load a kernel by itself."""
+    image = run.file("iso")
+    files = [(run.kernel, "")] + ([(run.initrd, "")] if run.initrd else [])
+    iso.make(image, run.elf, files,
+             lambda names: iso.grub_cfg_bare(names[0][0], names[1][0] if run.initrd else "", run.append))
+    return image
+
+
 def boot_args(run):
     """Where the machine boots from."""
     if run.bare:
@@ -70,7 +79,7 @@ def qemu_args(run):
 
 
 BOCHSRC = """plugin_ctrl: unmapped=1, biosdev=1, extfpuirq=1, serial=1
-cpu: model=ryzen, count={smp}, ips=100000000, reset_on_triple_fault=0
+cpu: model=ryzen, count={smp}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=0
 megs: {mem}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
@@ -92,8 +101,8 @@ def bochs_args(run, tty):
     if run.cpu not in ("max", "ryzen"):
         raise Problem("EMU=bochs has CPU=ryzen only")
     with open(run.file("bxrc"), "w") as f:
-        f.write(BOCHSRC.format(smp=run.smp, mem=min(run.mem, 2048), image=make_image(run, 1), tty=tty,
-                               log=run.file("bochs-log")))
+        f.write(BOCHSRC.format(smp=run.smp, mem=min(run.mem, 2048), tty=tty, log=run.file("bochs-log"),
+                               image=make_bare_image(run) if run.bare else make_image(run, 1)))
     # The Debian build starts in its debugger; "c" goes on, also after a breakpoint of its own.
     with open(run.file("bochs-rc"), "w") as f:
         f.write("c\n" * 8)

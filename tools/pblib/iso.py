@@ -57,6 +57,14 @@ def grub_cfg_run(hv, names, multiboot=2):
     return text if multiboot == 2 else text.replace("    multiboot2 ", "    multiboot ").replace("    module2 ", "    module ")
 
 
+def grub_cfg_bare(kernel, initrd, append):
+    """The kernel alone, by its own boot protocol."""
+    lines = ["menuentry bare {", "    linux16 /boot/%s %s" % (kernel, quote(append))]
+    if initrd:
+        lines.append("    initrd16 /boot/" + initrd)
+    return HEAD % 0 + "\n".join(lines + ["}"]) + "\n"
+
+
 def grub_cfg_menu(hv, names, append):
     """The menu of the distributed image."""
     entries = [
