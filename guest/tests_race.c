@@ -82,7 +82,8 @@ static void token_job(void *arg)
     uint64_t v;
 
     for (unsigned i = 0; i < ops(400); i++) {
-        t->hand[me] = pte_xchg(t->slots[(i + me) % 4], t->hand[me]) & ~(PTE_A | PTE_D);
+        t->hand[me] =
+            pte_xchg(t->slots[i % 8 == 0 ? i / 8 % 4 : 0], t->hand[me]) & ~(PTE_A | PTE_D);
         if (i % 16 == 0)
             CHECK(try_read64(TEST_VA, &v), "one of the entries that are always present");
     }
