@@ -11,6 +11,7 @@
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/plat/acpi.h"
+#include "arch-x86/svm/quirks.h"
 #include "hv/base/log.h"
 
 uint32_t port_cpu(void)
@@ -47,9 +48,8 @@ bool port_tsc_constant(void)
 
 void port_doorbell(uint32_t cpu)
 {
-    /* Bochs keeps interrupts from a guest that runs with IF=0 although V_INTR_MASKING is set; an
-     * NMI reaches it, ends a HLT too, and its handler does nothing. */
-    apic_ipi(percpus[cpu].apic_id, acpi_info.bochs
+    /* An NMI ends a HLT too, and its handler does nothing. */
+    apic_ipi(percpus[cpu].apic_id, quirks.intr_needs_guest_if
                                        ? APIC_ICR_NMI | APIC_ICR_ASSERT
                                        : APIC_ICR_FIXED | APIC_ICR_ASSERT | VECTOR_DOORBELL);
 }

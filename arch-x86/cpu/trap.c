@@ -7,6 +7,7 @@
 #include "arch-x86/cpu/panic.h"
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/defs/x86.h"
+#include "arch-x86/svm/quirks.h"
 #include "hv/coherency/actions.h"
 #include "hv/main.h"
 
@@ -87,6 +88,8 @@ static void interrupt_handle(struct trap_frame *f)
 
 void trap_dispatch(struct trap_frame *f)
 {
+    if (quirks_ignore_trap(f->vector, f->rip)) /* first: GS may be the guest's */
+        return;
     if (f->vector == VEC_NMI)
         nmi_handle(f);
     else if (f->vector >= 32)

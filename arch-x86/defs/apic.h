@@ -56,6 +56,8 @@
 #define IOAPIC_REG_ID 0x00
 #define IOAPIC_REG_VERSION 0x01
 #define IOAPIC_REG_REDIR 0x10 /* + 2 * pin: low, high */
+#define IOAPIC_REDIR_NMI (4u << 8)
 #define IOAPIC_REDIR_LOW_ACTIVE (1u << 13)
 #define IOAPIC_REDIR_LEVEL (1u << 15)
 #define IOAPIC_REDIR_MASKED (1u << 16)
+#define IOAPIC_DEST_ALL 0xff /* physical destination mode */

@@ -65,9 +65,9 @@ void ioapic_init(void)
     }
 }
 
-bool ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id)
+static bool route(unsigned irq, uint32_t low, uint32_t dest)
 {
-    uint32_t gsi = acpi_info.isa_gsi[irq], low = vector;
+    uint32_t gsi = acpi_info.isa_gsi[irq];
     uint16_t flags = acpi_info.isa_flags[irq];
 
     if ((flags & MPS_POLARITY) == MPS_POLARITY_LOW)
@@ -76,11 +76,21 @@ bool ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id)
         low |= IOAPIC_REDIR_LEVEL;
     for (unsigned i = 0; i < acpi_info.nioapics; i++) {
         uint32_t first = acpi_info.ioapic[i].gsi_base;
-        if (gsi < first || gsi - first >= pins(i) || apic_id > 0xff)
+        if (gsi < first || gsi - first >= pins(i) || dest > 0xff)
             continue;
-        reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first) + 1, apic_id << 24);
+        reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first) + 1, dest << 24);
         reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first), low);
         return true;
     }
     return false;
+}
+
+bool ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id)
+{
+    return route(irq, vector, apic_id);
+}
+
+bool ioapic_route_isa_nmi(unsigned irq)
+{
+    return route(irq, IOAPIC_REDIR_NMI, IOAPIC_DEST_ALL);
 }

@@ -11,6 +11,8 @@ void pic_disable(void);
 void ioapic_init(void);
 /* Routes ISA interrupt `irq` to the CPU with that APIC id; false: no I/O APIC has the pin. */
 bool ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id);
+/* Makes ISA interrupt `irq` an NMI of every CPU; false: no I/O APIC has the pin. */
+bool ioapic_route_isa_nmi(unsigned irq);
 /* Clears Bus Master on every PCI function (configuration mechanism 1) and says how many had it. */
 void pci_quiesce(void);
 /* Registers of the serial port in BAR 0 of that function, decoding enabled; false: none there. */

@@ -40,6 +40,8 @@ svm_enter:
     mov VCPU_REGS_RDI(%rdi), %rdi
     vmload %rax                 /* FS GS TR LDTR and the system-call MSRs */
     vmrun %rax
+    .globl svm_after_vmrun
+svm_after_vmrun:                /* quirks.c: an exception here may be the guest's */
     vmsave %rax                 /* rax: restored from the host save area */
     push %rdi                   /* the guest's */
     mov 8(%rsp), %rdi

@@ -4,6 +4,7 @@
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/internal.h"
 #include "arch-x86/svm/offsets.h"
+#include "arch-x86/svm/quirks.h"
 
 #define REGS_AT(field, offset)                                                                     \
     _Static_assert(offsetof(struct vcpu_regs, field) == (offset), "enter.S: " #field)
@@ -56,6 +57,7 @@ void svm_run(struct vcpu *v, struct vmexit *x)
 
     entry_registers(v, a);
     svm_enter(&v->regs, a->vmcb_hpa, a->host_hpa);
+    quirks_after_exit(a->vmcb);
     svm_translate(a, &svm_features, v->regs.rip, x);
     exit_cleanup(a);
     v->regs.rip = s->rip;

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The one place that knows an emulator by name. Bochs 2.7 is the only machine so far that needs
+ * switches; what it shares with QEMU, or what costs nothing elsewhere, is unconditional:
+ *   - VMRUN does not load CR2: enter.S loads it itself;
+ *   - EXITINTINFO keeps an old event when the guest's own INT n exits: translate.c believes it only
+ *     for what this entry injected;
+ *   - V_IRQ is never recognised if IF was already 1 at VMRUN: hv/vcpu/events.c injects directly,
+ *     and where a shadow forbids that, the tick below ends the wait;
+ *   - a triple fault ends the emulator and SHUTDOWN never exits: #DF is intercepted and injected
+ *     with every exception intercepted (init.c, entry.c);
+ *   - the code of an invalid state is 64 bits of ones, in QEMU 32: translate.c;
+ *   - the CPL comes from its own field, in QEMU from SS: state.c keeps them equal;
+ *   - any exit of a virtual-8086 guest ends the emulator: nothing helps.
+ * Tested by the bochs group of tools/check.py. */
+#include "arch-x86/svm/quirks.h"
+#include "arch-x86/cpu/asm.h"
+#include "arch-x86/defs/svm.h"
+#include "arch-x86/defs/vmcb.h"
+#include "arch-x86/defs/x86.h"
+#include "arch-x86/plat/acpi.h"
+#include "arch-x86/plat/machine.h"
+#include "hv/base/log.h"
+
+#define PIT_CH0 0x40
+#define PIT_MODE 0x43
+#define PIT_CH0_RATE 0x34 /* channel 0, both bytes, mode 2 */
+#define PIT_HZ 1193182u
+#define TICK_HZ 100u
+#define ISA_IRQ_PIT 0
+#define DR6_CAUSES 0xe00full /* BT, BS, BD, B3 to B0 */
+
+struct quirks quirks;
+extern const char svm_after_vmrun[]; /* enter.S */
+
+void quirks_detect(void)
+{
+    if (!acpi_info.bochs)
+        return;
+    quirks = (struct quirks){.intr_needs_guest_if = true, .trap_after_exit = true};
+    log_info("svm", "Bochs: NMIs as doorbells, a tick by NMI, traps after exits ignored");
+}
+
+void quirks_start(void)
+{
+    const uint16_t divisor = PIT_HZ / TICK_HZ;
+
+    if (!quirks.intr_needs_guest_if)
+        return;
+    if (!ioapic_route_isa_nmi(ISA_IRQ_PIT)) {
+        log_warn("svm", "no pin for the NMI tick: a guest with IF=0 keeps its CPU");
+        return;
+    }
+    out8(PIT_MODE, PIT_CH0_RATE);
+    out8(PIT_CH0, divisor & 0xff);
+    out8(PIT_CH0, divisor >> 8);
+}
+
+/* APM 15.12.2 "#DB (Debug)": DR6 is written before the intercept. VMRUN loaded DR6, the trap in the
+ * host added to it, and nothing in the host writes it. */
+void quirks_after_exit(struct vmcb *b)
+{
+    if (quirks.trap_after_exit && b->ctl.exitcode == SVM_EXIT_EXCEPTION + VEC_DB)
+        b->save.dr6 |= read_dr6() & DR6_CAUSES;
+}
+
+bool quirks_ignore_trap(uint64_t vector, uint64_t rip)
+{
+    return quirks.trap_after_exit && vector == VEC_DB &&
+           rip == (uint64_t)(uintptr_t)svm_after_vmrun;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Deviations of the machine from the manual that need more than a rule which suits every machine.
+ * Tested by the bochs group of tools/check.py. */
+#pragma once
+#include "hv/base/types.h"
+
+struct quirks {
+    /* A guest that runs with IF=0 is not interrupted although V_INTR_MASKING is set (APM 15.21.1
+     * "Physical (INTR) Interrupt Masking in EFLAGS"): doorbells are NMIs, and one ticks. */
+    bool intr_needs_guest_if;
+    /* A debug trap that was about to come in the guest, or that made it exit, comes once more in
+     * the host right after #VMEXIT; and only that one sets DR6. */
+    bool trap_after_exit;
+};
+extern struct quirks quirks;
+
+/* Finds out and says so. Context: after acpi_init, before other CPUs run. */
+void quirks_detect(void);
+/* The NMI tick, where it is needed. Context: boot CPU, all CPUs have their IDT. */
+void quirks_start(void);
+/* Repairs what the processor left out at an exit. Context: owner CPU, after svm_enter. */
+struct vmcb;
+void quirks_after_exit(struct vmcb *b);
+/* An exception of the host at `rip` that is to be ignored. Context: any, GS may be the guest's. */
+bool quirks_ignore_trap(uint64_t vector, uint64_t rip);
