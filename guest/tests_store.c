@@ -77,7 +77,7 @@ struct op {
     X(movaps, F_ALL, "movups (%%rsi), %%xmm1; movaps %%xmm1, (%%rdi)")                             \
     X(movdqu, F_ALL, "movdqu (%%rsi), %%xmm1; movdqu %%xmm1, (%%rdi)")                             \
     X(movntdq, F_ALL, "movdqu (%%rsi), %%xmm1; movntdq %%xmm1, (%%rdi)")                           \
-    X(fistp, F_ALL, "fildll (%%rsi); fistpll (%%rdi)")                                             \
+    X(fistp, F_ALL, "fninit; fildll (%%rsi); fistpll (%%rdi)")                                     \
     X(stosq, F_ALL, "movq %%rbx, %%rax; stosq")                                                    \
     X(stosb, F_ALL, "movb $0x61, %%al; stosb")                                                     \
     X(rep_stosq, F_ALL, "movq %%rbx, %%rax; movl $2, %%ecx; rep stosq")                            \
