@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest linux boot badinput console, or the beginning of a
+"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest linux boot badinput console monitor, or the beginning of a
 step's name. Prints each step, keeps logs in build/logs, and ends with "N passed, N failed"; the exit status is 0
 only if nothing failed. Time limits are bounds against hanging, never assertions. Tested by .ci/run."""
 import glob
@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 
-from pblib import badinput, consoles, ktap, lint, steps
+from pblib import badinput, consoles, ktap, lint, monitor, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
 from pblib.steps import Step
 
@@ -184,6 +184,7 @@ def all_steps():
     s += boot_steps(image)
     s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]
     s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES]
+    s += [Step("monitor/" + name, "monitor", action, image) for name, action in monitor.CASES]
     return s
 
 

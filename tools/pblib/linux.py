@@ -104,23 +104,33 @@ class Terminal:
         os.close(slave)
         self.text, self.log = "", open(log, "wb")
 
-    def wait_for(self, pattern, timeout):
+    def find(self, pattern, timeout):
+        """The pattern's first group once the console shows it, or None."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             match = re.search(pattern, self.text)
             if match:
                 self.text = self.text[match.end():]
-                return True
-            if select.select([self.master], [], [], 0.5)[0]:
-                try:
-                    data = os.read(self.master, 65536)
-                except OSError:
-                    data = b""
-                if not data:
-                    return bool(re.search(pattern, self.text))
-                self.log.write(data)
-                self.text += session.ANSI.sub("", data.decode("utf-8", "replace"))
-        return False
+                return match.group(1) if match.re.groups else match.group(0)
+            if not self.read():
+                break
+        return None
+
+    def read(self):
+        """Takes what the console has; False at its end."""
+        if select.select([self.master], [], [], 0.5)[0]:
+            try:
+                data = os.read(self.master, 65536)
+            except OSError:
+                data = b""
+            if not data:
+                return False
+            self.log.write(data)
+            self.text += session.ANSI.sub("", data.decode("utf-8", "replace"))
+        return True
+
+    def wait_for(self, pattern, timeout):
+        return self.find(pattern, timeout) is not None
 
     def send(self, text):
         os.write(self.master, text.encode())
