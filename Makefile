@@ -144,6 +144,10 @@ $(O)/host/options-table: $(patsubst %,$(O)/host/%.o,tools/options-table.c $(wild
 	$(Q)$(HOSTCC) $(SAN_host) $^ -o $@ -lpthread
 
 # --- guest kernel and initramfs ----------------------------------------------------------------
+$(O)/cache/memtest: tools/fetch.sh
+	@$(call say,FETCH,$@)
+	$(Q)tools/fetch.sh memtest $(O)/cache
+	@touch $@
 $(O)/cache/vmlinuz: tools/fetch.sh
 	@$(call say,FETCH,$@)
 	$(Q)tools/fetch.sh kernel $(O)/cache
@@ -184,10 +188,12 @@ _run: $(BOOTED) $(RUN_NEEDS)
 iso: ## make the bootable image build/patchbay.iso (CD and USB, BIOS and UEFI)
 	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(O)/patchbay.iso
-$(O)/patchbay.iso: $(O)/patchbay.elf $(O)/.wx-checked $(RUN_NEEDS) tools/mkiso.sh tools/iso.py \
+$(O)/patchbay.iso: $(O)/patchbay.elf $(O)/.wx-checked $(RUN_NEEDS) $(O)/cache/memtest tools/mkiso.sh tools/iso.py \
 		tools/pblib/iso.py $(wildcard boot/grub.cfg)
 	@$(call say,ISO,$@)
 	$(Q)$(PYTHON) tools/iso.py $@
+usb: iso ## write the image to a stick: make usb DEV=/dev/sdX (refuses system disks, asks first)
+	@tools/usb.sh $(O)/patchbay.iso "$(DEV)"
 gdb: ## as run, stopped at the first instruction, with gdb attached (see tools/gdb/hv.py)
 	@tools/setup.sh $(O) run dev
 	@$(MAKE) --no-print-directory _gdb
@@ -234,5 +240,5 @@ help: ## this list
 
 FORCE:
 -include $(OBJ:.o=.d)
-.PHONY: all setup run _run iso gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
+.PHONY: all setup run _run iso usb gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
 	bench-boot lint format clean help host-tests FORCE

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Downloads the distribution's own kernel or static busybox into the cache; installs nothing.
-# Usage: fetch.sh kernel|busybox CACHE       Tested by `make run` on a fresh machine.
+# Downloads the distribution's own kernel, static busybox or memory test into the cache; installs nothing.
+# Usage: fetch.sh kernel|busybox|memtest CACHE       Tested by `make run` on a fresh machine.
 set -eu
 what=$1
 cache=$2
@@ -57,6 +57,14 @@ busybox)
         [ -f "$f" ] && install -m 755 "$f" "$cache/busybox"
     done
     [ -x "$cache/busybox" ] || die "busybox-static holds no busybox"
+    ;;
+memtest)
+    echo "fetch: memtest86+"
+    download memtest86+
+    for f in "$work"/root/boot/memtest86+x64.bin "$work"/root/boot/mt86+x64; do
+        [ -f "$f" ] && install -m 644 "$f" "$cache/memtest"
+    done
+    [ -f "$cache/memtest" ] || die "memtest86+ holds no x86-64 image"
     ;;
 *) die "what is $what?" ;;
 esac

@@ -11,6 +11,9 @@ from pblib import config, iso
 def main():
     c = config.from_environment()
     modules = iso.modules_of(c.kernel, c.initrd, c.append, c.modules)
+    memtest = os.path.join(os.environ.get("O") or "build", "cache/memtest")
+    if os.path.exists(memtest):
+        modules.append((memtest, ""))
     iso.make(sys.argv[1], c.elf, modules, lambda names: iso.grub_cfg_menu(c.hv, names, c.append))
 
 

@@ -51,6 +51,16 @@ set timeout=%d
 """
 
 
+ADD_YOUR_OWN = """
+# Your own kernel: copy it beside these files as /boot/mykernel and add
+# menuentry 'my kernel' {
+#     multiboot2 /boot/patchbay.elf
+#     module2 /boot/mykernel role=kernel -- its command line
+#     module2 /boot/myinitrd role=initrd
+# }
+"""
+
+
 def grub_cfg_run(hv, names, multiboot=2):
     """multiboot=1: GRUB 2.06 damages its own heap making multiboot 2 tags on Bochs's BIOS."""
     text = HEAD % 0 + grub_entry("Patchbay", hv, names)
@@ -72,9 +82,16 @@ def grub_cfg_menu(hv, names, append):
         ("Patchbay, verbose", hv + " loglvl=debug", append + " ignore_loglevel"),
         ("Patchbay, console on COM1 only", hv + " console=com1,115200", append),
         ("Patchbay, self-test: verified load under audit", hv + " audit=2", append + " pb.script=full"),
-        ("Patchbay, safe: reference pager, no large pages", hv + " mmu=ref large=off unsync=off", append),
+        ("Patchbay, safe: one CPU, reference pager", hv + " smp=1 mmu=ref", append),
+        ("Patchbay, one CPU, shadow pager under audit, no optimisation",
+         hv + " smp=1 audit=2 large=off batch=off unsync=off", append),
     ]
-    return HEAD % 5 + "".join(grub_entry(t, h, names, a) for t, h, a in entries)
+    guest = [n for n in names if n[0] != "memtest"]
+    text = HEAD % 5 + "".join(grub_entry(t, h, guest, a) for t, h, a in entries)
+    if len(guest) != len(names):
+        memtest = "console=ttyS0,115200 nobench nosm keyboard=legacy"
+        text += grub_entry("Patchbay, memory test as the guest", hv, [("memtest", "role=linux -- " + memtest)])
+    return text + ADD_YOUR_OWN
 
 
 def make(out, elf, modules, cfg_of):
