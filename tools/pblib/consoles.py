@@ -259,7 +259,7 @@ RAM = os.path.join(OUT, "console-mmio32.ram")
 
 
 def mmio32_run():
-    """(text of port 0xe9, bytes seen in the data register, the last one)."""
+    """(text of port 0xe9, last byte sent)."""
     m = Machine("mmio32", hv="console=mmio32:0x%x,115200,clk=48000000 console=debugcon" % MMIO32, serial=("none",),
                 machine="pc,memory-backend=ram0",
                 extra=("-object", "memory-backend-file,id=ram0,size=256M,share=on,mem-path=" + RAM))
@@ -267,14 +267,13 @@ def mmio32_run():
         while not os.path.exists(RAM) or os.path.getsize(RAM) < 256 << 20:
             time.sleep(0.1)
         with open(RAM, "r+b") as f, mmap.mmap(f.fileno(), 1 << 20) as ram:
-            cell, seen = struct.Struct("<I"), set()
+            cell = struct.Struct("<I")
             while time.monotonic() < m.end and READY not in m.debugcon():
                 for _ in range(2000):  # loopback: what was sent has come; else nothing comes, and there is room
                     loop = cell.unpack_from(ram, MMIO32 + 16)[0] != 0x0B
                     cell.pack_into(ram, MMIO32 + 20, 0x61 if loop else 0x60)
-                    seen.add(cell.unpack_from(ram, MMIO32)[0])
             m.pump(0.5)
-            return m.debugcon(), seen, cell.unpack_from(ram, MMIO32)[0]
+            return m.debugcon(), cell.unpack_from(ram, MMIO32)[0]
     finally:
         m.close()
         os.remove(RAM)
@@ -283,12 +282,11 @@ def mmio32_run():
 def mmio32(results):
     """32-bit registers in memory, before and after Patchbay makes its own page tables."""
     for _ in range(3):  # this process may be too slow to be a chip
-        text, seen, last = mmio32_run()
+        text, last = mmio32_run()
         if "consoles: mmio32 debugcon)" in text:
             break
     results.expect("consoles: mmio32 debugcon)" in text, "the banner does not name mmio32")
     results.expect(last == ord("\n"), "the last byte sent is 0x%x" % last)
-    results.expect(len(seen) > 10, "no text was sent: %s" % sorted(seen)[:20])
 
 
 CASES.append(("mmio32", mmio32))
