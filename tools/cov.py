@@ -20,8 +20,10 @@ STRICT = ("hv/coherency/", "hv/mmu/")
 
 
 def build():
-    subprocess.run(["make", "--no-print-directory", "-k", "-j%d" % (os.cpu_count() or 2), "O=" + OUT, "cov-tests"],
-                   stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(["make", "--no-print-directory", "-k", "-j%d" % (os.cpu_count() or 2), "O=" + OUT,
+                           "cov-tests"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        print(done.stdout.decode(errors="replace")[-4000:])
 
 
 def counters(suffix):

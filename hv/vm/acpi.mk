@@ -9,7 +9,7 @@ $(ACPI_DSDT): hv/vm/dsdt.asl
 	$(Q)grep -q ' 0 Errors, 0 Warnings' $(@D)/dsdt.log || { cat $(@D)/dsdt.log; exit 1; }
 	$(Q)sed 's/^unsigned char dsdt_aml_code/static const unsigned char dsdt_aml/' $(@D)/dsdt.hex > $@
 
-ACPI_HOST_OBJ := $(foreach f,host tsan fuzz,$(O)/$(f)/hv/vm/acpi.c.o)
+ACPI_HOST_OBJ := $(foreach f,host tsan fuzz cov plain,$(O)/$(f)/hv/vm/acpi.c.o)
 $(O)/obj/hv/vm/acpi.c.o $(ACPI_HOST_OBJ): $(ACPI_DSDT)
 CFLAGS += -I$(O)/gen
 $(ACPI_HOST_OBJ): HOSTCFLAGS += -I$(O)/gen
