@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Action word, mode word and the doorbell (design 4.8; hv/coherency/actions.c): posters and one target
- * that sleeps (in the guest or halted) only if nobody has asked. A wake-up that is lost leaves the
- * target asleep for ever: an invalid end state. Tested by tools/model/run.sh. */
+ * that spins, or sleeps (in the guest or halted) only if nobody has asked. A wake-up that is lost
+ * leaves the target asleep for ever: an invalid end state. Tested by tools/model/run.sh. */
 #define NP 3
 #define TARGET 2
 #define ACTION(p) (p) /* bit p of one word: changed and read together */
@@ -14,6 +14,12 @@ byte served;
 proctype poster(byte p)
 {
     byte m, old;
+#ifdef BELL_NO_FENCE /* an x2APIC ICR write, which waits for no store (SDM 3A 11.12.3 "MSR
+      * Accesses in x2APIC Mode") */
+    STORE(p, ACTION(p), 1);
+    m = 1;
+    old = 0;
+#else
 #ifdef POST_PLAIN
     STORE(p, ACTION(p), 1);
     old = 0;
@@ -26,6 +32,11 @@ proctype poster(byte p)
     atomic { RMW(p); old = mem[ACTION(0)] + mem[ACTION(1)]; mem[ACTION(p)] = 1 };
     LOAD(p, MODE, m);
 #endif
+#endif
+#endif
+#ifdef RING_ALWAYS /* whatever the mode and the word said */
+    m = 1;
+    old = 0;
 #endif
     if
     :: m == 1 && old == 0 -> bell = 1
@@ -40,7 +51,8 @@ proctype target()
     byte w;
     do
     :: served == 2 -> break
-    :: else ->
+    :: served < 2 && mem[0] + mem[1] -> take() /* spins in the host, in a wait or an idle loop */
+    :: served < 2 ->
 #ifdef WORD_READ_FIRST
         atomic { LOAD(TARGET, ACTION(0), w); w = w + mem[ACTION(1)] };
 #endif
