@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Checks the protocol models: each good configuration must be explored completely without an error,
 # each known-bad variant (README.md) must be refuted by an assertion or an invalid end state.
-# Usage: tools/model/run.sh [output directory] [model]; DEEP=1: larger bounds; JOBS: at once, 2.
+# Usage: tools/model/run.sh [output directory] [model | list]; DEEP=1: larger bounds; JOBS: at once, 2.
 # Tested by itself: a variant that passes fails it.
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-$here/../../build/model}
 only=$2
+[ "$only" = list ] && out=$(mktemp -d) # prints the runs
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
 HOSTCC=${HOSTCC:-gcc}
 limit=600 mem=2000
@@ -20,7 +21,7 @@ one() {
     rm -rf "$dir" && mkdir -p "$dir" && cp "$here/$model.pml" "$here/tso.inc" "$dir" || exit 2
     verdict=broken
     (cd "$dir" && spin -a "$@" "$model.pml" >spin.log 2>&1 &&
-        $HOSTCC -O1 -w -DSAFETY -DCOLLAPSE -DMEMLIM=$mem pan.c -o pan >gcc.log 2>&1 &&
+        "$HOSTCC" -O1 -w -DSAFETY -DCOLLAPSE -DMEMLIM=$mem pan.c -o pan >gcc.log 2>&1 &&
         timeout $limit ./pan -m400000 >pan.log 2>&1)
     if grep -qE 'pan:1: (assertion violated|invalid end state)' "$dir/pan.log" 2>/dev/null; then
         verdict=refuted
@@ -39,8 +40,7 @@ one() {
 }
 # all runs of one model of the explorer
 explorer() {
-    flags="-O2 -std=c11 -Wall -Wextra -Werror"
-    if ! $HOSTCC $flags "$here/$1.c" "$here/explore.c" -o "$out/$1"; then
+    if ! "$HOSTCC" -O2 -std=c11 -Wall -Wextra -Werror "$here/$1.c" "$here/explore.c" -o "$out/$1"; then
         echo "FAILED: $1: does not compile"
     else
         timeout $limit "$out/$1" ${DEEP:+-d} || echo "FAILED: $1: status $?"
@@ -54,12 +54,16 @@ one | explorer)
     ;;
 esac
 
-for tool in spin "$HOSTCC" timeout xargs; do
+[ "$only" = list ] || for tool in spin "$HOSTCC" timeout xargs; do
     command -v "$tool" >/dev/null || { echo "$0: $tool is missing" >&2; exit 2; }
 done
 jobs="$out/jobs"
 : >"$jobs"
-job() { [ -n "$only" ] && [ "$only" != "$2" ] && [ "$only" != "$3" ] || echo "$*" >>"$jobs"; }
+job() {
+    case "$only" in
+    "" | list | "$2" | "$3") echo "$*" >>"$jobs" ;;
+    esac
+}
 good() { job one complete "$@"; }
 bad() { job one refuted "$@"; }
 deep() { [ -z "$DEEP" ] || good "$@"; }
@@ -119,6 +123,11 @@ for v in WAIT_NO_SERVE ACK_BEFORE_DROP ACTION_FIRST; do
     bad serve -D$v
 done
 
+if [ "$only" = list ]; then
+    cat "$jobs"
+    rm -rf "$out"
+    exit 0
+fi
 export DEEP HOSTCC
 # shellcheck disable=SC2016
 { xargs -P "${JOBS:-2}" -L 1 "$0" "$out" <"$jobs" || echo "FAILED: a job ended badly"; } | tee "$out/summary"

@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from pblib import config, emu, iso, ktap, lint, linuxlog, session, steps  # pylint: disable=wrong-import-position
+from pblib import config, emu, iso, ktap, lint, linuxlog, models, session, steps  # pylint: disable=wrong-import-position
 
 count, bad = 0, 0
 
@@ -179,8 +179,23 @@ def test_lint():
         lint.tracked, lint.read = saved
 
 
+def test_models():
+    files = {
+        "tools/model/README.md": "| a | m | `hv/a.c`: `known` `gone` |\n\n## Known-bad variants\n\n"
+                                 "| x | m | `BAD` |\n| y | m | `NEVER` |\n| z | e | `bad_one` |\n\n## End\n",
+        "hv/a.c": "static int known(int a,\n                 int b) /* 7 */\n{\n    return gone(a);\n}\n",
+        "tools/model/e.c": '    {"", GOOD, {1}},\n    {"bad_one", ONE, {1}},\n    {"unlisted", TWO, {1}},\n',
+    }
+    jobs = "one complete m\none refuted m -DOPS=3 -DBAD -DNEEDED\nexplorer e\n"
+    ok(models.definition(files["hv/a.c"], "known") == 1, "a definition over two lines is found")
+    found = models.problems(read=files.__getitem__, jobs=jobs)
+    ok(len(found) == 3 and "gone" in found[0] and "NEVER" in found[1] and "unlisted" in found[2],
+       "functions, rows and runs that have lost each other are found")
+
+
 def main():
-    for test in (test_ktap, test_linux, test_stats, test_grub, test_runner, test_session, test_session_ends, test_lint):
+    for test in (test_ktap, test_linux, test_stats, test_grub, test_runner, test_session, test_session_ends, test_lint,
+                 test_models):
         test()
     print("1..%d" % count)
     return 1 if bad else 0
