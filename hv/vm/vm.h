@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One virtual machine: a partition of CPUs and memory, its loaders. Tested by tools/tests/test_loader.c. */
+/* One virtual machine: a partition of CPUs and memory, its loaders. Tested by
+ * tools/tests/test_loader.c. */
 #pragma once
 #include "hv/coherency/coherency.h"
 #include "hv/mem/p2m.h"
@@ -14,24 +15,26 @@ struct vm_module { /* a boot module in host memory */
 struct vm {
     uint32_t ncpus; /* CPUs 0..ncpus-1 */
     struct p2m p2m;
-    uint64_t ram_bytes;      /* total guest RAM */
-    uint64_t ram_low_end;    /* end of RAM below the PCI hole (at most 0xC0000000) */
-    uint64_t ram_high_end;   /* end of RAM above 4 GiB, 0 none */
+    uint64_t ram_bytes;    /* total guest RAM */
+    uint64_t ram_low_end;  /* end of RAM below the PCI hole (at most 0xC0000000) */
+    uint64_t ram_high_end; /* end of RAM above 4 GiB, 0 none */
     struct coherency *co;
     struct vpc *pc;
     const struct hv_options *opt;
     /* BSP start state, set by the loader */
     uint64_t entry_rip, entry_rsi, entry_rsp, entry_cr3;
     uint64_t entry_rax, entry_rbx; /* multiboot: magic and information structure */
-    bool entry_long; /* 64-bit entry with paging on; else 32-bit flat protected mode */
+    bool entry_long;        /* 64-bit entry with paging on; else 32-bit flat protected mode */
     _Atomic uint32_t ended; /* 0 running, 1 power-off, 2 reset, 3 parked */
 };
-/* Carves guest RAM: opt->mem_mib or all that is free less `keep_bytes`; gpa = hpa per 2 MiB granule where
- * the host granule is free, else any other free one. Fills p2m, ram_*. HV_NOMEM: less than 64 MiB. */
-enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt, uint64_t keep_bytes)
-    HV_MUST_CHECK;
-/* Loads kernel (role=linux, or the first module), initrd (role=initrd, or the second) and their command line,
- * builds e820, boot_params and ACPI tables in guest RAM, sets entry_*. Errors are logged with the remedy. */
+/* Carves guest RAM: opt->mem_mib or all that is free less `keep_bytes`; gpa = hpa per 2 MiB granule
+ * where the host granule is free, else any other free one. Fills p2m, ram_*. HV_NOMEM: less than 64
+ * MiB. */
+enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt,
+                           uint64_t keep_bytes) HV_MUST_CHECK;
+/* Loads kernel (role=linux, or the first module), initrd (role=initrd, or the second) and their
+ * command line, builds e820, boot_params and ACPI tables in guest RAM, sets entry_*. Errors are
+ * logged with the remedy. */
 enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods) HV_MUST_CHECK;
 /* ACPI tables (RSDP at E0000, XSDT, FADT, MADT, DSDT) into guest RAM. Returns bytes used. */
 enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp) HV_MUST_CHECK;
