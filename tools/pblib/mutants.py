@@ -4,7 +4,9 @@ space aside, and must be found exactly once, so that a mutant never silently cha
 tools/tests/test_mutants.py."""
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import threading
 
@@ -85,9 +87,13 @@ def parse(text):
     return out
 
 
-def run(arguments, timeout):
-    """"" if the program passes, else the line that says why it does not. It is not kept running after that line."""
-    p = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def run(arguments, timeout, cpu_seconds=60):
+    """"" if the program passes, else the line that says why it does not. It is not kept running after that line. A
+    program that does not end is known by its processor time, since a busy machine makes any program late."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+
+    p = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=limit)
     late = threading.Event()
 
     def end():
@@ -110,7 +116,7 @@ def run(arguments, timeout):
         p.stdout.close()
     if why:
         return why
-    if late.is_set():
+    if late.is_set() or code in (-signal.SIGXCPU, -signal.SIGKILL):
         return "does not end"
     return "status %d" % code if code else ""
 
