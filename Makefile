@@ -229,7 +229,7 @@ $(O)/compile_commands.json: $(O)/obj/.flags Makefile tools/compdb.py | $(ACPI_DS
 clean: ## remove the output folder, the fetched packages in it included
 	rm -rf $(O)
 help: ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile tools/tests/sim.mk | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= LOG= FW=bios|uefi'
 	@echo '  EMU=qemu|bochs TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
