@@ -11,10 +11,20 @@
 #include "hv/vdev/vpc.h"
 #include "hv/vm/vm.h"
 
-/* Something waits that no window announces: the physical timer makes the guest exit soon. */
+#define KICKS_PER_S 50000
+
+/* Something waits that no window announces: the physical timer makes the guest exit soon. Armed by
+ * events_kick with interrupts off: taken before the entry, it would prevent the entry, for ever. */
 static void kick_soon(struct subvmm *s)
 {
-    s->timer_armed = port_tsc();
+    s->kick_soon = true;
+}
+
+void events_kick(struct subvmm *s)
+{
+    if (!s->kick_soon)
+        return;
+    s->timer_armed = port_tsc() + port_tsc_hz() / KICKS_PER_S; /* time for an instruction to run */
     port_timer_arm(s->timer_armed);
 }
 
@@ -82,6 +92,7 @@ void events_prepare(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
 
+    s->kick_soon = false;
     pveoi_revoke(s);
     bool irq = vlapic_pending(s->vm->pc, s->cpu) >= 0;
     bool enabled = v->regs.rflags & RFLAGS_IF;

@@ -86,6 +86,8 @@ bool kvmclock_write_wall(struct subvmm *s, uint64_t value);
 
 /* events.c: decides what the next entry injects (v->pending) and whether a window is needed. */
 void events_prepare(struct subvmm *s);
+/* Makes the guest exit soon if events_prepare wants that. Interrupts off, the entry is certain. */
+void events_kick(struct subvmm *s);
 /* park.c */
 void subvmm_triple_fault(struct subvmm *s);
 void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const char *line));

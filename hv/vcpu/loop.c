@@ -122,6 +122,7 @@ static void enter(struct subvmm *s)
     /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
     vcpu_ops->set_root(v, root.root, root.asid, root.flush, root.flush_all);
     inject_pending(s);
+    events_kick(s);
     v->ring_rip = v->regs.rip;
     mmu_entered(&s->mmu, &root);
     s->entered_tsc = port_tsc();
