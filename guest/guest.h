@@ -24,6 +24,7 @@ struct options {
     unsigned scale;    /* multiplies operation counts */
     unsigned watchdog; /* seconds a test may take, at 2.5 GHz */
     unsigned cpus;     /* CPUs expected; 0: as ACPI says */
+    bool bochs;        /* bare on Bochs, a real processor as far as CPUID tells */
     bool hosted;       /* runs under Patchbay: no allowance for known deviations of bare QEMU */
     bool idle_spin;    /* idle CPUs spin instead of halting */
 };
@@ -241,7 +242,7 @@ struct test_group {
     unsigned n;
 };
 extern const struct test_group tests_basic, tests_cpu, tests_smp, tests_trans, tests_flush,
-    tests_prot, tests_table, tests_store, tests_race;
+    tests_prot, tests_table, tests_store, tests_race, tests_hostile;
 void test_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void test_skip(const char *why);

@@ -2,9 +2,9 @@
 /* Starts the machine, runs the selected tests and prints KTAP. Tested by every run of the image. */
 #include "guest/guest.h"
 
-static const struct test_group *const groups[] = {&tests_basic, &tests_cpu,   &tests_smp,
-                                                  &tests_trans, &tests_flush, &tests_prot,
-                                                  &tests_table, &tests_store, &tests_race};
+static const struct test_group *const groups[] = {
+    &tests_basic, &tests_cpu,   &tests_smp,   &tests_trans, &tests_flush,
+    &tests_prot,  &tests_table, &tests_store, &tests_race,  &tests_hostile};
 #define NGROUPS (sizeof(groups) / sizeof(groups[0]))
 #define MAX_DIAGS 6
 

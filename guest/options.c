@@ -65,6 +65,8 @@ static void take_word(const char *p)
         options.cpus = number(v);
     } else if (value_of(p, "idle=spin") != NULL) {
         options.idle_spin = true;
+    } else if ((v = value_of(p, "bochs=")) != NULL) {
+        options.bochs = number(v) != 0;
     } else if ((v = value_of(p, "hosted=")) != NULL) {
         options.hosted = number(v) != 0;
     }

@@ -27,7 +27,7 @@
 #define PIT_HZ 1193182u
 #define TICK_HZ 100u
 #define ISA_IRQ_PIT 0
-#define DR6_CAUSES 0xe00full /* BT, BS, BD, B3 to B0 */
+#define DR6_BS (1ull << 14)
 
 struct quirks quirks;
 extern const char svm_after_vmrun[]; /* enter.S */
@@ -36,7 +36,8 @@ void quirks_detect(void)
 {
     if (!acpi_info.bochs)
         return;
-    quirks = (struct quirks){.intr_needs_guest_if = true, .trap_after_exit = true};
+    quirks =
+        (struct quirks){.intr_needs_guest_if = true, .trap_after_exit = true, .dr6_lost = true};
     log_info("svm", "Bochs: NMIs as doorbells, a tick by NMI, traps after exits ignored");
 }
 
@@ -55,12 +56,19 @@ void quirks_start(void)
     out8(PIT_CH0, divisor >> 8);
 }
 
-/* APM 15.12.2 "#DB (Debug)": DR6 is written before the intercept. VMRUN loaded DR6, the trap in the
- * host added to it, and nothing in the host writes it. */
+/* APM 15.12.2 "#DB (Debug)": DR6 is written before the intercept. Where it is not, the cause is
+ * known only if no other is possible: one breakpoint, or single-stepping without any. */
 void quirks_after_exit(struct vmcb *b)
 {
-    if (quirks.trap_after_exit && b->ctl.exitcode == SVM_EXIT_EXCEPTION + VEC_DB)
-        b->save.dr6 |= read_dr6() & DR6_CAUSES;
+    uint64_t causes = b->save.rflags & RFLAGS_TF ? DR6_BS : 0;
+
+    if (!quirks.dr6_lost || b->ctl.exitcode != SVM_EXIT_EXCEPTION + VEC_DB)
+        return;
+    for (unsigned n = 0; n < 4; n++)
+        if (b->save.dr7 >> 2 * n & 3)
+            causes |= 1ull << n;
+    if ((causes & (causes - 1)) == 0)
+        b->save.dr6 |= causes;
 }
 
 bool quirks_ignore_trap(uint64_t vector, uint64_t rip)

@@ -8,9 +8,11 @@ struct quirks {
     /* A guest that runs with IF=0 is not interrupted although V_INTR_MASKING is set (APM 15.21.1
      * "Physical (INTR) Interrupt Masking in EFLAGS"): doorbells are NMIs, and one ticks. */
     bool intr_needs_guest_if;
-    /* A debug trap that was about to come in the guest, or that made it exit, comes once more in
-     * the host right after #VMEXIT; and only that one sets DR6. */
+    /* A debug trap that was about to come in the guest when an instruction of it exited comes in
+     * the host right after #VMEXIT. */
     bool trap_after_exit;
+    /* The #DB intercept leaves DR6 as it was. */
+    bool dr6_lost;
 };
 extern struct quirks quirks;
 
