@@ -18,6 +18,7 @@
 #define KBC_STATUS 0x64
 #define KBC_PULSE_RESET 0xfe
 #define WAIT_US 200000
+#define LAST_LINE_US 100000 /* 64 characters at 9600 baud: what a UART may still hold */
 #define SCI_WAIT_SPINS 300
 
 void port_debugcon(uint8_t byte)
@@ -68,6 +69,7 @@ static void acpi_s5(void)
 
 void port_poweroff(void)
 {
+    wait_us(LAST_LINE_US);
     acpi_s5();
     if (cpu_features.hypervisor || acpi_info.bochs) { /* ports that mean something there only */
         static const char word[] = "Shutdown";
