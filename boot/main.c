@@ -16,6 +16,7 @@
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "arch-x86/plat/memmap.h"
+#include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/svm.h"
 #include "boot/asm_defs.h"
 #include "boot/multiboot.h"
@@ -165,7 +166,9 @@ static void boot_on_own_tables(void)
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
+    quirks_detect();                                     /* what this machine does otherwise */
     smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
+    quirks_start();                                                /* ... and its remedy */
     report();                                                      /* what the machine has */
     console_enable_input(percpus[0].apic_id);                      /* serial interrupts to CPU 0 */
     vcpu_ops = &svm_ops;                                           /* the vendor */
