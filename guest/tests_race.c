@@ -67,8 +67,8 @@ static void test_locked_sum(void)
     CHECK_EQ(pte_read(pte) & ~(PTE_A | PTE_D), frame | PTE_RW, "the entry in the end");
 }
 
-/* Trap 10: tokens change hands by XCHG through four entries of two tables, which the holder also
- * uses. Each must be found once in the end: in an entry or in a hand. */
+/* Trap 10: tokens change hands by XCHG, mostly through one entry, now and then through three
+ * others. Each must be found once in the end: in an entry or in a hand. */
 struct tokens {
     uint64_t *slots[4];
     uint64_t base;
