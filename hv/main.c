@@ -59,12 +59,20 @@ static void line(const char *text)
     log_raw(text, strlen(text));
 }
 
-static void vm_ended(struct vm *vm, uint32_t how)
+static void vm_last_words(struct vm *vm)
 {
     vpc_flush(vm->pc);
     if (vm->opt->trace)
         mon_trace_block(vm);
+    uint64_t damage = vm_poison_damage();
+    if (damage)
+        PANIC("host memory outside of the guest changed at 0x%llx", (unsigned long long)damage);
     mon_stats_line(vm);
+}
+
+static void vm_ended(struct vm *vm, uint32_t how)
+{
+    vm_last_words(vm);
     switch (how) {
     case 1:
         line("patchbay: guest powered off\n");
@@ -80,6 +88,14 @@ static void vm_ended(struct vm *vm, uint32_t how)
             port_stop();
         port_poweroff();
     }
+}
+
+/* The guest's own status goes to the emulator, after everything that is checked at the end of a VM.
+ */
+static void on_debug_exit(void *ctx, uint32_t value)
+{
+    vm_last_words(ctx);
+    port_debug_exit(value);
 }
 
 static void make_memory(struct vm *vm)
@@ -121,6 +137,7 @@ static void make_devices(struct vm *vm)
                  .test = vm->opt->test,
                  .poweroff = on_poweroff,
                  .reset = on_reset,
+                 .debug_exit = on_debug_exit,
                  .ctx = vm,
              });
 }
@@ -139,6 +156,8 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
     subvmm_key_hook = mon_key;
     subvmm_monitor_hook = mon_answer;
     kvmclock_init();
+    if (vm->opt->test)
+        vm_poison_place();
     phys_seal();
     log_info("main", "VM 0: %u CPUs, %llu MiB of RAM, entry 0x%llx (%s)", vm->ncpus,
              (unsigned long long)(vm->ram_bytes >> 20), (unsigned long long)vm->entry_rip,

@@ -189,7 +189,10 @@ static void debug_exit(void *dev, struct vio *io)
     if (!io->write || !pc->cfg.test)
         return;
     vpc_flush(pc);
-    port_debug_exit((uint32_t)io->value);
+    if (pc->cfg.debug_exit)
+        pc->cfg.debug_exit(pc->cfg.ctx, (uint32_t)io->value);
+    else
+        port_debug_exit((uint32_t)io->value);
 }
 
 void vmisc_init(struct vpc *pc)

@@ -18,6 +18,8 @@ struct vpc_config {
      * the guest. */
     void (*poweroff)(void *ctx);
     void (*reset)(void *ctx);
+    /* test=1, port F4: may be NULL, then port_debug_exit is called directly. */
+    void (*debug_exit)(void *ctx, uint32_t value);
     void *ctx;
 };
 size_t vpc_sizeof(void);

@@ -42,3 +42,8 @@ enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp) HV_MUST_CHECK;
 enum hv_err vm_mptable_build(struct vm *vm) HV_MUST_CHECK;
 /* Copy into guest RAM at load time (before any VCPU runs). HV_RANGE: not all RAM. */
 enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n) HV_MUST_CHECK;
+/* test=1: takes what host memory is left over and fills it with a pattern; the last allocation
+ * before phys_seal. */
+void vm_poison_place(void);
+/* When the VM has ended: host-physical address of the first word that changed, 0 none. */
+uint64_t vm_poison_damage(void);

@@ -91,6 +91,7 @@ def guest_tests(name, smp, bare, hv="", append="", timeout=900, mem=256, bochs=F
         if not (bochs and bare and s.status == session.ENDED):
             results.expect(s.status == passed, "status %s, not %d: %s" % (s.status, passed, s.reason))
         if not bare:
+            results.expect(s.stats, "no statistics at the end")
             bad = [x for x in s.stats if linuxlog.total(x, "audit_findings")]
             results.expect(not bad, "audit findings in the statistics")
 
