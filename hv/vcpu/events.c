@@ -98,8 +98,9 @@ void events_prepare(struct subvmm *s)
     bool enabled = v->regs.rflags & RFLAGS_IF;
 
     if (v->pending.type != EVENT_NONE || nmi_prepare(s)) {
-        /* A window armed with IF=1 is never recognised on Bochs: leave again soon instead. */
-        window(v, irq && !enabled);
+        /* The handler's IRET opens the window. Where delivery leaves IF=1 Bochs never recognises
+         * it: leave again soon as well. */
+        window(v, irq);
         if ((irq && enabled) || (v->nmi_pending && !v->nmi_blocked))
             kick_soon(s);
         return;
