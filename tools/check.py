@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest linux boot badinput console monitor, or the beginning of a
+"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest bochs linux boot badinput console monitor, or the beginning of a
 step's name. Prints each step, keeps logs in build/logs, and ends with "N passed, N failed"; the exit status is 0
 only if nothing failed. Time limits are bounds against hanging, never assertions. Tested by .ci/run."""
 import glob
@@ -183,6 +183,12 @@ def all_steps():
     for hv in ("audit=3", "coherency=locked", "coherency=shootdown", "unsync=off", "interest=off derived=on"):
         name = "hosted-" + hv.replace("=", "-").replace(" ", "-")
         s.append(Step("guest/" + name, "guest", guest_tests("guest-" + name, 4, False, hv, mem=512), image))
+    # TSC 100 MHz: the watchdog's second is 25 there.
+    for smp in (1, 2):
+        for kind, words in (("bare", "watchdog=4 bochs=1"), ("hosted", "watchdog=4")):
+            name = "%s-%d" % (kind, smp)
+            s.append(Step("bochs/" + name, "bochs", guest_tests(
+                "bochs-" + name, smp, kind == "bare", append=words, bochs=True), image))
     s += [
         Step("linux/full-4", "linux", linux("linux-full-4", "full", "audit=2", 100, timeout=1500), image),
         Step("linux/cpus-1", "linux", linux("linux-cpus-1", "full", "audit=2", 20, smp=1), image),
