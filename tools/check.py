@@ -192,6 +192,7 @@ def all_steps():
             name = "%s-%d" % (kind, smp)
             s.append(Step("bochs/" + name, "bochs", guest_tests(
                 "bochs-" + name, smp, kind == "bare", append=words, bochs=True), image))
+    s.append(Step("bochs/linux-1", "bochs", linux("bochs-linux-1", "smoke", ops=5, smp=1, mem=512, emu="bochs"), image))
     s += [
         Step("linux/full-4", "linux", linux("linux-full-4", "full", "audit=2", 100, timeout=1500), image),
         Step("linux/cpus-1", "linux", linux("linux-cpus-1", "full", "audit=2", 20, smp=1), image),
