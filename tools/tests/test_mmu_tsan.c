@@ -283,8 +283,7 @@ static void round_of(const char *options)
            *options ? options : "default");
     tap_ok(!atomic_exchange(&findings, 0) && !atomic_exchange(&wrong_verdicts, 0),
            "no audit finding, no strange verdict");
-    tap_ok(posts > 100 && atomic_exchange(&checked, 0) > 100, "%llu posts",
-           (unsigned long long)posts);
+    tap_ok(posts > 100, "%llu posts", (unsigned long long)posts);
 }
 
 int main(void)
@@ -299,5 +298,7 @@ int main(void)
     round_of("coherency=locked");
     round_of("coherency=shootdown");
     round_of("overflow=shootdown derived=on large=off");
+    /* How much is still mapped when the threads stop is chance; over all rounds it is a lot. */
+    tap_ok(checked > 300, "%u translations compared", checked);
     return tap_done();
 }
