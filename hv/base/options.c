@@ -78,8 +78,6 @@ static const struct option table[] = {
      "a panic or a guest's reset halts the machine instead of resetting it"},
     {"test", KIND_SWITCH, FIELD(test), "1|0", 0, 0,
      "the guest's debug-exit port ends the emulator"},
-    {"vmreset", KIND_SWITCH, FIELD(vmreset), "1|0", 0, 0,
-     "reserved"},
     {"help", KIND_SWITCH, FIELD(help), "1|0", 0, 0,
      "print this table at boot; the word alone suffices"},
 };

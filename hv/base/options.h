@@ -35,7 +35,6 @@ struct hv_options {
     uint64_t mem_mib;        /* mem=N[M|G]: guest RAM in MiB; 0: what is there */
     uint32_t pool_pages;     /* pool=N: shadow pages a CPU; 0: computed */
     bool test;               /* test=1: guest's debug-exit port ends the emulator */
-    bool vmreset;            /* reserved */
     uint32_t panic_s;        /* panic=N: seconds before the reset, 0: none */
     enum reset_method reset; /* reset=auto|acpi|cf9|kbd|triple */
     uint32_t escape;         /* escape=: position in OPT_ESCAPE_KEYS */
