@@ -71,8 +71,8 @@ def test_stats():
     ok(problems({}, 4, parked=1), "a parked VCPU is a problem")
     ok(problems({}, 4, posts=0) and not problems({}, 1, posts=0), "no posts: a problem with several CPUs only")
     ok(problems({"audit": "1"}, 4, audits=0), "an audit that never ran is a problem")
-    ok(problems({"unsync": "off"}, 4) and not problems({"unsync": "off"}, 4, unsync_reread=0),
-       "unsync=off means that no page is re-read")
+    ok(problems({"unsync": "off"}, 4) and not problems({"unsync": "off"}, 4, unsync_in=0),
+       "unsync=off means that no leaf table goes unsync")
     ok(problems({"mmu": "ref"}, 4) and not problems({"mmu": "ref"}, 4, trace_installs=0, posts=0, audits=0),
        "mmu=ref means no traces and no patches")
     ok(problems({"interest": "off"}, 4) and not problems({"interest": "off"}, 4, skips=0), "interest=off means no skips")
