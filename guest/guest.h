@@ -127,6 +127,8 @@ bool faulted_at(uint64_t error, uint64_t va);
 void smp_init(unsigned expected);
 /* INIT and STARTUP at page `vector` for one CPU. */
 void smp_init_sipi(unsigned cpu, uint8_t vector);
+/* Takes a CPU back from whatever it runs (tests_smp.c). */
+void smp_restart(unsigned cpu);
 void cpu_start(unsigned cpu, void (*fn)(void *), void *arg);
 void cpu_join(unsigned cpu);
 /* All but CPU 0: needed before what their jobs point to goes out of scope. */

@@ -276,6 +276,108 @@ static void test_instructions(void)
     expect_sane(TEST_VA, "after random instructions");
 }
 
+/* The same through compatibility mode: 64-bit ring-3 code returns far into a 32-bit segment.
+ * Everything it needs lies below 4 GiB, in the second GiB, which the kernel does not use. */
+#define LOW_VA 0x40000000ull
+#define SEL_UCODE32 (SEL_SPARE | 3)
+#define UCODE32 0x00cffb000000ffffull
+
+static void compat_code(uint8_t *code, uint64_t *s)
+{
+    const uint32_t target = (uint32_t)LOW_VA + 16;
+    static const uint8_t prologue[] = {
+        0x9c, 0x81, 0x0c, 0x24, 0x00, 0x01, 0x00, 0x00, /* pushfd; or [esp], TF */
+        0x89, 0xfe, 0x89, 0xf8, 0x9d};                  /* mov esi, edi; mov eax, edi; popfd */
+    uint8_t random[PROLOGUE + 18];
+
+    random_code(random, s);
+    code[0] = 0x6a; /* push selector */
+    code[1] = SEL_UCODE32;
+    code[2] = 0x68; /* push target */
+    memcpy(code + 3, &target, 4);
+    code[7] = 0x48; /* retfq */
+    code[8] = 0xcb;
+    memcpy(code + 16, prologue, sizeof(prologue));
+    memcpy(code + 16 + sizeof(prologue), random + PROLOGUE, 18);
+}
+
+static void test_compat(void)
+{
+    uint64_t s = seed_of(80), saved = boot_pdpt[1], v;
+    uint8_t *code;
+    uint64_t *table;
+
+    if (!only_hosted())
+        return;
+    this_cpu()->gdt[SEL_SPARE / 8] = UCODE32;
+    code = page_alloc();
+    pte_write(&boot_pdpt[1], pa_of(page_alloc()) | PTE_TABLE);
+    boot_pml4[0] |= PTE_U;
+    tlb_shootdown_all();
+    map(LOW_VA, pa_of(code), PTE_P | PTE_U);
+    map(LOW_VA + 2 * PAGE, pa_of(page_alloc()), PTE_RW | PTE_U);
+    table = (uint64_t *)(pa_of(pte_at(boot_pml4, TEST_VA, 1, true)) & ~(PAGE - 1));
+    map(LOW_VA + 8 * PAGE, pa_of(table), PTE_RW | PTE_U);
+    for (unsigned r = 0; r < ops(400); r++) {
+        compat_code(code, &s);
+        user_run(LOW_VA, LOW_VA + 3 * PAGE, LOW_VA + 8 * PAGE + (rnd(&s) & 0x3fc));
+        if (r % 8 == 0)
+            (void)try_read64(TEST_VA + (r & 127) * PAGE, &v);
+        wait_pause();
+    }
+    pte_write(&boot_pdpt[1], saved);
+    boot_pml4[0] &= ~PTE_U;
+    memset(table, 0, PAGE);
+    tlb_shootdown_all();
+    for (unsigned i = 0; i < 128; i++)
+        CHECK(!try_read64(TEST_VA + i * PAGE, &v), "page %u reads through an empty table", i);
+    expect_sane(TEST_VA, "after 32-bit instructions");
+}
+
+/* Random bytes in real mode, on a CPU that INIT takes back after a while. Port I/O could switch the
+ * machine off, LIDT and LGDT lead to its shutdown. */
+#define LOW_BYTES 0x9f000u
+static uint8_t low_memory[LOW_BYTES];
+
+static void real_code(uint8_t *page, uint64_t *s)
+{
+    for (unsigned i = 0; i < PAGE; i++) {
+        uint8_t b = (uint8_t)rnd(s);
+        if ((b >= 0xe4 && b <= 0xe7) || (b >= 0xec && b <= 0xef) || (b >= 0x6c && b <= 0x6f) ||
+            b == 0x0f)
+            b = 0x90;
+        page[i] = b;
+    }
+}
+
+static void test_real_mode(void)
+{
+    uint64_t s = seed_of(90);
+    unsigned cpu = ncpus - 1;
+    const uint8_t *from = NULL;
+
+    if (!only_hosted())
+        return;
+    asm("" : "+r"(from)); /* address 0 is RAM here */
+    memcpy(low_memory, from, LOW_BYTES);
+    for (unsigned r = 0; r < ops(40); r++) {
+        real_code((uint8_t *)REAL_MODE_PA, &s);
+        smp_init_sipi(cpu, REAL_MODE_PA >> 12);
+        for (unsigned i = 0; i < 20000; i++)
+            pause();
+        ipi_send(cpu, ICR_INIT | ICR_ASSERT);
+        for (unsigned i = 0; i < 300; i++)
+            pause();
+        uint8_t *to = NULL;
+        asm("" : "+r"(to));
+        memcpy(to, low_memory, LOW_BYTES);
+        if (test_abandoned())
+            break;
+    }
+    smp_restart(cpu);
+    expect_sane(TEST_VA, "after random real-mode code");
+}
+
 /* REP STOS over many live tables and over the directory that leads to them. */
 static void test_repeated(void)
 {
@@ -313,6 +415,8 @@ static const struct test tests[] = {
     {"hostile.registers", test_registers, 1},
     {"hostile.msrs", test_msrs, 1},
     {"hostile.instructions", test_instructions, 1},
+    {"hostile.compat", test_compat, 1},
+    {"hostile.real_mode", test_real_mode, 2},
     {"hostile.repeated", test_repeated, 1},
 };
 const struct test_group tests_hostile = GROUP(tests);

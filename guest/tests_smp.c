@@ -265,7 +265,7 @@ static void test_atomics(void)
     CHECK_EQ(atomic_load_explicit(&counter, memory_order_relaxed), (uint64_t)n * ncpus, "sum");
 }
 
-static void wait_restart(unsigned cpu)
+void smp_restart(unsigned cpu)
 {
     smp_init_sipi(cpu, AP_TRAMPOLINE_PA >> 12);
     while (atomic_load_explicit(&cpus[cpu].state, memory_order_acquire) !=
@@ -284,7 +284,7 @@ static void test_restart(void)
     for (unsigned i = 0; i < 3; i++) {
         _Atomic bool ran = false;
         unsigned cpu = 1 + i % (ncpus - 1);
-        wait_restart(cpu);
+        smp_restart(cpu);
         cpu_start(cpu, set_flag, &ran);
         cpu_join(cpu);
         CHECK(atomic_load_explicit(&ran, memory_order_acquire),
@@ -320,7 +320,7 @@ static void test_real_mode(void)
     CHECK_EQ(report32(12), 0x1010, "string instructions");
     CHECK_EQ(report32(16), 0x11223344, "load above 1 MiB");
     CHECK_EQ(load64(POOL_BASE_PA), 0xfeedf00d11223344, "store above 1 MiB");
-    wait_restart(cpu);
+    smp_restart(cpu);
 }
 
 /* STARTUP with vector 0: the trampoline lies in the first page, over the interrupt vectors. */
@@ -350,7 +350,7 @@ static void test_sipi_page_zero(void)
     CHECK_EQ(v, 1, "runs of the code at page 0");
     for (unsigned i = 0; i < PAGE; i++)
         page0[i] = saved[i];
-    wait_restart(1);
+    smp_restart(1);
 }
 
 static const struct test tests[] = {
