@@ -184,7 +184,8 @@ def all_steps():
         name = "hosted-" + hv.replace("=", "-").replace(" ", "-")
         s.append(Step("guest/" + name, "guest", guest_tests("guest-" + name, 4, False, hv, mem=512), image))
     # Stores that cannot go unsync stay emulated: what shows a compare-exchange that is not one.
-    for name, words, hv in (("race-emulated", "test=race.* scale=4", "unsync=off"), ("resurrect", "test=trans.resurrect scale=10", "")):
+    for name, words, hv in (("race-emulated", "test=race.* scale=4", "unsync=off"),
+                            ("resurrect", "test=trans.resurrect scale=10", "")):
         s.append(Step("guest/" + name, "guest", guest_tests("guest-" + name, 4, False, hv, append=words, mem=512), image))
     # TSC 100 MHz: the watchdog's second is 25 there.
     for smp in (1, 2):
@@ -198,6 +199,8 @@ def all_steps():
         Step("linux/cpus-1", "linux", linux("linux-cpus-1", "full", "audit=2", 20, smp=1), image),
         Step("linux/cpus-2", "linux", linux("linux-cpus-2", "full", "audit=2", 20, smp=2), image),
     ]
+    # Trap 32: shadow pages and roots go while they are in use.
+    s.append(Step("linux/reclaim", "linux", linux("linux-reclaim", "full", "audit=2 pool=64", 20, smp=2), image))
     for mode in MODES:
         name = "linux-" + mode.replace("=", "-")
         s.append(Step("linux/" + mode, "linux", linux(name, "smoke", "audit=2 " + mode, 10), image))

@@ -16,7 +16,7 @@ enum mmu_mode { MMU_SHADOW, MMU_REF };
 #define OPT_MAX_CONSOLES 8
 #define OPT_CONSOLE_LEN 48
 #define OPT_MEM_MIN_MIB 64 /* less guest RAM holds no Linux */
-#define OPT_POOL_MIN 96    /* shadow pages; hv/main.c compares with the pager's own floor */
+#define OPT_POOL_MIN 64    /* shadow pages; hv/main.c compares with the pager's own floor */
 
 struct hv_options {
     enum coherency_mode coherency;

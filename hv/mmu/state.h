@@ -11,7 +11,7 @@
 #define MMU_HOT 64        /* recently trapped frames remembered */
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
 #ifndef MMU_POOL_FLOOR
-#define MMU_POOL_FLOOR 96 /* shadow pages without which an instruction might never retire */
+#define MMU_POOL_FLOOR 64 /* shadow pages without which an instruction might never retire */
 #endif
 
 /* What, besides (gfn, level), changes the meaning of a shadow page. One word, compared whole. */

@@ -68,7 +68,7 @@ CASES = [
         r"options: unknown option 'coherensy'; did you mean 'coherency'\?",
         r"options: option audit=7 is not 0\.\.3; ignored",
         r"options: option mem=40 is not N\[M\|G\], at least 64M; ignored",
-        r"options: option pool=5 is not 0\|96\.\.16777216; ignored",
+        r"options: option pool=5 is not 0\|64\.\.16777216; ignored",
         r"options: option console=com9 is not auto\|com1\.\.4.*pci:BB:DD\.F.*ignored",
         r"options: option smp=99 is not 0\.\.31; ignored",
         r"options: option unsync=perhaps is not on\|off; ignored",

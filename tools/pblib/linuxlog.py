@@ -78,6 +78,8 @@ def check_stats(stats, options, ncpus):
         want(n("unsync_in") > 0, "no page ever went unsync")
     if options.get("derived", "off") != "on":
         want(n("derived_used") == 0, "derived=off and %d derived values used" % n("derived_used"))
+    if options.get("pool") == "64":
+        want(n("reclaims") > 0, "64 shadow pages and none was reclaimed")
     if options.get("large") == "off":
         want(n("fill_large") == 0, "large=off and %d large fills" % n("fill_large"))
     if options.get("batch") == "off":

@@ -91,7 +91,7 @@ static void test_bad(void)
     bad("mem=99999999999G", "N[M|G]");
     bad("mem=40", "at least 64M");
     bad("mem=63M", "at least 64M");
-    bad("pool=95", "0|96..");
+    bad("pool=63", "0|64..");
     bad("panic=3601", "0..3600");
     bad("reset=now", "auto|acpi|cf9|kbd|triple");
     bad("console=com5", "com1..4");
@@ -198,7 +198,7 @@ static void test_describe(void)
                                         "loglvl=err|warn|info|debug",
                                         "smp=0..31",
                                         "mem=N[M|G], at least 64M",
-                                        "pool=0|96..16777216",
+                                        "pool=0|64..16777216",
                                         "audit=0..3",
                                         "coherency=matrix|locked|shootdown",
                                         "overflow=lazy|shootdown",
