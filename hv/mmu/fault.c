@@ -83,8 +83,6 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
         return MMU_MMIO;
     case FILL_TRACED:
         return traced_write(m, &w, &out->gpa);
-    case FILL_AGAIN:
-        return MMU_RESUME;
     case FILL_DONE:
         break;
     }

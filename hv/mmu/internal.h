@@ -108,7 +108,7 @@ enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
 uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 
 /* --- fill.c --- */
-enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO, FILL_AGAIN };
+enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
 /* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);

@@ -31,7 +31,6 @@ enum mmu_verdict {
     MMU_FORWARD, /* fault->cr2/pfec go to the guest */
     MMU_EMULATE, /* store to a traced frame: emulate the instruction (out->gpa is where it hit) */
     MMU_MMIO,    /* not RAM: emulate against the device bus */
-    MMU_PARK,    /* a state the pager does not support */
 };
 struct mmu_fault_out {
     struct guest_fault fault;
@@ -48,7 +47,6 @@ struct mmu_config {
     uint64_t pool_bytes;
     uint32_t nasids;    /* usable ASIDs are 1..nasids-1 */
     unsigned phys_bits; /* guest MAXPHYADDR for reserved bits */
-    bool nx_host, smep_host, smap_host;
 };
 /* Size of struct mmu, to be embedded. */
 size_t mmu_sizeof(void);

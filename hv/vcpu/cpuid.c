@@ -240,14 +240,6 @@ void exit_cpuid(struct subvmm *s, const struct vmexit *x)
     g->gpr[RDX] = r[EDX];
 }
 
-bool cpuid_host_has_nx(void)
-{
-    uint32_t r[4];
-
-    vcpu_ops->cpuid(0x80000001, 0, r);
-    return r[EDX] & BIT(20);
-}
-
 void cpuid_power_on(struct vcpu *v)
 {
     uint32_t max[4], l7[4] = {0}, x1[4], x8[4];

@@ -60,7 +60,6 @@ bool cr_write_efer(struct subvmm *s, uint64_t value);
 /* cpuid.c */
 void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 void cpuid_power_on(struct vcpu *v); /* cr4_allowed, efer_allowed, phys_bits */
-bool cpuid_host_has_nx(void);
 
 /* msr.c. false: #GP. */
 bool msr_read(struct subvmm *s, uint32_t msr, uint64_t *value);

@@ -14,14 +14,11 @@ void exit_irq_window(struct subvmm *s, const struct vmexit *x)
     (void)x;
     vcpu_ops->window(&s->vcpu, false);
     s->vcpu.window_armed = false;
-    /* The processor found no shadow, whatever an earlier exit said: holding on to it would arm for
-     * ever. */
-    s->vcpu.int_shadow = false;
-    vcpu_ops->set_int_shadow(&s->vcpu, false);
     /* The processor says that it would take an interrupt now: whatever shadow there was is over.
      * QEMU says so even before the instruction behind STI; waiting for RIP to move would wait for
      * ever. */
     s->vcpu.int_shadow = false;
+    vcpu_ops->set_int_shadow(&s->vcpu, false);
 }
 
 /* The guest is about to leave its NMI handler. NMIs stay blocked until the IRET has run, and RIP

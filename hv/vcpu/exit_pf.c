@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Page faults: what the pager decides is carried out here. Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/base/ring.h"
 #include "hv/base/stats.h"
 #include "hv/vcpu/emulate.h"
 #include "hv/vcpu/exit.h"
@@ -32,7 +31,6 @@ void exit_pf(struct subvmm *s, const struct vmexit *x)
     struct mmu_fault_out out = {0};
     bool ac = s->vcpu.regs.rflags & RFLAGS_AC;
 
-    ring_add(s->cpu, RING_PF, x->gva.v, x->pfec);
     switch (mmu_fault(&s->mmu, x->gva, x->pfec, ac, &out)) {
     case MMU_RESUME:
         break;
@@ -44,9 +42,6 @@ void exit_pf(struct subvmm *s, const struct vmexit *x)
         break;
     case MMU_MMIO:
         pf_mmio(s, x, out.gpa);
-        break;
-    case MMU_PARK:
-        subvmm_park(s, "a page fault in a state the pager does not support");
         break;
     }
 }

@@ -221,9 +221,6 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
         .pool_bytes = pool_bytes,
         .nasids = vcpu_ops->nasids(),
         .phys_bits = s->vcpu.phys_bits,
-        .nx_host = cpuid_host_has_nx(),
-        .smep_host = s->vcpu.cr4_allowed & CR4_SMEP,
-        .smap_host = s->vcpu.cr4_allowed & CR4_SMAP,
     };
     TRY(mmu_init(&s->mmu, &cfg));
     vcpu_power_on(s);
@@ -233,7 +230,11 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
 _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
                           uint64_t pool_bytes)
 {
-    if (subvmm_init(s, vm, pool, pool_hpa, pool_bytes) != HV_OK)
+    enum hv_err err = subvmm_init(s, vm, pool, pool_hpa, pool_bytes);
+    if (err == HV_RANGE)
+        PANIC("CPU %u: its shadow pool at 0x%llx is not below 4 GiB, or the processor has no ASIDs",
+              port_cpu(), (unsigned long long)pool_hpa.v);
+    if (err != HV_OK)
         PANIC(
             "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",
             port_cpu(), (unsigned long long)(pool_bytes >> 10));

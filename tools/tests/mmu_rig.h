@@ -70,8 +70,7 @@ static struct mmu_config rig_config(unsigned c, uint32_t npages)
                              .pool_hpa = hpa(0x40000000ull + c * 0x1000000ull),
                              .pool_bytes = (npages + 4ull) * 6800,
                              .nasids = 6,
-                             .phys_bits = 40,
-                             .nx_host = true};
+                             .phys_bits = 40};
     return cfg;
 }
 

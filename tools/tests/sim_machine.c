@@ -105,8 +105,6 @@ static enum outcome fault(unsigned c, uint64_t va, uint32_t access, bool *again)
         mmu_write_fallback(&s->mmu, gva(va), out.gpa); /* an instruction the emulator declines */
         *again = true;
         return HIT;
-    case MMU_PARK:
-        break;
     }
     sim_fail("cpu %u va 0x%llx: unexpected verdict", c, (unsigned long long)va);
 }
@@ -448,8 +446,7 @@ static void cpu_up(unsigned c)
                              .cpu = c,
                              .pool_hpa = hpa(POOL_HPA + c * 0x1000000ull),
                              .nasids = 5,
-                             .phys_bits = 40,
-                             .nx_host = true};
+                             .phys_bits = 40};
     cfg.pool_bytes = pool_bytes = (uint64_t)(sim.cfg->pool_pages + 8) * 6800;
     fake_set_cpu(c);
     s->in_guest = s->ipi = s->done = s->storing = false;

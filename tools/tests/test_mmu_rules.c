@@ -108,8 +108,7 @@ static void machine_new(const char *options)
                                  .pool_hpa = hpa(POOL_HPA + c * 0x400000ull),
                                  .pool_bytes = POOL_BYTES,
                                  .nasids = 6,
-                                 .phys_bits = 40,
-                                 .nx_host = true};
+                                 .phys_bits = 40};
         if (mmu_init(&mmu[c], &cfg) != HV_OK)
             exit(2);
         coh[c].serve = serve_all;

@@ -244,8 +244,7 @@ static void cpu_up(uint32_t c)
                              .pool_hpa = hpa(0x40000000ull + c * bytes),
                              .pool_bytes = bytes,
                              .nasids = 4,
-                             .phys_bits = 40,
-                             .nx_host = true};
+                             .phys_bits = 40};
     fake_set_cpu(c);
     *s = (struct cpu){.me = c, .rng = c * 99 + 7};
     coh_cpu_init(&s->coh, &co, c, NULL, NULL);
