@@ -58,6 +58,7 @@ OBJ := $(patsubst %,$(O)/obj/%.o,$(HV_SRC) $(ARCH_SRC) $(ASM_SRC))
 all: $(O)/patchbay.elf $(O)/compile_commands.json ## build the hypervisor (build/patchbay.elf)
 
 # Folders with generated files or images of their own bring a fragment.
+-include $(wildcard arch-x86/*/*.mk)
 -include boot/boot.mk
 -include $(wildcard hv/*/*.mk)
 -include guest/guest.mk

@@ -25,6 +25,9 @@ common='part_msdos part_gpt iso9660 fat search search_fs_file configfile normal 
 # shellcheck disable=SC2086 # a list of words
 grub-mkimage -O i386-pc-eltorito -d "$grub/i386-pc" -c "$work/load.cfg" -p /boot/grub \
     -o "$tree/boot/grub/eltorito.img" biosdisk linux16 $common
+# For who wants graphics on a BIOS machine: `insmod vbe` in the menu.
+mkdir -p "$tree/boot/grub/i386-pc"
+cp "$grub/i386-pc/vbe.mod" "$grub/i386-pc/video.mod" "$grub/i386-pc/video_fb.mod" "$tree/boot/grub/i386-pc"
 # shellcheck disable=SC2086
 grub-mkimage -O x86_64-efi -d "$grub/x86_64-efi" -c "$work/load.cfg" -p /boot/grub \
     -o "$tree/EFI/BOOT/BOOTX64.EFI" efi_gop efi_uga $common

@@ -229,7 +229,7 @@ static bool open_fb(bool asked)
     }
     if (asked)
         log_warn("console", "console=fb: the loader set no graphics mode that can be used: boot by "
-                            "UEFI, or set gfxpayload=keep in GRUB");
+                            "UEFI, or put 'insmod vbe' before multiboot2 in GRUB's menu");
     return false;
 }
 

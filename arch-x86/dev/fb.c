@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Text on the loader's linear framebuffer, for UEFI machines. Keeps the characters, so that
- * scrolling redraws only the cells that change and never reads device memory. Tested by looking at
- * the screen of a UEFI boot. */
+ * scrolling redraws only the cells that change and never reads device memory. Tested by the
+ * framebuffer steps of `make check`, which read the screen back. */
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/dev/console.h"
 #include "arch-x86/dev/font.h"
 #include "hv/main.h"
 
-#define CELL_WIDTH 8u
-#define CELL_HEIGHT 16u /* each row of dots twice, and a gap */
 #define MAX_COLUMNS 240u
 #define MAX_ROWS 100u
+#define READABLE_COLUMNS 100u /* dots are doubled, trebled ... while so many letters still fit */
+#define READABLE_ROWS 30u
 #define FB_TYPE_RGB 1
 #define INK 0xc8c8c8u /* the same in every order of colours */
 
 static volatile char *pixels; /* device memory */
 static char cell[MAX_ROWS][MAX_COLUMNS];
 static unsigned columns, rows, row, column, bytes;
-static bool escape; /* inside ESC [ ... letter, which is swallowed */
+static unsigned scale; /* pixels a dot, each way */
+static bool escape;    /* inside ESC [ ... letter, which is swallowed */
 
 static void pixel(unsigned x, unsigned y, uint32_t colour)
 {
@@ -38,11 +39,10 @@ static void draw(unsigned r, unsigned c, char ch)
     if (cell[r][c] == ch)
         return;
     cell[r][c] = ch;
-    for (unsigned y = 0; y < CELL_HEIGHT; y++) {
-        uint8_t dots = y >= 1 && y <= 2 * FONT_ROWS ? glyph[(y - 1) / 2] : 0;
-        for (unsigned x = 0; x < CELL_WIDTH; x++) {
-            bool ink = x >= 1 && x <= FONT_COLUMNS && (dots >> (FONT_COLUMNS - x) & 1);
-            pixel(c * CELL_WIDTH + x, r * CELL_HEIGHT + y, ink ? INK : 0);
+    for (unsigned y = 0; y < FONT_ROWS * scale; y++) {
+        for (unsigned x = 0; x < FONT_COLUMNS * scale; x++) {
+            bool ink = glyph[y / scale] >> (FONT_COLUMNS - 1 - x / scale) & 1;
+            pixel(c * FONT_COLUMNS * scale + x, r * FONT_ROWS * scale + y, ink ? INK : 0);
         }
     }
 }
@@ -113,8 +113,14 @@ bool fb_open(struct console *c)
     if (b->fb_type != FB_TYPE_RGB || (bytes != 3 && bytes != 4) || b->fb_addr == 0 ||
         b->fb_addr + size > paging_identity_end() || (uint64_t)b->fb_width * bytes > b->fb_pitch)
         return false;
-    columns = b->fb_width / CELL_WIDTH < MAX_COLUMNS ? b->fb_width / CELL_WIDTH : MAX_COLUMNS;
-    rows = b->fb_height / CELL_HEIGHT < MAX_ROWS ? b->fb_height / CELL_HEIGHT : MAX_ROWS;
+    scale = 1;
+    while (b->fb_width / (FONT_COLUMNS * (scale + 1)) >= READABLE_COLUMNS &&
+           b->fb_height / (FONT_ROWS * (scale + 1)) >= READABLE_ROWS)
+        scale++;
+    columns = b->fb_width / (FONT_COLUMNS * scale);
+    columns = columns < MAX_COLUMNS ? columns : MAX_COLUMNS;
+    rows = b->fb_height / (FONT_ROWS * scale);
+    rows = rows < MAX_ROWS ? rows : MAX_ROWS;
     if (columns < 40 || rows < 10)
         return false;
     fb_remap();

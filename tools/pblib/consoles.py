@@ -331,46 +331,54 @@ case("reset-acpi", hv="reset=acpi", machine="q35")(reset)  # the other machine's
 
 # --- the framebuffer, read back by its font ---------------------------------------------------------
 def glyphs():
-    """{rows of dots: letter} of the hypervisor's own font."""
-    with open("arch-x86/dev/font.c", encoding="utf-8") as f:
-        rows = re.findall(r"\{((?:0x[0-9a-f]{2}, ){6}0x[0-9a-f]{2})\}", f.read())
-    return {tuple(int(x, 16) for x in row.split(", ")): chr(0x20 + i) for i, row in enumerate(rows)}
+    """{rows: letter} of the font that this build has made."""
+    with open(os.path.join(OUT, "obj/font.c"), encoding="ascii") as f:
+        rows = re.findall(r"\{((?:0x[0-9a-f]{2}, ){15}0x[0-9a-f]{2})\}", f.read())
+    return {tuple(int(x, 16) for x in row.split(", ")): chr(0x20 + i) for i, row in reversed(list(enumerate(rows)))}
 
 
-def read_picture(path, font):
-    """The text of a screendump (PPM): cells of 8 x 16, each row of 5 dots twice from the second line on."""
+def read_picture(path, font, scale):
+    """The text of a screendump (PPM): cells of 8 x 16 dots, each of scale x scale pixels."""
     with open(path, "rb") as f:
         magic, size, _, pixels = f.read().split(b"\n", 3)
     width, height = (int(x) for x in size.split())
     if magic != b"P6":
         return ""
     lines = []
-    for top in range(0, height - 15, 16):
+    for top in range(0, height - 16 * scale + 1, 16 * scale):
         line = ""
-        for left in range(0, width - 7, 8):
-            dots = tuple(sum((pixels[3 * ((top + 1 + 2 * y) * width + left + 1 + x)] > 100) << (4 - x) for x in range(5))
-                         for y in range(7))
+        for left in range(0, width - 8 * scale + 1, 8 * scale):
+            dots = tuple(sum((pixels[3 * ((top + y * scale) * width + left + x * scale)] > 100) << (7 - x)
+                             for x in range(8)) for y in range(16))
             line += font.get(dots, "?")
         lines.append(line.rstrip())
     return "\n".join(lines)
 
 
-@case("framebuffer", fw="uefi", direct=False, serial=("none",))
-def framebuffer(results, m):
-    """A UEFI machine without a serial port: output on the framebuffer, input from the keyboard."""
-    font, picture = glyphs(), m.run.file("ppm")
-    results.expect(len(font) >= 94, "the font has %d letters" % len(font))
+def framebuffer(scale):
+    """A machine without a serial port in a graphics mode: output on the framebuffer, input from the keyboard."""
 
-    def screen_text():
-        m.monitor("screendump " + picture)
-        text = read_picture(picture, font) if os.path.exists(picture) else ""
-        m.log.write(("--- screen\n" + text + "\n").encode("utf-8", "replace"))
-        return text
+    def action(results, m):
+        font, picture = glyphs(), m.run.file("ppm")
+        results.expect(len(font) >= 94, "the font has %d letters" % len(font))
 
-    results.expect(m.expect(READY, screen_text), "the guest's output is not on the framebuffer")
-    results.expect(re.search(r"check: consoles +fb; input: kbd", screen_text()), "the boot check does not name them")
-    m.keys("hello fb")
-    results.expect(m.expect("hello fb", screen_text), "what is typed on the keyboard does not come back")
-    for name in (picture, m.run.file("iso"), m.run.file("iso.log"), m.run.file("ovmf-vars")):
-        if os.path.exists(name):
-            os.remove(name)
+        def screen_text():
+            m.monitor("screendump " + picture)
+            text = read_picture(picture, font, scale) if os.path.exists(picture) else ""
+            m.log.write(("--- screen\n" + text + "\n").encode("utf-8", "replace"))
+            return text
+
+        results.expect(m.expect(READY, screen_text), "the guest's output is not on the framebuffer")
+        results.expect(re.search(r"check: consoles +fb; input: kbd", screen_text()), "the boot check does not name them")
+        m.keys("hello fb")
+        results.expect(m.expect("hello fb", screen_text), "what is typed on the keyboard does not come back")
+        for name in (picture, m.run.file("iso"), m.run.file("iso.log"), m.run.file("ovmf-vars")):
+            if os.path.exists(name) and not os.environ.get("KEEP"):
+                os.remove(name)
+
+    return action
+
+
+case("framebuffer", fw="uefi", direct=False, serial=("none",))(framebuffer(1))
+case("framebuffer-large", direct=False, serial=("none",), gfx="1920x1080x32",
+     extra=("-vga", "none", "-device", "VGA,vgamem_mb=32"))(framebuffer(2))

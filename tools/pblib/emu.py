@@ -28,7 +28,7 @@ def modules(run):
 
 def make_image(run, multiboot=2):
     image = run.file("iso")
-    iso.make(image, run.elf, modules(run), lambda names: iso.grub_cfg_run(run.hv, names, multiboot))
+    iso.make(image, run.elf, modules(run), lambda names: iso.grub_cfg_run(run.hv, names, multiboot, run.gfx))
     return image
 
 

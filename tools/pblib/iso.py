@@ -61,9 +61,11 @@ ADD_YOUR_OWN = """
 """
 
 
-def grub_cfg_run(hv, names, multiboot=2):
-    """multiboot=1: GRUB 2.06 damages its own heap making multiboot 2 tags on Bochs's BIOS."""
+def grub_cfg_run(hv, names, multiboot=2, gfx=""):
+    """multiboot=1: GRUB 2.06 damages its own heap making multiboot 2 tags on Bochs's BIOS. gfx: a graphics mode."""
     text = HEAD % 0 + grub_entry("Patchbay", hv, names)
+    if gfx:  # multiboot2 sets the mode that the header asks for, any: so a certain one behind it
+        text = "insmod vbe\n" + text.rstrip("}\n") + "\n    set gfxpayload=%s\n}\n" % gfx
     return text if multiboot == 2 else text.replace("    multiboot2 ", "    multiboot ").replace("    module2 ", "    module ")
 
 
