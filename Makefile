@@ -145,26 +145,35 @@ $(O)/host/options-table: $(patsubst %,$(O)/host/%.o,tools/options-table.c $(wild
 	$(Q)$(HOSTCC) $(SAN_host) $^ -o $@ -lpthread
 
 # --- guest kernel and initramfs ----------------------------------------------------------------
-$(O)/cache/memtest: tools/fetch.sh
+# The distribution's files by the names that tools/fetch.sh knows them by.
+FETCH_vmlinuz := kernel
+FETCH_vmlinuz-686-pae := kernel-686-pae
+FETCH_vmlinuz-686 := kernel-686
+FETCHED := busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 tools libc-i386
+$(FETCHED:%=$(O)/cache/%): $(O)/cache/%: tools/fetch.sh
 	@$(call say,FETCH,$@)
-	$(Q)tools/fetch.sh memtest $(O)/cache
+	$(Q)tools/fetch.sh $(or $(FETCH_$*),$*) $(O)/cache
 	@touch $@
-$(O)/cache/vmlinuz: tools/fetch.sh
-	@$(call say,FETCH,$@)
-	$(Q)tools/fetch.sh kernel $(O)/cache
-	@touch $@
-$(O)/cache/busybox: tools/fetch.sh
-	@$(call say,FETCH,$@)
-	$(Q)tools/fetch.sh busybox $(O)/cache
-	@touch $@
+PBLOAD_FLAGS := -std=gnu11 -O2 -g0 -static -pthread -Wall -Wextra -Werror
 $(O)/pbload: tools/initramfs/pbload.c
 	@mkdir -p $(@D)
 	@$(call say,HOSTCC,$@)
-	$(Q)$(CROSS)gcc -std=gnu11 -O2 -g0 -static -pthread -Wall -Wextra -Werror $< -o $@
+	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
+# The same for 32-bit kernels: their C library is not installed, only unpacked.
+LIBC32 := $(O)/cache/libc-i386/usr
+LIBC32_FLAGS = -m32 $(foreach d,$(LIBC32)/lib32 $(wildcard $(LIBC32)/lib/gcc/x86_64-linux-gnu/*/32),-B$d -L$d) \
+	$(patsubst %,-idirafter %/include/x86_64-linux-gnu,$(LIBC32) /usr) -idirafter $(LIBC32)/include
+$(O)/i386/pbload: tools/initramfs/pbload.c $(O)/cache/libc-i386
+	@mkdir -p $(@D)
+	@$(call say,HOSTCC,$@)
+	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $(LIBC32_FLAGS) $< -o $@
 INITRD_PARTS := $(sort $(wildcard tools/initramfs/init tools/initramfs/scripts/*))
 $(O)/initrd.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload
 	@$(call say,CPIO,$@)
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload
+$(O)/initrd-i386.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox-i386 $(O)/i386/pbload
+	@$(call say,CPIO,$@)
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox-i386 $(O)/i386/pbload
 
 # --- what people run ---------------------------------------------------------------------------
 SMP ?= 4
@@ -173,11 +182,20 @@ FW ?= bios
 EMU ?= qemu
 CPU ?= max
 MACHINE ?= pc
+# Short names of kernels that can be fetched.
+ifneq ($(filter 686 686-pae,$(KERNEL)),)
+override KERNEL := $(O)/cache/vmlinuz-$(KERNEL)
+INITRD ?= $(O)/initrd-i386.gz
+else ifneq ($(filter memtest,$(KERNEL)),)
+override KERNEL := $(O)/cache/$(KERNEL)
+APPEND ?= console=ttyS0,115200 nobench nosm keyboard=legacy
+endif
 APPEND ?= console=ttyS0
 RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT LOG FW EMU TEST CPU MACHINE
 export $(RUN_VARS) USB BARE DIRECT NAME O
 BOOTED := $(if $(filter 1,$(BARE)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
-RUN_NEEDS := $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz)
+RUN_NEEDS := $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz) \
+	$(filter $(O)/cache/% $(O)/initrd%,$(KERNEL) $(INITRD))
 
 setup: ## install what is missing to build, run and check
 	@tools/setup.sh $(O) run check

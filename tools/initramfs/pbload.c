@@ -53,9 +53,11 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     siglongjmp(fault_jump, 1);
 }
 
-/* true if the access raises SIGSEGV with exactly this address. */
-static bool faults(volatile uint64_t *p, bool store)
+/* true if the access raises SIGSEGV with exactly this address. Of four bytes: a 32-bit program may
+ * begin a larger one at its upper half. */
+static bool faults(uint64_t *at, bool store)
 {
+    volatile uint32_t *p = (volatile uint32_t *)at;
     if (sigsetjmp(fault_jump, 1))
         return fault_at == (void *)p;
     fault_armed = 1;

@@ -88,7 +88,7 @@ def from_environment():
         usb=_flag("USB"),
         bare=_flag("BARE"),
         direct=_flag("DIRECT"),
-        own_initrd=not kernel and not initrd,
+        own_initrd=initrd == os.path.join(out, "initrd-i386.gz") or not kernel and not initrd,
     )
     for path in [run.kernel, run.initrd]:
         if path and not os.path.exists(path):
