@@ -159,6 +159,10 @@ $(O)/pbload: tools/initramfs/pbload.c
 	@mkdir -p $(@D)
 	@$(call say,HOSTCC,$@)
 	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
+$(O)/pbbench: tools/initramfs/pbbench.c
+	@mkdir -p $(@D)
+	@$(call say,HOSTCC,$@)
+	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
 # The same for 32-bit kernels: their C library is not installed, only unpacked.
 LIBC32 := $(O)/cache/libc-i386/usr
 LIBC32_FLAGS = -m32 $(foreach d,$(LIBC32)/lib32 $(wildcard $(LIBC32)/lib/gcc/x86_64-linux-gnu/*/32),-B$d -L$d) \
@@ -168,9 +172,9 @@ $(O)/i386/pbload: tools/initramfs/pbload.c $(O)/cache/libc-i386
 	@$(call say,HOSTCC,$@)
 	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $(LIBC32_FLAGS) $< -o $@
 INITRD_PARTS := $(sort $(wildcard tools/initramfs/init tools/initramfs/scripts/*))
-$(O)/initrd.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload
+$(O)/initrd.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/pbbench
 	@$(call say,CPIO,$@)
-	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/pbbench
 $(O)/initrd-i386.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox-i386 $(O)/i386/pbload
 	@$(call say,CPIO,$@)
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox-i386 $(O)/i386/pbload
@@ -236,6 +240,9 @@ check-mutants: ## deliberate protocol bugs (tools/mutants.txt), each of which so
 	@O=$(O) HOSTCC=$(HOSTCC) $(PYTHON) tools/mutants.py
 check-model: ## the protocol models, every known-bad variant refuted
 	@$(PYTHON) tools/check.py model
+bench: ## cost of OPS (all) on Patchbay relative to the bare emulator, ROUNDS times; build/bench.json, .svg
+	@$(MAKE) --no-print-directory $(O)/patchbay.elf $(O)/patchbay.elf32 $(RUN_NEEDS)
+	@$(PYTHON) tools/bench.py
 bench-boot: ## boot time, CPU cost and exits by kind, Patchbay against the bare emulator
 	@$(MAKE) --no-print-directory $(O)/patchbay.elf $(RUN_NEEDS)
 	@$(PYTHON) tools/benchboot.py
@@ -260,4 +267,4 @@ help: ## this list
 FORCE:
 -include $(OBJ:.o=.d)
 .PHONY: all setup run _run iso usb gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
-	bench-boot lint format clean help host-tests FORCE
+	bench bench-boot lint format clean help host-tests FORCE

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One emulator with the benchmark's guest in it: started, stopped while others run, asked for operations over its
+console, its CPU time and Patchbay's counters read from outside. Tested by the step linux/bench of tools/check.py."""
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+from pblib import elfsym, emu
+
+BAD = ("patchbay: panic", "patchbay: stopped", "patchbay: parked", "Kernel panic", "PBB error")
+SETTLE_SECONDS = 0.05  # after a start and before a measurement: what is left over is not measured
+
+
+class Failed(Exception):
+    """The guest or the emulator did not do as asked; the text says what was seen."""
+
+
+class Counters:
+    """Patchbay's statistics (hv/base/stats.h), read from the machine's memory without the guest taking part."""
+
+    def __init__(self, elf):
+        image = elfsym.Image(elf)
+        self.names = image.strings("stat_name")
+        self.exits = image.strings("vmexit_name")
+        self.address, self.size = image.symbols["hv_stats"]
+
+    def parse(self, data, cpus):
+        """Sums of all CPUs: name -> value, exits as exit:NAME."""
+        stride = self.size // self._cpus_in_image()
+        total = {}
+        for cpu in range(cpus):
+            values = struct.unpack_from("<%dQ" % (stride // 8), data, cpu * stride)
+            for name, value in zip(self.names, values):
+                total[name] = total.get(name, 0) + value
+            for name, value in zip(self.exits, values[len(self.names):]):
+                total["exit:" + name] = total.get("exit:" + name, 0) + value
+        return total
+
+    def _cpus_in_image(self):
+        # struct stats: the counters, then 64 kinds of exits, aligned to 64 bytes.
+        each = -(-(len(self.names) + 64) * 8 // 64) * 64
+        if self.size % each:
+            raise Failed("struct stats is not as hv/base/stats.h has it")
+        return self.size // each
+
+
+class Sample:
+    """One measurement: seconds of host CPU, seconds in the guest, counters."""
+
+    def __init__(self, cpu, wall, counts):
+        self.cpu, self.wall, self.counts = cpu, wall, counts
+
+
+class Machine:
+    """name: how the report calls it. run: a config.Run whose guest runs the script bench."""
+
+    def __init__(self, name, run, limit=300):
+        self.name, self.run, self.limit = name, run, limit
+        self.counters = None if run.bare else Counters(run.elf)
+        self._text = ""
+        self._stopped = False
+
+    # --- start and end ---------------------------------------------------------------------------
+    def boot(self):
+        """Seconds of host CPU and of wall time until the guest is ready."""
+        qmp = self.run.file("qmp")
+        if os.path.exists(qmp):
+            os.remove(qmp)
+        args = emu.qemu_args(self.run) + ["-qmp", "unix:%s,server=on,wait=off" % qmp]
+        self._log = open(self.run.log, "wb")
+        self._errors = open(self.run.file("stderr"), "w+b")
+        self._start = time.monotonic()
+        self._child = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                                       bufsize=0, start_new_session=True)
+        words = self._wait("PBB ready").split()
+        self.cpus = int(words[2])
+        boot = Sample(self._cpu_seconds(), time.monotonic() - self._start, {})
+        self._qmp = socket.socket(socket.AF_UNIX)
+        self._qmp.settimeout(60)
+        self._qmp.connect(qmp)
+        self._replies = self._qmp.makefile("r")
+        self._replies.readline()
+        self._command("qmp_capabilities")
+        self.stop()
+        return boot
+
+    def close(self):
+        """Powers the guest off if it can, else ends the emulator."""
+        if not hasattr(self, "_child"):
+            return
+        try:
+            self.resume()
+            self._send("quit")
+            self._child.wait(timeout=60)
+        except (OSError, Failed, AttributeError, subprocess.TimeoutExpired):
+            pass
+        if self._child.poll() is None:
+            os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.wait()
+        self._log.close()
+
+    def _command(self, name, **arguments):
+        self._qmp.sendall((json.dumps({"execute": name, "arguments": arguments}) + "\n").encode())
+        while True:
+            line = self._replies.readline()
+            if not line:
+                raise Failed("%s: the emulator is gone" % self.name)
+            answer = json.loads(line)
+            if "error" in answer:
+                raise Failed("%s: %s: %s" % (self.name, name, answer["error"].get("desc")))
+            if "return" in answer:
+                return
+
+    def stop(self):
+        """The machine's time stands still until resume(): its clocks do not notice."""
+        if not self._stopped:
+            self._command("stop")
+        self._stopped = True
+
+    def resume(self):
+        if self._stopped:
+            self._command("cont")
+        self._stopped = False
+
+    # --- the console -----------------------------------------------------------------------------
+    def _send(self, line):
+        os.write(self._child.stdin.fileno(), (line + "\n").encode())
+
+    def _wait(self, word):
+        """The rest of the first line from `word` on."""
+        end = time.monotonic() + self.limit
+        while True:
+            while "\n" in self._text:
+                line, _, self._text = self._text.partition("\n")
+                if word in line:
+                    return line[line.index(word):].strip()
+                if any(bad in line for bad in BAD):
+                    raise Failed("%s: %s" % (self.name, line.strip()))
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Failed("%s: no '%s' within %d s; console: %s" % (self.name, word, self.limit, self.run.log))
+            if select.select([self._child.stdout], [], [], min(left, 1))[0]:
+                data = os.read(self._child.stdout.fileno(), 65536)
+                if not data:
+                    raise Failed("%s: the emulator ended; console: %s" % (self.name, self.run.log))
+                self._log.write(data)
+                self._log.flush()
+                self._text += data.decode("utf-8", "replace")
+
+    # --- measurements ----------------------------------------------------------------------------
+    def _cpu_seconds(self):
+        # The CPU-time clock of another process: clock_getcpuclockid(3), of all its threads.
+        return time.clock_gettime((~self._child.pid << 3) | 2)
+
+    def _counts(self):
+        if not self.counters:
+            return {}
+        path = self.run.file("counters")
+        self._command("pmemsave", val=self.counters.address, size=self.counters.size, filename=path)
+        with open(path, "rb") as f:
+            return self.counters.parse(f.read(), self.cpus)
+
+    def measure(self, op):
+        """One measurement of an operation, the handshake included."""
+        self.resume()
+        time.sleep(SETTLE_SECONDS)
+        self._send("run %s %d %d" % (op.name, op.workers, op.count))
+        self._wait("PBB begin")
+        time.sleep(SETTLE_SECONDS)
+        counts, cpu = self._counts(), self._cpu_seconds()
+        self._send("go")
+        words = self._wait("PBB end").split()
+        cpu = self._cpu_seconds() - cpu
+        after = self._counts()
+        self._send("done")
+        time.sleep(SETTLE_SECONDS)
+        self.stop()
+        return Sample(cpu, int(words[2]) / 1e9, {k: after[k] - counts[k] for k in after})
