@@ -48,7 +48,7 @@ OPS = (
     + _one_and_four("mprotect", 5000, 1600, "mprotect R, read, RW, write", 2.3)
     + _one_and_four("touch", 12000, 4000, "first touch of an anonymous page", 2.3)
     + _one_and_four("cow", 8000, 3000, "copy-on-write fault", 2.3)
-    + [Op("walk", 1, 2000000, "read of a random page of 32 MiB"),
+    + [Op("walk", 1, 4000000, "read of a random page of 32 MiB"),
        Op("thr-touch", 4, 4000, "first touch by threads of one process", 0, 0, "threads"),
        Op("thr-mmap", 4, 200, "mmap, touch, munmap by threads of one process", 0, 0, "threads"),
        Op("thr-mprotect", 4, 100, "mprotect cycle by threads of one process", 0, 0, "threads"),
