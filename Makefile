@@ -217,6 +217,11 @@ $(O)/patchbay.iso: $(O)/patchbay.elf $(O)/.wx-checked $(RUN_NEEDS) $(O)/cache/me
 	$(Q)$(PYTHON) tools/iso.py $@
 usb: iso ## write the image to a stick: make usb DEV=/dev/sdX (refuses system disks, asks first)
 	@tools/usb.sh $(O)/patchbay.iso "$(DEV)"
+trace: ## a load on four CPUs, then its event trace: summary, build/trace.json (Perfetto), build/trace.svg
+	@tools/setup.sh $(O) run
+	@$(MAKE) --no-print-directory $(BOOTED) $(RUN_NEEDS)
+	@echo 'pbload 300 & sleep 5; poweroff -f' | HV="$(HV) trace=1" NAME=trace LOG=$(O)/trace.log $(PYTHON) tools/run.py >/dev/null
+	@$(PYTHON) tools/trace.py $(O)/trace.log --json $(O)/trace.json --svg $(O)/trace.svg
 gdb: ## as run, stopped at the first instruction, with gdb attached (see tools/gdb/hv.py)
 	@tools/setup.sh $(O) run dev
 	@$(MAKE) --no-print-directory _gdb
@@ -228,17 +233,22 @@ check: ## everything: builds, lint, host tests, guest tests, Linux; GROUP=name s
 	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py $(GROUP)
 check-unit: ## host tests of hv/ under ASan, UBSan and TSan
+	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py unit
 check-guest: ## guest tests, on the bare emulator and on Patchbay
+	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py guest
 check-linux: ## Linux sessions: CPU counts, coherency modes, loads with verification
+	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py linux
 check-boot: ## boot paths: UEFI, USB, 8 CPUs, multiboot1
+	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py boot
 check-mutants: ## deliberate protocol bugs (tools/mutants.txt), each of which some host test must notice
 	@tools/setup.sh $(O) run check
 	@O=$(O) HOSTCC=$(HOSTCC) $(PYTHON) tools/mutants.py
 check-model: ## the protocol models, every known-bad variant refuted
+	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py model
 bench: ## cost of OPS (all) on Patchbay relative to the bare emulator, ROUNDS times; build/bench.json, .svg
 	@$(MAKE) --no-print-directory $(O)/patchbay.elf $(O)/patchbay.elf32 $(RUN_NEEDS)
@@ -247,6 +257,7 @@ bench-boot: ## boot time, CPU cost and exits by kind, Patchbay against the bare 
 	@$(MAKE) --no-print-directory $(O)/patchbay.elf $(RUN_NEEDS)
 	@$(PYTHON) tools/benchboot.py
 lint: ## format, layers, headers, SPDX, sizes, clang-tidy, cppcheck, README's tables
+	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/lint.py
 format: ## clang-format every C file in place
 	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
@@ -266,5 +277,5 @@ help: ## this list
 
 FORCE:
 -include $(OBJ:.o=.d)
-.PHONY: all setup run _run iso usb gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
+.PHONY: all setup run _run iso usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
 	bench bench-boot lint format clean help host-tests FORCE

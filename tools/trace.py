@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Event rings from a console log: trace.py LOG [--json FILE] prints a summary, and writes Chrome/Perfetto trace JSON
-(open it in ui.perfetto.dev or chrome://tracing). The log holds the block that HV="trace=1" prints at power-off, or that
+"""Event rings from a console log: trace.py LOG [--json FILE] [--svg FILE] prints a summary, writes Chrome/Perfetto trace
+JSON (open it in ui.perfetto.dev or chrome://tracing), and draws a stretch of it. The log holds the block that HV="trace=1" prints at power-off, or that
 the monitor's key E prints. Tested by tools/tests/test_trace.py."""
 import argparse
 import signal
 import sys
 
-from pblib import trace
+from pblib import trace, tracepic
 
 
 def main(argv):
     parser = argparse.ArgumentParser(description="Summary and Perfetto JSON of an event trace.")
     parser.add_argument("log", help="console log with a patchbay-trace block, - for standard input")
     parser.add_argument("--json", metavar="FILE", help="write Chrome trace JSON there")
+    parser.add_argument("--svg", metavar="FILE", help="draw the stretch with the most patches between CPUs there")
+    parser.add_argument("--us", type=float, default=6000, help="length of that stretch in microseconds; default: 6000")
     parser.add_argument("--block", type=int, default=-1, help="which block of the log, counted from 0; default: the last")
     args = parser.parse_args(argv)
     try:
@@ -25,6 +27,10 @@ def main(argv):
     if args.json:
         count = trace.write_json(dump, args.json)
         print("%s: %d events" % (args.json, count))
+    if args.svg:
+        with open(args.svg, "w", encoding="ascii") as f:
+            f.write(tracepic.draw(dump, args.us))
+        print("%s: drawn" % args.svg)
     return 0
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Steps that use the monitor as a person does, on a Linux that runs. Tested by being what `make check` runs."""
+import json
 import os
 
 from pblib import stats, trace
@@ -78,4 +79,21 @@ def recorded(results, log):
     results.expect(not found["total"]["audit_findings"], "audit findings")
 
 
-CASES = [("keys", keys)]
+def pictures(results):
+    """`make trace`: a load, its event rings as summary, JSON and picture."""
+    out = os.path.join(OUT, "trace")
+    for suffix in (".json", ".svg", ".log"):
+        if os.path.exists(out + suffix):
+            os.remove(out + suffix)
+    text = results.command(["make", "--no-print-directory", "O=" + OUT, "trace", "DIRECT=1", "TIMEOUT=600"], 700)
+    results.expect("Patches: microseconds" in text, "no summary")
+    with open(out + ".json", encoding="utf-8") as f:
+        events = json.load(f)["traceEvents"]
+    starts = {e["id"]: e for e in events if e["ph"] == "s"}
+    ends = {e["id"]: e for e in events if e["ph"] == "f"}
+    results.expect(any(starts[i]["tid"] != ends[i]["tid"] for i in starts), "no arrow from a CPU to another in the JSON")
+    with open(out + ".svg", encoding="ascii") as f:
+        results.expect('marker-end="url(#tip)"' in f.read(), "no arrow in the picture")
+
+
+CASES = [("keys", keys), ("trace", pictures)]

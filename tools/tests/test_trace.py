@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from pblib import trace  # pylint: disable=wrong-import-position
+from pblib import trace, tracepic  # pylint: disable=wrong-import-position
 
 TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RECORDED = os.path.join(TOOLS, "tests/data/trace.txt")
@@ -105,7 +106,26 @@ def test_json():
     ok(done.returncode == 1 and b"no patchbay-trace block" in done.stderr, "a log without a dump")
 
 
-for test in (test_parse, test_arrows, test_recorded, test_json):
+def test_picture():
+    d = trace.read(RECORDED)
+    us = 2000
+    start, end = tracepic.busiest(d, us)
+    inside = [a for a in tracepic.crossing(d) if a.post.tsc >= start and a.patch.tsc <= end]
+    ok(abs(d.us(end - start) - us) < 1 and inside, "the busiest stretch has %d arrows between CPUs" % len(inside))
+    late = [a for a in tracepic.crossing(d) if a.post.tsc >= end - (end - start) // 2]
+    ok(len(inside) >= len([a for a in late if a.patch.tsc <= end + (end - start) // 2]), "more than half a stretch later")
+    space = "{http://www.w3.org/2000/svg}"
+    root = xml.etree.ElementTree.fromstring(tracepic.draw(d, us))
+    ok(len([x for x in root.iter(space + "path") if x.get("marker-end")]) == len(inside), "each is drawn")
+    bars = [x for x in root.iter(space + "rect") if x.find(space + "title") is not None]
+    ok(len(bars) > 20, "%d bars and marks" % len(bars))
+    ok(all(float(x.get("width")) > 0 and 0 <= float(x.get("x")) <= tracepic.WIDTH for x in bars), "all inside the picture")
+    ok({"cpu0", "cpu1", "cpu2", "cpu3"} <= {x.text for x in root.iter(space + "text")}, "a track a CPU")
+    empty = trace.parse(dump_of([]))[0]
+    ok(xml.etree.ElementTree.fromstring(tracepic.draw(empty, us)) is not None, "a dump without events")
+
+
+for test in (test_parse, test_arrows, test_recorded, test_json, test_picture):
     test()
 print("1..%d" % count)
 sys.exit(1 if bad else 0)
