@@ -24,6 +24,18 @@ void vbus_add_mmio(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, v
     vbus_add(b->mmio, &b->nmmio, (struct vbus_range){base, len, h, dev, false});
 }
 
+void vbus_cpu_device(struct vbus *b, vio_handler h, void *dev)
+{
+    b->cpu_device = (struct vbus_range){0, ~0ull, h, dev, false};
+    for (uint32_t c = 0; c < HV_MAX_CPUS; c++)
+        b->cpu_page[c] = VBUS_NO_PAGE;
+}
+
+void vbus_cpu_page(struct vbus *b, uint32_t cpu, uint64_t base)
+{
+    b->cpu_page[cpu] = base;
+}
+
 static const struct vbus_range *vbus_find(const struct vbus_range *r, unsigned n, uint64_t at)
 {
     for (unsigned i = 0; i < n; i++)
@@ -76,5 +88,7 @@ bool vbus_pio(struct vbus *b, struct vio *io)
 
 bool vbus_mmio(struct vbus *b, struct vio *io)
 {
+    if (io->addr - b->cpu_page[io->cpu] < PAGE_SIZE)
+        return vbus_call(&b->cpu_device, io);
     return vbus_call(vbus_find(b->mmio, b->nmmio, io->addr), io);
 }

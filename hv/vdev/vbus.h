@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The device bus of a VM: port and memory ranges with handlers, filled at boot, then read-only.
- * Tested by tools/tests/test_vdev_*.c. */
+/* The device bus of a VM: port and memory ranges with handlers, filled at boot, then read-only but
+ * for the page that each CPU sees its own device at. Tested by
+ * tools/tests/test_vdev_*.c. */
 #pragma once
 #include "hv/base/types.h"
 
@@ -12,7 +13,8 @@ struct vio {       /* one access */
     uint64_t value; /* in: write data; out: read data */
 };
 typedef void (*vio_handler)(void *dev, struct vio *io);
-#define VBUS_MAX 32
+#define VBUS_MAX 48
+#define VBUS_NO_PAGE (~0ull << 12)
 struct vbus_range {
     uint64_t base, len;
     vio_handler handler;
@@ -22,11 +24,17 @@ struct vbus_range {
 struct vbus {
     struct vbus_range pio[VBUS_MAX], mmio[VBUS_MAX];
     unsigned npio, nmmio;
+    /* The local APIC's page, looked at first: [cpu] is touched by that CPU alone. */
+    uint64_t cpu_page[HV_MAX_CPUS];
+    struct vbus_range cpu_device;
 };
 void vbus_add_pio(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev);
 /* The same for devices with an 8-bit data path: the handler sees size 1 only. */
 void vbus_add_pio_bytes(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev);
 void vbus_add_mmio(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, void *dev);
+/* The device that every CPU has one of, and where a CPU sees its own; VBUS_NO_PAGE: nowhere. */
+void vbus_cpu_device(struct vbus *b, vio_handler h, void *dev);
+void vbus_cpu_page(struct vbus *b, uint32_t cpu, uint64_t base);
 /* Unclaimed: reads give all ones of the size, writes are ignored; false then. Context: any VCPU's
  * CPU. */
 bool vbus_pio(struct vbus *b, struct vio *io);

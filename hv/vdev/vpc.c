@@ -37,6 +37,9 @@ void vpc_init(struct vpc *pc, const struct vpc_config *cfg)
     vrtc_init(pc);
     vpci_init(pc);
     vmisc_init(pc);
+    vkbc_init(pc);
+    vvga_init(pc);
+    vfwcfg_init(pc);
 }
 
 void vpc_kick(struct vpc *pc, uint32_t from, uint32_t to, uint64_t action)

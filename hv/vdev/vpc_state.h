@@ -15,7 +15,7 @@
 /* Periods shorter than this are stretched: each expiry costs the host an exit or two. */
 #define PERIOD_MIN_US 100
 
-enum { IRQ_PIT = 0, IRQ_UART = 4, IRQ_RTC = 8, IRQ_SCI = 9 };
+enum { IRQ_PIT = 0, IRQ_KBD = 1, IRQ_UART = 4, IRQ_RTC = 8, IRQ_SCI = 9 };
 
 /* --- local APIC --- */
 enum vlapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
@@ -47,6 +47,7 @@ struct vlapic {
     uint32_t icr_lo, icr_hi, esr;
     uint32_t timer_init, timer_div;
     uint64_t timer_deadline; /* absolute TSC of the next expiry */
+    uint64_t page;           /* address part of IA32_APIC_BASE */
 };
 
 /* --- I/O APIC --- */
@@ -120,10 +121,37 @@ struct vmisc {
     uint32_t port61, port92;
     _Atomic uint32_t post_code;
     uint32_t pci_address, reset_control;
-    uint32_t crtc_index;
-    uint8_t crtc[256];
-    uint8_t kbc_command, kbc_out, kbc_ram;
-    bool kbc_full, kbc_timeout, kbc_last_command;
+};
+
+#define VKBC_FIFO 16
+struct vkbc {
+    uint8_t byte[VKBC_FIFO], status[VKBC_FIFO]; /* what waits, and status bits that go with it */
+    unsigned head, count;
+    uint8_t last;         /* read again where nothing waits */
+    uint8_t ram;          /* command byte */
+    uint8_t spare[32];    /* the rest of the controller's memory */
+    uint8_t command;      /* of the controller, waits for its byte; 0 none */
+    uint8_t kbd_command;  /* of the keyboard, likewise */
+    uint8_t scancode_set; /* 1..3 */
+    bool last_command;    /* last written: 64, not 60 */
+};
+
+struct vvga_file { /* registers behind an index */
+    uint8_t index, reg[32];
+};
+struct vvga {
+    struct vvga_file crtc, seq, gfx;
+    uint8_t attr[21], attr_index;
+    bool attr_data; /* the next write to 3C0 is data */
+    uint8_t misc, feature, dac_mask, dac[768];
+    uint32_t dac_read, dac_write;
+    bool dac_reading;
+};
+
+#define VFWCFG_ITEM 128
+struct vfwcfg {
+    uint32_t at, len; /* in the item selected */
+    uint8_t item[VFWCFG_ITEM];
 };
 
 struct vpc {
@@ -140,6 +168,9 @@ struct vpc {
     struct vpm pm;
     struct vuart uart;
     struct vmisc misc;
+    struct vkbc kbc;
+    struct vvga vga;
+    struct vfwcfg fwcfg;
     struct vlapic lapic[HV_MAX_CPUS];
 };
 
@@ -180,6 +211,8 @@ void vpc_end(struct vpc *pc, bool reset);
 /* --- local APIC, internal --- */
 void vlapic_init(struct vpc *pc);
 void vlapic_mmio(void *dev, struct vio *io);
+/* IA32_APIC_BASE: address and mode bits. Owner CPU, or before it runs. */
+void vlapic_move(struct vpc *pc, uint32_t cpu, uint64_t page, uint32_t bits);
 uint32_t vlapic_read(struct vpc *pc, uint32_t cpu, uint32_t reg);
 void vlapic_write(struct vpc *pc, uint32_t cpu, uint32_t reg, uint32_t value);
 /* As vlapic_set_irr; false: the target does not take it. */
@@ -233,4 +266,7 @@ void vuart_init(struct vpc *pc);
 void vuart_flush(struct vpc *pc);
 
 void vmisc_init(struct vpc *pc);
+void vkbc_init(struct vpc *pc);
+void vvga_init(struct vpc *pc);
+void vfwcfg_init(struct vpc *pc);
 void vpci_init(struct vpc *pc);
