@@ -9,6 +9,7 @@
 struct p2m {
     uint32_t *granule;  /* [gpa >> 21] -> hpa >> 21, or P2M_NONE */
     uint64_t ngranules; /* end of the table; gpas at or above ngranules << 21 are no RAM */
+    uint64_t hole;      /* gpa | 1 of one page over which a CPU moved its APIC; 0: none */
 };
 
 /* true and *out set if `a` is guest RAM. The first MiB's legacy hole A0000-FFFFF is RAM here too
@@ -16,12 +17,18 @@ struct p2m {
 static inline bool p2m_lookup(const struct p2m *p, gpa_t a, hpa_t *out)
 {
     uint64_t g = a.v >> REGION_SHIFT;
-    if (g >= p->ngranules || p->granule[g] == P2M_NONE)
+    if (g >= p->ngranules || p->granule[g] == P2M_NONE || ((a.v & ~PAGE_MASK) | 1) == p->hole)
         return false;
     *out = hpa(((uint64_t)p->granule[g] << REGION_SHIFT) | (a.v & REGION_MASK));
     return true;
 }
-/* Host pointer to guest RAM at `a`, valid to the end of its 2 MiB granule; NULL if it is no RAM. */
+/* true if the 2 MiB from `a` are RAM throughout. */
+static inline bool p2m_region(const struct p2m *p, gpa_t a, hpa_t *out)
+{
+    return (!p->hole || (a.v ^ p->hole) >> REGION_SHIFT) && p2m_lookup(p, a, out);
+}
+/* Host pointer to guest RAM at `a`, valid to the end of its 2 MiB granule or to a hole; NULL if it
+ * is no RAM. */
 static inline void *p2m_ptr(const struct p2m *p, gpa_t a)
 {
     hpa_t h;

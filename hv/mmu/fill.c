@@ -67,7 +67,7 @@ static bool fill_large(struct mmu *m, const struct walk *w, uint32_t page, unsig
     uint32_t role = m->sps[page].role;
     hpa_t h;
 
-    if (!m->cfg.opt->large || base == 0 || !p2m_lookup(m->cfg.p2m, gfn_gpa(gfn(base)), &h))
+    if (!m->cfg.opt->large || base == 0 || !p2m_region(m->cfg.p2m, gfn_gpa(gfn(base)), &h))
         return false;
     if ((old & PTE_P) && !(old & PTE_PS) && m->sps[spte_child(m, old)].npresent < LARGE_AGAIN)
         return false; /* split not long ago: few fragments are cheaper than another flush */

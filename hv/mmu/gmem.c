@@ -134,7 +134,7 @@ static enum hv_err ram_range(struct mmu *m, gpa_t at, size_t n)
     uint64_t end;
     if (__builtin_add_overflow(at.v, n, &end))
         return HV_RANGE;
-    for (uint64_t a = at.v; a < end; a = (a & ~REGION_MASK) + REGION_SIZE)
+    for (uint64_t a = at.v; a < end; a = (a & ~PAGE_MASK) + PAGE_SIZE)
         if (!p2m_ptr(m->cfg.p2m, gpa(a)))
             return HV_RANGE;
     return HV_OK;

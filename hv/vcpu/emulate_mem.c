@@ -97,7 +97,7 @@ enum hv_err emu_probe_write(struct emu *e, gva_t va, unsigned n, bool *ram)
     r = mem_result(e, mmu_translate(&e->s->mmu, va, e->access | PFEC_W, &at, &f), &f);
     if (r != HV_OK)
         return r == HV_MMIO ? HV_UNSUPPORTED : r;
-    *ram = p2m_lookup(&e->s->vm->p2m, at, &h);
+    *ram = p2m_lookup(&e->s->p2m, at, &h);
     if (mem_one_page(va, n))
         return HV_OK;
     if (e->mode != 8)

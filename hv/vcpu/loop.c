@@ -207,13 +207,14 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     memset(s, 0, sizeof(*s));
     s->cpu = s->vcpu.cpu = port_cpu();
     s->vm = vm;
+    s->p2m = vm->p2m;
     s->timer_armed = UINT64_MAX;
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
     cpuid_power_on(&s->vcpu);
     cfg = (struct mmu_config){
         .coh = &s->coh,
-        .p2m = &vm->p2m,
+        .p2m = &s->p2m,
         .opt = vm->opt,
         .cpu = s->cpu,
         .pool = pool,

@@ -134,6 +134,30 @@ static bool write_apic(struct subvmm *s, uint32_t msr, uint64_t value)
     return vlapic_wrmsr(s->vm->pc, s->cpu, msr, value) == HV_OK;
 }
 
+/* A page of RAM under the local APIC disappears for this CPU, and comes back when it moves away. */
+static void apic_page_cover(struct subvmm *s)
+{
+    struct mmu_regs regs = vcpu_mmu_regs(&s->vcpu);
+    uint64_t hole = 0;
+    gpa_t page;
+    hpa_t h;
+
+    if (vlapic_mmio_base(s->vm->pc, s->cpu, &page) && p2m_lookup(&s->vm->p2m, page, &h))
+        hole = page.v | 1;
+    if (hole == s->p2m.hole)
+        return;
+    s->p2m.hole = hole;
+    mmu_reset(&s->mmu, &regs); /* whatever was derived from the old map goes */
+}
+
+static bool write_apic_base(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    if ((value & MASK(63, s->vcpu.phys_bits)) || !write_apic(s, msr, value))
+        return false;
+    apic_page_cover(s);
+    return true;
+}
+
 /* --- control --- */
 
 static bool read_efer(struct subvmm *s, uint32_t msr, uint64_t *value)
@@ -218,7 +242,7 @@ static const struct {
 } msr_table[] = {
     {MSR_TSC, MSR_TSC, read_tsc, write_tsc},
     {MSR_KVM_WALL_OLD, MSR_KVM_TIME_OLD, read_kvm, write_kvm},
-    {MSR_APIC_BASE, MSR_APIC_BASE, read_apic, write_apic},
+    {MSR_APIC_BASE, MSR_APIC_BASE, read_apic, write_apic_base},
     {MSR_TSC_ADJUST, MSR_TSC_ADJUST, read_tsc_adjust, write_tsc_adjust},
     {MSR_PATCH_LEVEL, MSR_PATCH_LEVEL, read_patch_level, write_ignored},
     {MSR_MTRRCAP, MSR_MTRRCAP, mtrr_read, NULL},

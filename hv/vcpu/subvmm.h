@@ -19,6 +19,7 @@ struct vm;
 struct subvmm {
     uint32_t cpu;
     struct vm *vm;
+    struct p2m p2m; /* the VM's, less the page where this CPU's local APIC lies over RAM */
     struct coh_cpu coh;
     struct vcpu vcpu;
     struct mmu mmu;

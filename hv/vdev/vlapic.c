@@ -37,17 +37,26 @@ void vlapic_reset(struct vpc *pc, uint32_t cpu)
     vlapic_timer_reset(a);
 }
 
+void vlapic_move(struct vpc *pc, uint32_t cpu, uint64_t page, uint32_t bits)
+{
+    struct vlapic *a = &pc->lapic[cpu];
+    bool mapped = (bits & (APIC_BASE_EN | APIC_BASE_EXTD)) == APIC_BASE_EN;
+    a->page = page;
+    store(&a->base, bits);
+    vbus_cpu_page(&pc->bus, cpu, mapped ? page : VBUS_NO_PAGE);
+}
+
 void vlapic_init(struct vpc *pc)
 {
+    vbus_cpu_device(&pc->bus, vlapic_mmio, pc);
     for (uint32_t c = 0; c < pc->cfg.ncpus; c++) {
-        store(&pc->lapic[c].base, APIC_BASE_EN | (c == 0 ? APIC_BASE_BSP : 0));
+        vlapic_move(pc, c, VPC_LAPIC_BASE, APIC_BASE_EN | (c == 0 ? APIC_BASE_BSP : 0));
         vlapic_reset(pc, c);
     }
     /* what firmware leaves on the boot processor: virtual wire mode */
     store(&pc->lapic[0].svr, SVR_ENABLE | 0xff);
     store(&pc->lapic[0].lvt[LVT_LINT0], DM_EXTINT << 8);
     store(&pc->lapic[0].lvt[LVT_LINT1], DM_NMI << 8);
-    vbus_add_mmio(&pc->bus, VPC_LAPIC_BASE, PAGE_SIZE, vlapic_mmio, pc);
 }
 
 /* --- pending and in service --- */
@@ -304,7 +313,7 @@ void vlapic_write(struct vpc *pc, uint32_t cpu, uint32_t reg, uint32_t value)
 bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base)
 {
     uint32_t b = load(&pc->lapic[cpu].base);
-    *base = gpa(VPC_LAPIC_BASE);
+    *base = gpa(pc->lapic[cpu].page);
     return (b & APIC_BASE_EN) && !(b & APIC_BASE_EXTD);
 }
 
@@ -312,9 +321,6 @@ bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base)
 void vlapic_mmio(void *dev, struct vio *io)
 {
     struct vpc *pc = dev;
-    gpa_t base;
-    if (!vlapic_mmio_base(pc, io->cpu, &base))
-        return; /* reads keep all ones */
     uint32_t off = (uint32_t)(io->addr & PAGE_MASK);
     if (io->write) {
         if (io->size == 4 && !(off & 15))

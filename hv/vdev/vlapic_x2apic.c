@@ -100,11 +100,9 @@ static enum hv_err apic_base_write(struct vpc *pc, uint32_t cpu, uint64_t value)
         return HV_INVALID;
     if (!old_mode && (mode & APIC_BASE_EXTD))
         return HV_INVALID;
-    if ((value & MASK(51, 12)) != VPC_LAPIC_BASE)
-        return HV_UNSUPPORTED;
+    vlapic_move(pc, cpu, value & MASK(51, 12), (old & APIC_BASE_BSP) | mode);
     if (mode == old_mode)
         return HV_OK;
-    store(&a->base, (old & APIC_BASE_BSP) | mode);
     if (!(mode & APIC_BASE_EXTD)) { /* off, or on again: as after reset */
         vlapic_reset(pc, cpu);
     } else {
@@ -119,7 +117,7 @@ enum hv_err vlapic_rdmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t *v
     struct vlapic *a = &pc->lapic[cpu];
     switch (msr) {
     case MSR_APIC_BASE:
-        *value = VPC_LAPIC_BASE | load(&a->base);
+        *value = a->page | load(&a->base);
         return HV_OK;
     case MSR_TSC_DEADLINE:
         *value = LVT_TIMER_MODE(load(&a->lvt[LVT_TIMER])) == TIMER_DEADLINE &&

@@ -47,12 +47,11 @@ bool vlapic_irr_any(struct vpc *pc, uint32_t cpu);
 /* CR8 view of TPR, 0..15. */
 uint8_t vlapic_get_cr8(struct vpc *pc, uint32_t cpu);
 void vlapic_set_cr8(struct vpc *pc, uint32_t cpu, uint8_t cr8);
-/* x2APIC MSRs 800..8FF and IA32_APIC_BASE (1B), TSC_DEADLINE (6E0). HV_INVALID: #GP.
- * HV_UNSUPPORTED: legal, but moves the APIC page away from VPC_LAPIC_BASE. */
+/* x2APIC MSRs 800..8FF and IA32_APIC_BASE (1B), TSC_DEADLINE (6E0). HV_INVALID: #GP. */
 enum hv_err vlapic_rdmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t *value) HV_MUST_CHECK;
 enum hv_err vlapic_wrmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t value) HV_MUST_CHECK;
 /* The gpa of this VCPU's APIC page, or false if disabled or in x2APIC mode: hv/mmu maps no RAM
- * there; MMIO goes to vbus (FEE00000 by default). */
+ * there; MMIO goes to vbus (FEE00000 by default). Owner CPU. */
 bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base);
 /* INIT/SIPI/NMI of an ICR write become ACTION_* of the target; the SIPI vector is read here. */
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);

@@ -221,7 +221,7 @@ static void setup(void)
     port_count = mmio_count = xchg_count = cmpxchg_stored = bulk_count = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(granules); i++)
         granules[i] = i;
-    vm.p2m = (struct p2m){granules, ARRAY_SIZE(granules)};
+    vm.p2m = sv->p2m = (struct p2m){.granule = granules, .ngranules = ARRAY_SIZE(granules)};
     memset((void *)DATA_VA, 0, DATA_BYTES);
 }
 static struct vmexit exit_pf(uint32_t pfec)

@@ -171,7 +171,7 @@ static void rig_new(uint32_t ncpus, bool entry_long)
     words = calloc(1, coherency_bytes(nframes));
     coherency_init(&co, ncpus, nframes, words, matrix, &opt);
     vm.ncpus = ncpus;
-    vm.p2m = (struct p2m){granules, RIG_GRANULES};
+    vm.p2m = (struct p2m){.granule = granules, .ngranules = RIG_GRANULES};
     vm.ram_bytes = vm.ram_low_end = RIG_RAM;
     vm.co = &co;
     vm.opt = &opt;

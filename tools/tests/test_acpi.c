@@ -18,7 +18,7 @@ static void build(uint32_t ncpus, gpa_t *rsdp)
     ram = fake_arena(0, sizeof(granules) / sizeof(granules[0]) << REGION_SHIFT);
     for (uint32_t i = 0; i < ARRAY_SIZE(granules); i++)
         granules[i] = i;
-    vm.p2m = (struct p2m){granules, ARRAY_SIZE(granules)};
+    vm.p2m = (struct p2m){.granule = granules, .ngranules = ARRAY_SIZE(granules)};
     vm.ncpus = ncpus;
     vm.ram_bytes = vm.ram_low_end = (uint64_t)ARRAY_SIZE(granules) << REGION_SHIFT;
     tap_eq(vm_acpi_build(&vm, rsdp), HV_OK, "tables are built");

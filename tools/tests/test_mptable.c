@@ -57,7 +57,7 @@ int main(void)
 {
     fake_reset();
     fake_arena(0, 2 * REGION_SIZE);
-    vm.p2m = (struct p2m){granule, 2};
+    vm.p2m = (struct p2m){.granule = granule, .ngranules = 2};
     check(1);
     check(4);
     check(31);

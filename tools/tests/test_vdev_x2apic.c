@@ -27,7 +27,6 @@ static void test_transitions(void)
     tap_eq(base(0x400), HV_INVALID, "EXTD without EN");
     tap_eq(base(0x801), HV_INVALID, "reserved bit 0");
     tap_eq(vlapic_wrmsr(&pc, 0, MSR_APIC_BASE, 1ull << 52 | 0xfee00800), HV_INVALID, "bit 52");
-    tap_eq(vlapic_wrmsr(&pc, 0, MSR_APIC_BASE, 0xfed00900), HV_UNSUPPORTED, "moving the page");
     apic_w(0, 0x80, 0x20);
     tap_eq(base(0xd00), HV_OK, "xAPIC to x2APIC");
     tap_eq(value(0x808), 0x20, "TPR survives");
@@ -41,6 +40,38 @@ static void test_transitions(void)
     tap_eq(apic_r(0, 0xf0), 0xff, "with registers as after reset");
     tap_eq(base(0x800), HV_OK, "the BSP bit is not the guest's to clear");
     tap_eq(value(MSR_APIC_BASE) & 0x100, 0x100, "it stays");
+}
+
+/* The page is each CPU's own; what was there before comes back when it moves on. */
+static void test_moving(void)
+{
+    gpa_t page;
+    rig_init(2);
+    apics_on();
+    tap_eq(vlapic_wrmsr(&pc, 0, MSR_APIC_BASE, 0xfed40900), HV_OK, "moving the page");
+    tap_eq(value(MSR_APIC_BASE), 0xfed40900, "reads back");
+    tap_ok(vlapic_mmio_base(&pc, 0, &page) && page.v == 0xfed40000, "it is there");
+    tap_eq(rig_io(0, true, 0xfed40030, 4, false, 0), 0x50014, "and answers");
+    tap_eq(rig_io(0, true, 0xfed400f0, 4, false, 0), 0x1ff, "with its registers as they were");
+    tap_eq(apic_r(0, 0x30), 0xffffffff, "nobody at the old place");
+    tap_eq(apic_r(1, 0x30), 0x50014, "but the other CPU's");
+    tap_eq(rig_io(1, true, 0xfed40030, 4, false, 0), 0xffffffff, "which is not at the new one");
+    (void)rig_io(0, true, 0xfed40310, 4, true, 1u << 24);
+    (void)rig_io(0, true, 0xfed40300, 4, true, 0x4041);
+    tap_eq(vlapic_pending(&pc, 1), 0x41, "it sends interrupts from there");
+    tap_eq(vlapic_wrmsr(&pc, 0, MSR_APIC_BASE, VPC_IOAPIC_BASE | 0x900), HV_OK,
+           "over the I/O APIC");
+    tap_eq(rig_io(0, true, VPC_IOAPIC_BASE + 0x30, 4, false, 0), 0x50014, "which it hides");
+    tap_eq(vlapic_wrmsr(&pc, 0, MSR_APIC_BASE, 0xfed40100), HV_OK, "off");
+    tap_ok(!vlapic_mmio_base(&pc, 0, &page), "no page");
+    tap_eq(rig_io(0, true, 0xfed40030, 4, false, 0), 0xffffffff, "nobody answers");
+    tap_eq(ioapic_r(1) & 0xff, 0x20, "the I/O APIC is back");
+    tap_eq(vlapic_wrmsr(&pc, 0, MSR_APIC_BASE, 0xfed40900), HV_OK, "on");
+    tap_eq(vlapic_wrmsr(&pc, 0, MSR_APIC_BASE, 0xfee00d00), HV_OK, "x2APIC, and back home");
+    tap_eq(apic_r(0, 0x30), 0xffffffff, "no page in x2APIC mode");
+    vlapic_reset(&pc, 0);
+    tap_eq(value(MSR_APIC_BASE), 0xfee00d00, "INIT leaves the mode");
+    tap_eq(value(0x80d), 1, "and the logical ID is derived again");
 }
 
 static void test_reserved(void)
@@ -100,6 +131,7 @@ static void test_reserved(void)
 int main(void)
 {
     test_transitions();
+    test_moving();
     test_reserved();
     return tap_done();
 }
