@@ -173,6 +173,60 @@ static bool write_efer(struct subvmm *s, uint32_t msr, uint64_t value)
     return cr_write_efer(s, value);
 }
 
+/* FS, GS and KERNEL_GS base, LSTAR and CSTAR. Where the processor checks them itself they never
+ * exit. Non-canonical: #GP (APM volume 3, "WRMSR"). */
+static bool canonical(uint64_t value)
+{
+    return (uint64_t)((int64_t)(value << 16) >> 16) == value;
+}
+
+static bool read_segment(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    struct vcpu_segs segs;
+
+    vcpu_ops->get(&s->vcpu, VCPU_SEGS, &segs);
+    *value = segs.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base;
+    return true;
+}
+
+static bool write_segment(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    struct vcpu_segs segs;
+
+    if (!canonical(value))
+        return false;
+    vcpu_ops->get(&s->vcpu, VCPU_SEGS, &segs);
+    segs.seg[msr == MSR_FS_BASE ? SEG_FS : SEG_GS].base = value;
+    vcpu_ops->put(&s->vcpu, VCPU_SEGS, &segs);
+    return true;
+}
+
+static uint64_t *target(struct vcpu_msrs *m, uint32_t msr)
+{
+    return msr == MSR_LSTAR ? &m->lstar : msr == MSR_CSTAR ? &m->cstar : &m->kernel_gs_base;
+}
+
+static bool read_target(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    struct vcpu_msrs m;
+
+    vcpu_ops->get(&s->vcpu, VCPU_MSRS, &m);
+    *value = *target(&m, msr);
+    return true;
+}
+
+static bool write_target(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    struct vcpu_msrs m;
+
+    if (!canonical(value))
+        return false;
+    vcpu_ops->get(&s->vcpu, VCPU_MSRS, &m);
+    *target(&m, msr) = value;
+    vcpu_ops->put(&s->vcpu, VCPU_MSRS, &m);
+    return true;
+}
+
 static bool read_misc_enable(struct subvmm *s, uint32_t msr, uint64_t *value)
 {
     (void)msr;
@@ -257,6 +311,9 @@ static const struct {
     {MSR_KVM_WALL, MSR_KVM_TIME, read_kvm, write_kvm},
     {MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, read_kvm, write_kvm},
     {MSR_EFER, MSR_EFER, read_efer, write_efer},
+    {MSR_LSTAR, MSR_CSTAR, read_target, write_target},
+    {MSR_FS_BASE, MSR_GS_BASE, read_segment, write_segment},
+    {MSR_KERNEL_GS_BASE, MSR_KERNEL_GS_BASE, read_target, write_target},
     {0xc0010000, 0xc0010007, read_zero, write_ignored},    /* performance counters: none count */
     {0xc0010010, 0xc0010010, read_scratch, write_scratch}, /* SYSCFG */
     {MSR_HWCR, MSR_HWCR, read_scratch, write_scratch},
