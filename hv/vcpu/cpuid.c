@@ -69,18 +69,23 @@ static void leaf_0(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
     r[EAX] = MAX_BASIC; /* 6, 7 and B are ours even where the host has none */
 }
 
+static bool apic_enabled(const struct subvmm *s)
+{
+    uint64_t base = 0;
+
+    return vlapic_rdmsr(s->vm->pc, s->cpu, MSR_APIC_BASE, &base) == HV_OK && (base & BIT(11));
+}
+
 static void leaf_1(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 {
     uint32_t n = s->vm->ncpus;
-    uint64_t apic_base = 0;
 
     (void)subleaf;
     r[EBX] = s->cpu << 24 | n << 16 | (r[EBX] & 0xff00);
     r[ECX] = (r[ECX] & (uint32_t)L1_ECX) |
              (uint32_t)(L1_ECX_X2APIC | L1_ECX_DEADLINE | L1_ECX_HYPERVISOR);
     r[EDX] &= (uint32_t)(L1_EDX & ~L1_EDX_APIC);
-    if (vlapic_rdmsr(s->vm->pc, s->cpu, MSR_APIC_BASE, &apic_base) == HV_OK &&
-        (apic_base & BIT(11)))
+    if (apic_enabled(s))
         r[EDX] |= (uint32_t)L1_EDX_APIC;
     if (n > 1)
         r[EDX] |= (uint32_t)L1_EDX_HTT;
@@ -141,6 +146,8 @@ static void leaf_x1(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
     if (s->vm->ncpus > 1)
         r[ECX] |= (uint32_t)X1_ECX_CMP_LEGACY;
     r[EDX] &= (uint32_t)(X1_EDX_OWN | X1_EDX_COPIES);
+    if (!apic_enabled(s))
+        r[EDX] &= (uint32_t)~L1_EDX_APIC;
 }
 
 static void leaf_x7(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
