@@ -14,6 +14,7 @@
      CR0_PG)
 #define CR0_EVENT (CR0_PG | CR0_WP | CR0_PE)
 #define CR4_EVENT (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP)
+#define ATTR_L BIT(9) /* struct segment.attr */
 /* APM 5.2.3 "PAE Paging": these bits of a present PDPTE must be zero. */
 #define PDPTE_MBZ (MASK(2, 1) | MASK(8, 5))
 
@@ -45,13 +46,22 @@ static bool pae_active(uint64_t cr0, uint64_t cr4, uint64_t efer)
     return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
 }
 
+/* CS.L, which means nothing before long mode and forbids its activation (APM 14.6.1). */
+static bool code_is_long(struct subvmm *s)
+{
+    struct vcpu_segs segs;
+
+    vcpu_ops->get(&s->vcpu, VCPU_SEGS, &segs);
+    return segs.seg[SEG_CS].attr & ATTR_L;
+}
+
 /* PG 0 -> 1: LMA follows, or PDPTEs are loaded. */
 static bool paging_on(struct subvmm *s, uint64_t cr0, uint64_t *efer)
 {
     const struct vcpu_ctl *c = &s->vcpu.ctl;
 
     if (c->efer & EFER_LME) {
-        if (!(c->cr4 & CR4_PAE))
+        if (!(c->cr4 & CR4_PAE) || code_is_long(s))
             return false;
         *efer |= EFER_LMA;
         return true;
