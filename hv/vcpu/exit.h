@@ -38,7 +38,8 @@ void exit_unknown(struct subvmm *s, const struct vmexit *x);
 /* vcpu.c: states of the VCPU. */
 void vcpu_power_on(struct subvmm *s);
 void vcpu_init_reset(struct subvmm *s);
-void vcpu_start_ap(struct subvmm *s, uint8_t vector);
+/* After vcpu_init_reset: runs on in real mode at cs:ip. */
+void vcpu_start_real(struct subvmm *s, uint16_t cs, uint16_t ip);
 /* After v->ctl changed: the vendor derives its registers, the host's CR4 follows. */
 void vcpu_ctl_commit(struct subvmm *s);
 struct mmu_regs vcpu_mmu_regs(const struct vcpu *v);
@@ -89,6 +90,8 @@ void events_prepare(struct subvmm *s);
 void events_kick(struct subvmm *s);
 /* park.c */
 void subvmm_triple_fault(struct subvmm *s);
+/* The guest resets the VM by way of this CPU. */
+void subvmm_reset(struct subvmm *s, const char *what);
 void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const char *line));
 /* loop.c, for tests: one round; returns false when the CPU is stopped. */
 void subvmm_round(struct subvmm *s);

@@ -7,12 +7,14 @@
 #include "hv/base/stats.h"
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
+#include "hv/mmu/gmem.h"
 #include "hv/port/cpu.h"
 #include "hv/vcpu/exit.h"
 #include "hv/vdev/vpc.h"
 #include "hv/vm/vm.h"
 
 #define INPUT_POLL_HZ 10
+#define WARM_VECTOR 0x467 /* BIOS data area: where to go on after a reset, IP and CS */
 
 static bool serve(void *ctx)
 {
@@ -23,6 +25,19 @@ static bool serve(void *ctx)
 
 /* --- actions --- */
 
+/* The boot processor starts again at the reset vector. What the firmware of a PC would do there: go
+ * on where the guest asked it to, or start the machine anew. */
+static void bsp_restart(struct subvmm *s)
+{
+    uint16_t vector[2] = {0};
+
+    if (vpc_warm_start(s->vm->pc) &&
+        gmem_read_gpa(&s->mmu, gpa(WARM_VECTOR), vector, sizeof(vector)) == HV_OK)
+        vcpu_start_real(s, vector[1], vector[0]);
+    else
+        subvmm_reset(s, "INIT of the boot processor");
+}
+
 static void action_init(struct subvmm *s)
 {
     if (s->vcpu.state == VCPU_PARKED || s->vcpu.state == VCPU_STOPPED)
@@ -30,7 +45,7 @@ static void action_init(struct subvmm *s)
     vlapic_reset(s->vm->pc, s->cpu);
     vcpu_init_reset(s);
     if (s->vcpu.is_bsp)
-        subvmm_park(s, "INIT of the boot processor: there is no firmware to restart in");
+        bsp_restart(s);
 }
 
 static void take_actions(struct subvmm *s)
@@ -45,7 +60,7 @@ static void take_actions(struct subvmm *s)
     if (a & ACTION_INIT)
         action_init(s);
     if ((a & ACTION_SIPI) && s->vcpu.state == VCPU_WAIT_SIPI)
-        vcpu_start_ap(s, vlapic_sipi_vector(s->vm->pc, s->cpu));
+        vcpu_start_real(s, (uint16_t)(vlapic_sipi_vector(s->vm->pc, s->cpu) << 8), 0);
     if (a & ACTION_NMI)
         s->vcpu.nmi_pending = true;
     if (a & ACTION_PAUSE)

@@ -111,6 +111,15 @@ void subvmm_park(struct subvmm *s, const char *why)
         subvmm_end(s->vm, s->cpu, 3);
 }
 
+void subvmm_reset(struct subvmm *s, const char *what)
+{
+    headline(s->cpu, what, "the VM is reset");
+    s->vcpu.state = VCPU_STOPPED;
+    s->vcpu.pending.type = EVENT_NONE;
+    subvmm_set_active(s->cpu, false);
+    subvmm_end(s->vm, s->cpu, 2);
+}
+
 void subvmm_triple_fault(struct subvmm *s)
 {
     headline(s->cpu, "guest triple fault", "the VM is reset");

@@ -83,7 +83,8 @@ static void reset_registers(struct vcpu *v)
     v->regs.gpr[RDX] = id[0];
     v->regs.rip = 0xfff0;
     v->regs.rflags = RFLAGS_FIXED1;
-    v->ctl = (struct vcpu_ctl){.cr0 = CR0_CD | CR0_NW | CR0_ET};
+    /* INIT leaves the cache control bits alone (table 14-1 "Initial Processor State") */
+    v->ctl = (struct vcpu_ctl){.cr0 = (v->ctl.cr0 & (CR0_CD | CR0_NW)) | CR0_ET};
     vcpu_ops->put(v, VCPU_SEGS, &segs);
     vcpu_ops->put(v, VCPU_DEBUG, &debug);
 }
@@ -117,16 +118,16 @@ void vcpu_init_reset(struct subvmm *s)
     subvmm_set_active(s->cpu, false);
 }
 
-void vcpu_start_ap(struct subvmm *s, uint8_t vector)
+void vcpu_start_real(struct subvmm *s, uint16_t cs, uint16_t ip)
 {
     struct vcpu *v = &s->vcpu;
     struct vcpu_segs segs;
 
     vcpu_ops->get(v, VCPU_SEGS, &segs);
-    segs.seg[SEG_CS].sel = (uint16_t)(vector << 8);
-    segs.seg[SEG_CS].base = (uint64_t)vector << 12;
+    segs.seg[SEG_CS].sel = cs;
+    segs.seg[SEG_CS].base = (uint64_t)cs << 4;
     vcpu_ops->put(v, VCPU_SEGS, &segs);
-    v->regs.rip = 0;
+    v->regs.rip = ip;
     v->state = VCPU_RUNNING;
     subvmm_set_active(s->cpu, true);
 }
@@ -170,6 +171,7 @@ void vcpu_power_on(struct subvmm *s)
     s->vcpu.is_bsp = s->cpu == 0;
     cpuid_power_on(&s->vcpu);
     msr_power_on(s);
+    s->vcpu.ctl.cr0 = CR0_CD | CR0_NW;
     vcpu_init_reset(s);
     if (s->vcpu.is_bsp)
         start_bsp(s);

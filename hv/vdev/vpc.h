@@ -67,6 +67,10 @@ bool vpc_uart_input(struct vpc *pc, uint8_t byte);
  * after 10 ms, and before power-off, reset and debug exit). For the other ends of a VM. Any CPU, no
  * lock held. */
 void vpc_flush(struct vpc *pc);
+/* After INIT of the boot processor: does the guest want to go on at the vector of the BIOS data area
+ * (shutdown status 5 or 0Ah in CMOS 0F)? 5 ends the 8259s' interrupt first. Any CPU, no lock held.
+ */
+bool vpc_warm_start(struct vpc *pc);
 /* One text line of device state each. */
 void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 

@@ -246,6 +246,8 @@ void vpic_init(struct vpc *pc);
 void vpic_set_line(struct vpc *pc, uint32_t from, unsigned irq, bool level);
 /* INTA: the vector; input 7 of a chip that has nothing to deliver. */
 uint32_t vpic_ack(struct vpc *pc, uint32_t from);
+/* The non-specific EOI of both chips that firmware gives. */
+void vpic_eoi(struct vpc *pc, uint32_t from);
 
 void vpit_init(struct vpc *pc);
 void vpit_gate2(struct vpc *pc, uint64_t now, bool gate);

@@ -199,6 +199,13 @@ static uint32_t chip_read(struct vpic_chip *p, bool data, bool master)
     return p->read_isr ? p->isr : p->irr;
 }
 
+void vpic_eoi(struct vpc *pc, uint32_t from)
+{
+    chip_ocw2(&pc->pic.chip[1], 0x20);
+    chip_ocw2(&pc->pic.chip[0], 0x20);
+    vpic_update(pc, from);
+}
+
 static void vpic_io(void *dev, struct vio *io)
 {
     struct vpc *pc = dev;

@@ -7,7 +7,8 @@
 #include "hv/port/machine.h"
 
 enum { SEC, SEC_ALARM, MIN, MIN_ALARM, HOUR, HOUR_ALARM, WEEKDAY, DAY, MONTH, YEAR };
-enum { REG_A = 10, REG_B, REG_C, REG_D, CENTURY = 0x32 };
+enum { REG_A = 10, REG_B, REG_C, REG_D, SHUTDOWN = 0x0f, CENTURY = 0x32 };
+enum { SHUTDOWN_EOI = 5, SHUTDOWN_JUMP = 10 };
 #define A_UIP 0x80
 #define B_SET 0x80
 #define B_BINARY 0x04
@@ -247,6 +248,17 @@ static void vrtc_io(void *dev, struct vio *io)
         io->value = cmos_read(pc, io->cpu, port_tsc());
     }
     lock_drop(&pc->lock);
+}
+
+bool vpc_warm_start(struct vpc *pc)
+{
+    lock_take(&pc->lock);
+    uint8_t code = pc->rtc.cmos[SHUTDOWN];
+    pc->rtc.cmos[SHUTDOWN] = 0; /* as firmware does */
+    if (code == SHUTDOWN_EOI)
+        vpic_eoi(pc, 0);
+    lock_drop(&pc->lock);
+    return code == SHUTDOWN_EOI || code == SHUTDOWN_JUMP;
 }
 
 static void put16(struct vrtc *r, unsigned at, uint64_t v)

@@ -26,7 +26,7 @@ static void test_sipi(void)
     rig_new(2, false);
     struct subvmm *ap = &sub[1];
     fake_set_cpu(1);
-    vcpu_start_ap(ap, 0x9a);
+    vcpu_start_real(ap, 0x9a00, 0);
     tap_eq(ap->vcpu.state, VCPU_RUNNING, "SIPI starts the AP");
     const struct segment *cs = &vendor[1].segs.seg[SEG_CS];
     tap_ok(cs->base == 0x9a000 && cs->sel == 0x9a00, "CS is the vector");
@@ -551,7 +551,7 @@ static void test_park(void)
     rig_new(2, false);
     subvmm_end_hook = hook;
     fake_set_cpu(1);
-    vcpu_start_ap(&sub[1], 8);
+    vcpu_start_real(&sub[1], 0x800, 0);
     subvmm_round(&sub[1]);
     subvmm_park(&sub[1], "a test");
     tap_ok(strstr(fake_console(), "patchbay: parked: CPU 1: a test") != NULL,
