@@ -152,7 +152,7 @@ def lint_step(function):
 # --- the list -------------------------------------------------------------------------------------
 MODES = [  # one option each away from the default
     "coherency=locked", "coherency=shootdown", "overflow=shootdown", "consumers=all", "interest=off", "derived=on",
-    "unsync=off", "postpone=off", "batch=off", "large=off", "mmu=ref",
+    "unsync=off", "postpone=off", "batch=off", "large=off", "mmu=ref", "pcid=off invpcid=off",
 ]
 
 
@@ -201,8 +201,10 @@ def all_steps():
     ]
     # Trap 32: shadow pages and roots go while they are in use.
     s.append(Step("linux/reclaim", "linux", linux("linux-reclaim", "full", "audit=2 pool=64", 20, smp=2), image))
+    # Two MOV CR3 a system call, most of which flush nothing.
+    s.append(Step("linux/pti", "linux", linux("linux-pti", "smoke", "audit=2", 10, append="pti=on", smp=2), image))
     for mode in MODES:
-        name = "linux-" + mode.replace("=", "-")
+        name = "linux-" + mode.replace("=", "-").replace(" ", "-")
         s.append(Step("linux/" + mode, "linux", linux(name, "smoke", "audit=2 " + mode, 10), image))
     s += boot_steps(image)
     s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]

@@ -47,7 +47,7 @@ static void exit_cleanup(struct svm_vcpu *a)
     c->tlb_control = TLB_KEEP;
     c->eventinj = 0;
     if (a->injecting_df)
-        svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = SVM_EXCEPTIONS;
+        svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = a->exceptions;
 }
 
 void svm_run(struct vcpu *v, struct vmexit *x)

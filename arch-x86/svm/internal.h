@@ -11,12 +11,13 @@ struct svm_vcpu {
     uint64_t vmcb_hpa, host_hpa; /* guest's block; the host's VMLOAD state */
     uint64_t root;               /* VMCB.CR3 must equal it after every exit */
     uint64_t injected;           /* EVENTINJ of this entry, 0 none */
+    uint32_t exceptions;         /* intercepted ones */
     bool injecting_df;           /* every exception is intercepted for this entry */
 };
 
 struct svm_features {
     bool nrips, clean, flush_by_asid, assists;
-    bool nx, tsc_aux;
+    bool nx, tsc_aux, pcid, invpcid;
     uint32_t nasids;
 };
 extern struct svm_features svm_features; /* of the boot CPU; all are alike */
@@ -46,7 +47,7 @@ enum hv_err svm_enable(void);
 enum hv_err svm_init(struct vcpu *v);
 uint32_t svm_nasids(void);
 #define SVM_EXCEPTIONS                                                                             \
-    (1u << 14 | 1u << 1 | 1u << 17 | 1u << 18 | 1u << 8) /* #PF #DB #AC #MC #DF */
+    (1u << 14 | 1u << 1 | 1u << 17 | 1u << 18 | 1u << 8) /* #PF #DB #AC #MC #DF; VCPU_CTL adds #UD and #GP where the guest is shown more */
 /* state.c */
 void svm_get(struct vcpu *v, enum vcpu_group g, void *out);
 void svm_put(struct vcpu *v, enum vcpu_group g, const void *in);

@@ -103,7 +103,9 @@ static uint64_t derive_cr4(const struct vcpu_ctl *c)
     /* PSE means nothing in PAE tables and sptes never carry G: equal to the host's, exits are
      * cheaper. */
     cr4 = (cr4 & ~host) | (read_cr4() & host);
-    cr4 &= ~(CR4_PCIDE | CR4_OSXSAVE | CR4_LA57 | CR4_PKE | CR4_CET);
+    if (!svm_features.pcid) /* with it MOV CR3 and INVPCID exit for the very operands allowed */
+        cr4 &= ~CR4_PCIDE;
+    cr4 &= ~(CR4_OSXSAVE | CR4_LA57 | CR4_PKE | CR4_CET);
     if (!(c->cr0 & CR0_PG)) /* unpaged: the identity shadow has user rights everywhere */
         cr4 &= ~(CR4_SMEP | CR4_SMAP);
     return cr4;
@@ -119,6 +121,18 @@ static uint64_t derive_efer(const struct vcpu_ctl *c)
     if (svm_features.nx)
         efer |= EFER_NXE;
     return efer | EFER_SVME;
+}
+
+/* What the guest is shown and the processor lacks: see invpcid_refused. */
+static uint32_t derive_exceptions(const struct vcpu *v)
+{
+    uint32_t mask = SVM_EXCEPTIONS;
+
+    if (v->invpcid && !svm_features.invpcid)
+        mask |= 1u << VEC_UD;
+    if (v->pcid && !svm_features.pcid)
+        mask |= 1u << VEC_GP;
+    return mask;
 }
 
 static void ctl_put(struct vcpu *v, const struct vcpu_ctl *c)
@@ -137,6 +151,7 @@ static void ctl_put(struct vcpu *v, const struct vcpu_ctl *c)
         reads |= BIT(4);
     ctl->intercept_cr_read = reads;
     ctl->tsc_offset = v->tsc_adjust;
+    ctl->intercept_exceptions = a->exceptions = derive_exceptions(v);
 }
 
 void svm_get(struct vcpu *v, enum vcpu_group g, void *out)

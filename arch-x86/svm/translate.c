@@ -105,6 +105,10 @@ static void translate_exception(const struct svm_vcpu *a, struct vmexit *x)
         x->have_gva = true;
         x->pfec = x->error;
     }
+    /* A contributory exception of the guest's own; #PF and #GP come only as injected by us. */
+    if (x->vector == VEC_GP && !a->injected && (c->exitintinfo & EVENT_V) &&
+        (c->exitintinfo & EVENT_TYPE_MASK) == EVENT_TYPE_EXCEPTION)
+        x->delivering = (uint8_t)((c->exitintinfo & EVENT_VECTOR) + 1);
     /* An exception while our #DF was being delivered: shutdown (APM 8.2.9 "Double-Fault"). */
     if (a->injecting_df && (c->exitintinfo & EVENT_V) &&
         (c->exitintinfo & EVENT_VECTOR) == VEC_DF && x->kind != EXIT_PF)

@@ -40,6 +40,8 @@ struct hv_options {
     uint32_t escape;         /* escape=: position in OPT_ESCAPE_KEYS */
     bool trace;              /* trace=1: the event rings are printed at the end of the VM */
     bool noreboot;           /* noreboot=1: a panic or guest reset halts the machine */
+    bool pcid;               /* pcid=on|off: shown whether or not the host has it */
+    bool invpcid;            /* invpcid=on|off */
     bool pveoi;              /* pveoi=on|off: interrupts without an EOI exit, under hvsig=kvm */
     enum hvsig_mode hvsig;   /* hvsig=kvm|own */
     bool x2apic_host;        /* x2apic=on|off: use it on the host where the CPU has it */

@@ -105,6 +105,7 @@ void mmu_event_cr3(struct mmu *m, uint64_t cr3, bool noflush)
     m->regs.cr3 = cr3;
     if (!m->paged)
         return;
+    m->xlate_gen++; /* another address space, also where nothing is flushed */
     if (!noflush)
         full_flush(m);
     root_invalidate(m);
@@ -122,6 +123,22 @@ void mmu_event_invlpg(struct mmu *m, gva_t va)
         ref_drop_va(m, va, true);
     else
         unsync_sync_va(m, va);
+}
+
+void mmu_event_invpcid(struct mmu *m, unsigned type, uint64_t pcid, gva_t va)
+{
+    uint64_t current = m->regs.cr4 & CR4_PCIDE ? m->regs.cr3 & PAGE_MASK : 0;
+
+    if (type == 0) { /* a patch repairs every root, so any PCID's translation of va */
+        mmu_event_invlpg(m, va);
+    } else if (type == 1 && pcid != current) {
+        /* What is listed under other roots is re-read when MOV CR3 loads them, flushing or not;
+         * roots of several PCIDs share their ASID, which any downgrade flushes. */
+        event_begin(m);
+        stat_inc(m->cpu, STAT_flush_page);
+    } else {
+        mmu_event_flush(m);
+    }
 }
 
 void mmu_event_flush(struct mmu *m)

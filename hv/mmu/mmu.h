@@ -64,7 +64,9 @@ void mmu_latch_pdptes(struct mmu *m, const uint64_t pdpte[4]);
 /* MOV CR3. noflush: bit 63 with PCIDE. */
 void mmu_event_cr3(struct mmu *m, uint64_t cr3, bool noflush);
 void mmu_event_invlpg(struct mmu *m, gva_t va);
-/* INVPCID types 1..3, CR4.PGE toggles and the like: everything of all roots is synchronised. */
+/* INVPCID, operands checked by the caller; type 0..3, pcid and va as its descriptor has them. */
+void mmu_event_invpcid(struct mmu *m, unsigned type, uint64_t pcid, gva_t va);
+/* CR4.PGE toggles and the like: everything of all roots is synchronised. */
 void mmu_event_flush(struct mmu *m);
 
 /* A #PF exit (Fig. 8). pfec: as the hardware reported it; rflags_ac: RFLAGS.AC; cpl 0..3. */

@@ -17,10 +17,11 @@ enum { EAX, EBX, ECX, EDX };
 #define HV_KVM 0x40000000
 #define HV_OWN_BESIDE_KVM 0x40000100
 
-/* Leaf 1 ECX: SSE3 PCLMUL SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND. Not MONITOR, VMX, PCID.
+/* Leaf 1 ECX: SSE3 PCLMUL SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND. Not MONITOR, VMX.
  * XSAVE, AVX, FMA and F16C stay hidden: XSETBV does not exit under every emulator. */
 #define L1_ECX                                                                                     \
     (BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) | BIT(30))
+#define L1_ECX_PCID BIT(17)
 #define L1_ECX_X2APIC BIT(21)
 #define L1_ECX_DEADLINE BIT(24)
 #define L1_ECX_HYPERVISOR BIT(31)
@@ -29,11 +30,12 @@ enum { EAX, EBX, ECX, EDX };
 #define L1_EDX (MASK(8, 0) | BIT(11) | MASK(17, 12) | BIT(19) | MASK(26, 23))
 #define L1_EDX_APIC BIT(9)
 #define L1_EDX_HTT BIT(28)
-/* Leaf 7 EBX: FSGSBASE BMI1 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA. Not INVPCID. */
+/* Leaf 7 EBX: FSGSBASE BMI1 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA. */
 #define L7_EBX                                                                                     \
     (BIT(0) | BIT(3) | BIT(7) | BIT(8) | BIT(9) | BIT(18) | BIT(19) | BIT(20) | BIT(23) |          \
      BIT(24) | BIT(29))
 #define L7_EBX_TSC_ADJUST BIT(1)
+#define L7_EBX_INVPCID BIT(10)
 /* Leaf 7 ECX: UMIP RDPID. Not PKU, LA57, CET_SS. EDX: fast short REP MOV. Not CET_IBT. */
 #define L7_ECX (BIT(2) | BIT(22))
 #define L7_EDX BIT(4)
@@ -84,6 +86,7 @@ static void leaf_1(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
     r[EBX] = s->cpu << 24 | n << 16 | (r[EBX] & 0xff00);
     r[ECX] = (r[ECX] & (uint32_t)L1_ECX) |
              (uint32_t)(L1_ECX_X2APIC | L1_ECX_DEADLINE | L1_ECX_HYPERVISOR);
+    r[ECX] |= s->vcpu.pcid ? (uint32_t)L1_ECX_PCID : 0;
     r[EDX] &= (uint32_t)(L1_EDX & ~L1_EDX_APIC);
     if (apic_enabled(s))
         r[EDX] |= (uint32_t)L1_EDX_APIC;
@@ -103,7 +106,6 @@ static void leaf_7(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 {
     uint32_t host_max[4];
 
-    (void)s;
     vcpu_ops->cpuid(0, 0, host_max);
     if (host_max[EAX] < 7 || subleaf)
         memset(r, 0, 4 * sizeof(r[0]));
@@ -111,6 +113,7 @@ static void leaf_7(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
         return;
     r[EAX] = 0;
     r[EBX] = (r[EBX] & (uint32_t)L7_EBX) | (uint32_t)L7_EBX_TSC_ADJUST;
+    r[EBX] |= s->vcpu.invpcid ? (uint32_t)L7_EBX_INVPCID : 0;
     r[ECX] &= (uint32_t)L7_ECX;
     r[EDX] &= (uint32_t)L7_EDX;
 }
@@ -247,8 +250,9 @@ void exit_cpuid(struct subvmm *s, const struct vmexit *x)
     g->gpr[RDX] = r[EDX];
 }
 
-void cpuid_power_on(struct vcpu *v)
+void cpuid_power_on(struct subvmm *s)
 {
+    struct vcpu *v = &s->vcpu;
     uint32_t max[4], l7[4] = {0}, x1[4], x8[4];
 
     vcpu_ops->cpuid(0, 0, max);
@@ -262,6 +266,9 @@ void cpuid_power_on(struct vcpu *v)
     v->cr4_allowed |= l7[EBX] & BIT(7) ? CR4_SMEP : 0;
     v->cr4_allowed |= l7[EBX] & BIT(20) ? CR4_SMAP : 0;
     v->cr4_allowed |= l7[ECX] & BIT(2) ? CR4_UMIP : 0;
+    v->pcid = s->vm->opt->pcid;
+    v->invpcid = s->vm->opt->invpcid;
+    v->cr4_allowed |= v->pcid ? CR4_PCIDE : 0;
     v->efer_allowed = EFER_SCE | EFER_LME;
     v->efer_allowed |= x1[EDX] & BIT(20) ? EFER_NXE : 0;
     v->efer_allowed |= x1[EDX] & BIT(25) ? EFER_FFXSR : 0;

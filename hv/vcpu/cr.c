@@ -13,7 +13,9 @@
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD |     \
      CR0_PG)
 #define CR0_EVENT (CR0_PG | CR0_WP | CR0_PE)
-#define CR4_EVENT (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP)
+#define CR4_EVENT (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE)
+#define CR3_NOFLUSH BIT(63) /* with CR4.PCIDE: MOV CR3 invalidates nothing */
+#define CR3_PCID MASK(11, 0)
 #define ATTR_L BIT(9) /* struct segment.attr */
 /* APM 5.2.3 "PAE Paging": these bits of a present PDPTE must be zero. */
 #define PDPTE_MBZ (MASK(2, 1) | MASK(8, 5))
@@ -91,7 +93,7 @@ static bool write_cr0(struct subvmm *s, uint64_t value)
         changed |= CR0_PG; /* an event */
     }
     if ((changed & CR0_PG) && !(value & CR0_PG)) {
-        if (vcpu_code_size(s) == 8)
+        if (vcpu_code_size(s) == 8 || (c->cr4 & CR4_PCIDE))
             return false;
         efer &= ~EFER_LMA;
     }
@@ -104,15 +106,18 @@ static bool write_cr0(struct subvmm *s, uint64_t value)
 static bool write_cr3(struct subvmm *s, uint64_t value)
 {
     struct vcpu_ctl *c = &s->vcpu.ctl;
+    bool noflush = (c->cr4 & CR4_PCIDE) && (value & CR3_NOFLUSH);
 
+    if (noflush)
+        value &= ~CR3_NOFLUSH; /* reads back as 0 */
     if (!vcpu_long_mode(&s->vcpu))
         value = (uint32_t)value;
     else if (value & MASK(63, s->vcpu.phys_bits))
-        return false; /* PCID is hidden, so bit 63 is reserved as well */
+        return false;
     if (pae_active(c->cr0, c->cr4, c->efer) && !pdptes_load(s, value))
         return false;
     c->cr3 = value;
-    mmu_event_cr3(&s->mmu, value, false);
+    mmu_event_cr3(&s->mmu, value, noflush);
     return true;
 }
 
@@ -124,6 +129,9 @@ static bool write_cr4(struct subvmm *s, uint64_t value)
     if (value & ~s->vcpu.cr4_allowed)
         return false;
     if ((changed & CR4_PAE) && vcpu_long_mode(&s->vcpu))
+        return false;
+    /* SDM vol. 3 4.10.1 "Process-Context Identifiers (PCIDs)" */
+    if ((changed & value & CR4_PCIDE) && (!vcpu_long_mode(&s->vcpu) || (c->cr3 & CR3_PCID)))
         return false;
     /* These load the PDPTEs (APM 5.2.3 "PAE Paging"). */
     if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) &&

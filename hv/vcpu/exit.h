@@ -30,6 +30,10 @@ void exit_ud(struct subvmm *s, const struct vmexit *x);
 void exit_gp(struct subvmm *s, const struct vmexit *x);
 void exit_rdtsc(struct subvmm *s, const struct vmexit *x);
 void exit_vmmcall(struct subvmm *s, const struct vmexit *x);
+/* exit_invpcid.c. An INVPCID or control-register write that the processor itself refused, because
+ * it lacks what the guest was shown: done here. false: the exception is the guest's. */
+bool invpcid_refused(struct subvmm *s, const struct vmexit *x);
+void exit_invpcid(struct subvmm *s, const struct vmexit *x);
 void exit_shutdown(struct subvmm *s, const struct vmexit *x);
 void exit_task_switch(struct subvmm *s, const struct vmexit *x);
 void exit_invalid(struct subvmm *s, const struct vmexit *x);
@@ -60,7 +64,7 @@ bool cr_write_efer(struct subvmm *s, uint64_t value);
 
 /* cpuid.c */
 void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
-void cpuid_power_on(struct vcpu *v); /* cr4_allowed, efer_allowed, phys_bits */
+void cpuid_power_on(struct subvmm *s); /* cr4_allowed, efer_allowed, phys_bits, pcid, invpcid */
 
 /* msr.c. false: #GP. */
 bool msr_read(struct subvmm *s, uint32_t msr, uint64_t *value);

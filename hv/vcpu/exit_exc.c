@@ -8,6 +8,15 @@
 void exit_exception(struct subvmm *s, const struct vmexit *x)
 {
     switch (x->vector) {
+    case VEC_UD:
+    case VEC_GP:
+        if (invpcid_refused(s, x))
+            break;
+        if (x->delivering) /* may make a double fault of it */
+            s->vcpu.pending =
+                (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = x->delivering - 1};
+        vcpu_inject_exception(s, x->vector, x->error_valid, x->error);
+        break;
     case VEC_MC:
         subvmm_park(s, "machine check while the guest ran");
         break;
@@ -17,7 +26,7 @@ void exit_exception(struct subvmm *s, const struct vmexit *x)
     case VEC_AC:
         vcpu_inject_exception(s, VEC_AC, true, 0);
         break;
-    default:
+    default: /* #DB */
         vcpu_inject_exception(s, x->vector, x->error_valid, x->error);
         break;
     }

@@ -226,7 +226,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     s->timer_armed = UINT64_MAX;
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
-    cpuid_power_on(&s->vcpu);
+    cpuid_power_on(s);
     cfg = (struct mmu_config){
         .coh = &s->coh,
         .p2m = &s->p2m,

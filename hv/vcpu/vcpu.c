@@ -169,7 +169,7 @@ static void start_bsp(struct subvmm *s)
 void vcpu_power_on(struct subvmm *s)
 {
     s->vcpu.is_bsp = s->cpu == 0;
-    cpuid_power_on(&s->vcpu);
+    cpuid_power_on(s);
     msr_power_on(s);
     s->vcpu.ctl.cr0 = CR0_CD | CR0_NW;
     vcpu_init_reset(s);
