@@ -161,7 +161,9 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
     phys_seal();
     log_info("main", "VM 0: %u CPUs, %llu MiB of RAM, entry 0x%llx (%s)", vm->ncpus,
              (unsigned long long)(vm->ram_bytes >> 20), (unsigned long long)vm->entry_rip,
-             vm->entry_long ? "64-bit" : "32-bit");
+             vm->entry_real   ? "real mode"
+             : vm->entry_long ? "64-bit"
+                              : "32-bit");
     hv_coherency = vm->co; /* interrupt handlers post from here on */
 }
 

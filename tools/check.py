@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 
-from pblib import badinput, consoles, ktap, lint, models, monitor, steps
+from pblib import badinput, consoles, kinds, ktap, lint, models, monitor, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
 from pblib.steps import Step
 
@@ -207,6 +207,7 @@ def all_steps():
         name = "linux-" + mode.replace("=", "-").replace(" ", "-")
         s.append(Step("linux/" + mode, "linux", linux(name, "smoke", "audit=2 " + mode, 10), image))
     s += boot_steps(image)
+    s += [Step("boot/" + name, "boot", action, image) for name, action in kinds.CASES]
     s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]
     s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES]
     s += [Step("monitor/" + name, "monitor", action, image) for name, action in monitor.CASES]

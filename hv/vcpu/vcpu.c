@@ -132,7 +132,28 @@ void vcpu_start_real(struct subvmm *s, uint16_t cs, uint16_t ip)
     subvmm_set_active(s->cpu, true);
 }
 
-/* The boot processor starts where the loader says, on its page tables or flat and unpaged. */
+/* Real mode as a boot sector finds it: CS:IP within the first 64 KiB if it can be, others 0. */
+static uint64_t start_real(struct vcpu_segs *segs, uint64_t entry)
+{
+    uint64_t cs = entry < 0x10000 ? 0 : entry >> 4;
+
+    for (unsigned i = 0; i <= SEG_GS; i++)
+        segs->seg[i] = (struct segment){0, ATTR_DATA16, 0xffff, 0};
+    segs->seg[SEG_CS] = (struct segment){(uint16_t)cs, ATTR_CODE16, 0xffff, cs << 4};
+    segs->idtr = (struct dtable){0, 0x3ff};
+    return entry - (cs << 4);
+}
+
+static void start_flat(struct vcpu_segs *segs, bool wide)
+{
+    for (unsigned i = 0; i <= SEG_GS; i++)
+        segs->seg[i] = (struct segment){SELECTOR_DATA, ATTR_DATA32, 0xffffffff, 0};
+    segs->seg[SEG_CS] =
+        (struct segment){SELECTOR_CODE, wide ? ATTR_CODE64 : ATTR_CODE32, 0xffffffff, 0};
+}
+
+/* The boot processor starts where the loader says: on its page tables, flat and unpaged, or in real
+ * mode. */
 static void start_bsp(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
@@ -141,12 +162,15 @@ static void start_bsp(struct subvmm *s)
     struct mmu_regs regs;
 
     vcpu_ops->get(v, VCPU_SEGS, &segs);
-    for (unsigned i = 0; i <= SEG_GS; i++)
-        segs.seg[i] = (struct segment){SELECTOR_DATA, ATTR_DATA32, 0xffffffff, 0};
-    segs.seg[SEG_CS] =
-        (struct segment){SELECTOR_CODE, vm->entry_long ? ATTR_CODE64 : ATTR_CODE32, 0xffffffff, 0};
+    v->regs.rip = vm->entry_rip;
+    v->ctl.cr0 = CR0_ET;
+    if (vm->entry_real) {
+        v->regs.rip = start_real(&segs, vm->entry_rip);
+    } else {
+        start_flat(&segs, vm->entry_long);
+        v->ctl.cr0 |= CR0_PE | CR0_NE;
+    }
     vcpu_ops->put(v, VCPU_SEGS, &segs);
-    v->ctl.cr0 = CR0_PE | CR0_ET | CR0_NE;
     if (vm->entry_long) {
         v->ctl.cr0 |= CR0_PG | CR0_WP;
         v->ctl.cr3 = vm->entry_cr3;
@@ -158,7 +182,6 @@ static void start_bsp(struct subvmm *s)
     v->regs.gpr[RBX] = vm->entry_rbx;
     v->regs.gpr[RSI] = vm->entry_rsi;
     v->regs.gpr[RSP] = vm->entry_rsp;
-    v->regs.rip = vm->entry_rip;
     vcpu_ctl_commit(s);
     regs = vcpu_mmu_regs(v);
     mmu_reset(&s->mmu, &regs);

@@ -16,8 +16,6 @@
 #define CMDLINE_ROOM 0x10000ull
 #define TABLES_GPA 0x30000ull
 #define STACK_GPA 0x48000ull
-#define EBDA_GPA 0x9fc00ull
-#define ROM_GPA 0xe0000ull
 #define HIGH_GPA 0x100000ull /* the first byte above the legacy areas */
 #define FOUR_GIB 0x100000000ull
 #define MIB ((uint64_t)1 << 20)
@@ -80,32 +78,19 @@ static enum hv_err initrd_place(const struct vm *vm, struct plan *p, uint64_t by
     return HV_OK;
 }
 
-struct e820 {
-    uint8_t *page;
-    unsigned n;
-};
-static void e820_add(struct e820 *e, uint64_t base, uint64_t end, uint32_t type)
-{
-    uint64_t len = end - base;
-    if (base >= end || e->n >= BP_E820_MAX)
-        return;
-    uint8_t *at = e->page + BP_E820_TABLE + e->n++ * BP_E820_BYTES;
-    memcpy(at, &base, 8);
-    memcpy(at + 8, &len, 8);
-    memcpy(at + 16, &type, 4);
-    e->page[BP_E820_ENTRIES] = (uint8_t)e->n;
-}
-
 static void e820_fill(const struct vm *vm, uint8_t *page)
 {
-    struct e820 e = {page, 0};
-    e820_add(&e, 0, EBDA_GPA, E820_RAM);
-    e820_add(&e, EBDA_GPA, 0xa0000, E820_RESERVED);
-    e820_add(&e, ROM_GPA, HIGH_GPA, E820_RESERVED); /* ACPI tables */
-    e820_add(&e, HIGH_GPA, vm->ram_low_end, E820_RAM);
-    e820_add(&e, VPC_IOAPIC_BASE, VPC_IOAPIC_BASE + PAGE_SIZE, E820_RESERVED);
-    e820_add(&e, VPC_LAPIC_BASE, VPC_LAPIC_BASE + PAGE_SIZE, E820_RESERVED);
-    e820_add(&e, FOUR_GIB, vm->ram_high_end, E820_RAM);
+    struct guest_range r[GUEST_RANGES_MAX];
+    unsigned n = guest_ranges(vm, EBDA_GPA, r);
+
+    page[BP_E820_ENTRIES] = (uint8_t)n;
+    for (unsigned i = 0; i < n; i++) {
+        uint8_t *at = page + BP_E820_TABLE + i * BP_E820_BYTES;
+        uint64_t len = r[i].end - r[i].base;
+        memcpy(at, &r[i].base, 8);
+        memcpy(at + 8, &len, 8);
+        memcpy(at + 16, &r[i].type, 4);
+    }
 }
 
 /* The zero page. Written field by field into guest RAM, which is all zero: text mode, no video. */
@@ -131,7 +116,7 @@ static enum hv_err boot_params_build(struct vm *vm, const struct plan *p, const 
 
 /* Identity map of the first 4 GiB in 2 MiB pages: PML4, PDPT and four page directories. A and D are
  * set so that the first walks have nothing to write. */
-static enum hv_err tables_build(struct vm *vm)
+enum hv_err tables_build(struct vm *vm)
 {
     uint64_t link = PTE_P | PTE_W | PTE_A, at = TABLES_GPA;
     TRY(put(vm, at, (at + PAGE_SIZE) | link, 8));
@@ -139,6 +124,7 @@ static enum hv_err tables_build(struct vm *vm)
         TRY(put(vm, at + PAGE_SIZE + i * 8, (at + (2 + i) * PAGE_SIZE) | link, 8));
     for (uint64_t i = 0; i < FOUR_GIB / REGION_SIZE; i++)
         TRY(put(vm, at + 2 * PAGE_SIZE + i * 8, i * REGION_SIZE | link | PTE_D | PTE_PS, 8));
+    vm->entry_cr3 = TABLES_GPA;
     return HV_OK;
 }
 
@@ -191,7 +177,7 @@ enum hv_err linux_load(struct vm *vm, const struct vm_module *kernel,
     vm->entry_rip = p.load + (p.bz.entry_long ? ENTRY64_OFFSET : 0);
     vm->entry_rsi = BOOT_PARAMS_GPA;
     vm->entry_rsp = STACK_GPA;
-    vm->entry_cr3 = TABLES_GPA;
+    vm->entry_real = false;
     log_info("vm", "kernel at 0x%lx (%lu KiB, protocol %u.%02u), %s entry", p.load,
              p.bz.kernel_bytes / 1024, p.bz.version >> 8, p.bz.version & 0xffu,
              p.bz.entry_long ? "64-bit" : "32-bit");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Multiboot 1 guests: header, ELF or address-field image, modules, and the information structure
- * they are started with ("Multiboot Specification version 0.6.96", sections 3.1 to 3.3). Tested by
- * tools/tests/test_loader_multiboot.c . */
+/* Multiboot 1 guests: header, ELF or address-field image, and the information structure they are
+ * started with ("Multiboot Specification version 0.6.96", sections 3.1 to 3.3). Tested by
+ * tools/tests/test_loader_multiboot.c and tools/tests/fuzz_kernel.c. */
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/vm/bootparams.h"
@@ -10,11 +10,12 @@
 #define MB_MAGIC 0x1badb002u
 #define MB_BOOTED 0x2badb002u
 #define MB_SEARCH 8192u /* the header lies in the first so many bytes */
+#define MB_VIDEO BIT(2)
 #define MB_ADDRESSES BIT(16)
 #define MB_REQUIRED_UNKNOWN MASK(15, 3)
-#define INFO_GPA 0x9d000ull /* information structure, below the EBDA */
-#define INFO_ROOM 0x2000u
-#define LOW_END 0x9d000ull /* images keep below this, or above 1 MiB */
+#define INFO_FIXED 120u     /* the fixed part, framebuffer fields included */
+#define INFO_FRAMEBUFFER 88 /* 3.3: address, pitch, width, height, bpp, type */
+#define FRAMEBUFFER_TEXT 2
 
 static uint32_t get32(const uint8_t *p)
 {
@@ -42,7 +43,7 @@ static enum hv_err addresses_parse(const uint8_t *image, uint64_t len, const uin
                                    struct guest_image *out, const char **why)
 {
     uint64_t at = (uint64_t)(h - image);
-    *why = "its multiboot address fields make no sense: the file is damaged";
+    *why = "its multiboot address fields make no sense: the file is damaged or truncated";
     if (at + 32 > len)
         return HV_INVALID;
     uint64_t header = get32(h + 12), load = get32(h + 16), load_end = get32(h + 20);
@@ -52,7 +53,7 @@ static enum hv_err addresses_parse(const uint8_t *image, uint64_t len, const uin
     uint64_t offset = at - (header - load);
     uint64_t bytes = load_end ? load_end - load : len - offset;
     if ((load_end && load_end < load) || bytes > len - offset ||
-        (bss_end && bss_end < load + bytes))
+        (bss_end && bss_end < load + bytes) || load + bytes > BIT(32))
         return HV_INVALID;
     out->part[0] = (struct guest_part){load, offset, bytes, bss_end ? bss_end - load - bytes : 0};
     out->nparts = 1;
@@ -69,183 +70,111 @@ enum hv_err guest_multiboot_parse(const void *image, uint64_t len, struct guest_
     *why = "it has no multiboot header in its first 8 KiB";
     if (!h)
         return HV_INVALID;
-    *why = "its multiboot header requires a feature that does not exist in version 1";
+    *why = "its multiboot header requires a feature that does not exist in version 1: clear the "
+           "unknown flags";
     if (get32(h + 4) & MB_REQUIRED_UNKNOWN)
         return HV_UNSUPPORTED;
-    if (get32(h + 4) & MB_ADDRESSES)
-        return addresses_parse(image, len, h, out, why);
-    *why = "it is neither ELF nor has address fields in its multiboot header";
-    return elf_is(image, len) ? elf_parse(image, len, out, why) : HV_UNSUPPORTED;
-}
-
-static bool part_fits(const struct vm *vm, const struct guest_part *g)
-{
-    uint64_t end = g->gpa + g->file_bytes + g->zero_bytes;
-    return (end <= LOW_END && g->gpa >= 0x1000) || (g->gpa >= 0x100000 && end <= vm->ram_low_end);
-}
-
-static enum hv_err zero(struct vm *vm, uint64_t at, uint64_t n)
-{
-    static const uint8_t zeros[PAGE_SIZE];
-    while (n) {
-        uint64_t step = n < sizeof(zeros) ? n : sizeof(zeros);
-        TRY(vm_copy_in(vm, gpa(at), zeros, (size_t)step));
-        at += step;
-        n -= step;
+    if (get32(h + 4) & MB_ADDRESSES) {
+        TRY(addresses_parse(image, len, h, out, why));
+        return guest_image_check(out, why);
     }
-    return HV_OK;
-}
-
-/* Copies the image; *end: first page above it and above 1 MiB. */
-static enum hv_err image_load(struct vm *vm, const struct guest_image *g, const uint8_t *image,
-                              uint64_t *end)
-{
-    *end = 0x100000;
-    for (unsigned i = 0; i < g->nparts; i++) {
-        const struct guest_part *s = &g->part[i];
-        if (!part_fits(vm, s)) {
-            log_err("vm",
-                    "kernel module: it wants 0x%lx bytes at 0x%lx, where the guest has no free "
-                    "RAM: give it "
-                    "more with mem=, or link it elsewhere",
-                    s->file_bytes + s->zero_bytes, s->gpa);
-            return HV_NOMEM;
-        }
-        TRY(vm_copy_in(vm, gpa(s->gpa), image + s->offset, (size_t)s->file_bytes));
-        TRY(zero(vm, s->gpa + s->file_bytes, s->zero_bytes));
-        uint64_t e = (s->gpa + s->file_bytes + s->zero_bytes + PAGE_MASK) & ~PAGE_MASK;
-        *end = e > *end ? e : *end;
-    }
-    return HV_OK;
-}
-
-/* The information structure under construction. */
-struct info {
-    uint8_t page[INFO_ROOM];
-    uint32_t used;
-};
-static struct info info;
-
-static void info_put(uint32_t at, uint64_t v, unsigned bytes)
-{
-    memcpy(info.page + at, &v, bytes);
-}
-
-/* Room for n bytes, 8-aligned; 0 if there is none. */
-static uint32_t info_take(uint32_t n)
-{
-    uint32_t at = (info.used + 7) & ~7u;
-    if (n > INFO_ROOM - at)
-        return 0;
-    info.used = at + n;
-    return at;
-}
-
-/* "/kernel words" or "words" as a string in the structure; its guest address, 0 if it does not fit.
- */
-static uint64_t info_string(const char *first, const char *s, size_t n)
-{
-    size_t head = strlen(first);
-    uint32_t at = info_take((uint32_t)(head + n + 2 < INFO_ROOM ? head + n + 2 : INFO_ROOM));
-    if (!at)
-        return 0;
-    memcpy(info.page + at, first, head);
-    if (head && n)
-        info.page[at + head++] = ' ';
-    memcpy(info.page + at + head, s, n);
-    return INFO_GPA + at;
-}
-
-static void mmap_entry(uint64_t base, uint64_t end, uint32_t type)
-{
-    uint32_t at = base < end ? info.used : 0;
-    if (!at || INFO_ROOM - at < 24)
-        return;
-    info.used += 24;
-    info_put(at, 20, 4); /* size of the rest */
-    info_put(at + 4, base, 8);
-    info_put(at + 12, end - base, 8);
-    info_put(at + 20, type, 4);
+    *why = "it is neither ELF nor has address fields in its multiboot header: set flag bit 16 or "
+           "give the ELF file";
+    if (!elf_is(image, len))
+        return HV_UNSUPPORTED;
+    TRY(elf_parse(image, len, out, why));
+    return guest_image_check(out, why);
 }
 
 static void mmap_build(const struct vm *vm)
 {
-    uint32_t at = info_take(0);
-    mmap_entry(0, 0x9d000, E820_RAM);
-    mmap_entry(0x9d000, 0xa0000, E820_RESERVED);
-    mmap_entry(0xe0000, 0x100000, E820_RESERVED);
-    mmap_entry(0x100000, vm->ram_low_end, E820_RAM);
-    mmap_entry(0xfec00000, 0x100000000, E820_RESERVED);
-    mmap_entry(0x100000000, vm->ram_high_end, E820_RAM);
-    info_put(44, info.used - at, 4);
-    info_put(48, INFO_GPA + at, 4);
+    struct guest_range r[GUEST_RANGES_MAX];
+    unsigned n = guest_ranges(vm, INFO_GPA, r);
+    uint32_t at = info_take(24 * n);
+
+    for (unsigned i = 0; at && i < n; i++) {
+        uint32_t e = at + 24 * i;
+        info_put(e, 20, 4); /* size of the rest */
+        info_put(e + 4, r[i].base, 8);
+        info_put(e + 12, r[i].end - r[i].base, 8);
+        info_put(e + 20, r[i].type, 4);
+    }
+    info_put(44, at ? 24 * n : 0, 4);
+    info_put(48, at ? INFO_GPA + at : 0, 4);
 }
 
-static enum hv_err modules_build(struct vm *vm, const struct vm_module *mods, unsigned n,
-                                 const struct module_words *words, uint64_t at)
+/* The module list; false: the strings do not fit. */
+static bool modules_build(const struct vm_files *f, const uint64_t *at)
 {
-    uint32_t list = info_take(16 * n);
-    info_put(20, n, 4);
+    uint32_t list = info_take(16 * f->nmods);
+
+    info_put(20, f->nmods, 4);
     info_put(24, list ? INFO_GPA + list : 0, 4);
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t s = info_string("", words[i].cmdline, words[i].cmdline_len);
-        if (!list || !s || at + mods[i].len > vm->ram_low_end) {
-            log_err("vm",
-                    "module %u (%lu KiB) does not fit: give the guest more RAM with mem=, or "
-                    "shorten the modules' strings",
-                    i, mods[i].len / 1024);
-            return HV_NOMEM;
-        }
-        TRY(vm_copy_in(vm, gpa(at), port_ptr(mods[i].base), (size_t)mods[i].len));
-        info_put(list + 16 * i, at, 4);
-        info_put(list + 16 * i + 4, at + mods[i].len, 4);
-        info_put(list + 16 * i + 8, s, 4);
-        at = (at + mods[i].len + PAGE_MASK) & ~PAGE_MASK;
+    for (unsigned i = 0; i < f->nmods; i++) {
+        uint32_t s = info_string("", f->mod_words[i].cmdline, f->mod_words[i].cmdline_len);
+        if (!list || !s)
+            return false;
+        info_put(list + 16 * i, at[i], 4);
+        info_put(list + 16 * i + 4, at[i] + f->mod[i]->len, 4);
+        info_put(list + 16 * i + 8, INFO_GPA + s, 4);
     }
-    return HV_OK;
+    return true;
 }
 
-enum hv_err guest_multiboot_load(struct vm *vm, const struct vm_module *kernel,
-                                 const struct module_words *words, const struct vm_module *mods,
-                                 const struct module_words *mod_words, unsigned nmods)
+/* Text mode, for a kernel whose header asks about video. */
+static void framebuffer_build(void)
 {
-    const uint8_t *image = port_ptr(kernel->base);
-    struct guest_image g;
-    const char *why;
-    uint64_t end, line;
-    gpa_t rsdp;
-    enum hv_err err = guest_multiboot_parse(image, kernel->len, &g, &why);
+    info_put(INFO_FRAMEBUFFER, 0xb8000, 8);
+    info_put(INFO_FRAMEBUFFER + 8, 160, 4);
+    info_put(INFO_FRAMEBUFFER + 12, 80, 4);
+    info_put(INFO_FRAMEBUFFER + 16, 25, 4);
+    info_put(INFO_FRAMEBUFFER + 20, 16, 1);
+    info_put(INFO_FRAMEBUFFER + 21, FRAMEBUFFER_TEXT, 1);
+}
 
-    if (err != HV_OK) {
-        log_err("vm", "kernel module (%lu bytes): %s", kernel->len, why);
-        return err;
-    }
-    TRY(image_load(vm, &g, image, &end));
-    memset(&info, 0, sizeof(info));
-    info.used = 88; /* the fixed part */
-    line = info_string("/kernel", words->cmdline, words->cmdline_len);
-    if (!line) {
-        log_err("vm", "the guest's command line is too long: shorten it");
+static enum hv_err info_build(struct vm *vm, const struct vm_files *f, const uint64_t *at,
+                              bool video)
+{
+    uint32_t line, name;
+    /* memory, command line, modules, map, name; framebuffer */
+    uint64_t flags = BIT(0) | BIT(2) | BIT(3) | BIT(6) | BIT(9) | (video ? BIT(12) : 0);
+
+    info_start(INFO_FIXED);
+    mmap_build(vm);
+    name = info_string("", "Patchbay", 8);
+    line = info_string("/kernel", f->kernel_words.cmdline, f->kernel_words.cmdline_len);
+    if (!line || !name || !modules_build(f, at)) {
+        log_err("vm", "the command lines of the guest's kernel and modules are too long together: "
+                      "shorten them");
         return HV_INVALID;
     }
-    info_put(0, BIT(0) | BIT(2) | BIT(3) | BIT(6) | BIT(9),
-             4); /* memory, line, modules, map, name */
+    if (video)
+        framebuffer_build();
+    info_put(0, flags, 4);
     info_put(4, 639, 4);
     info_put(8, (vm->ram_low_end - 0x100000) / 1024, 4);
-    info_put(16, line, 4);
-    info_put(64, info_string("", "Patchbay", 8), 4);
-    TRY(modules_build(vm, mods, nmods, mod_words, end));
-    mmap_build(vm);
-    TRY(vm_copy_in(vm, gpa(INFO_GPA), info.page, sizeof(info.page)));
-    TRY(bda_build(vm));
-    TRY(vm_acpi_build(vm, &rsdp));
-    TRY(vm_mptable_build(vm));
-    vm->entry_long = false;
-    vm->entry_rip = g.entry;
-    vm->entry_rsi = 0;
-    vm->entry_rsp = 0;
-    vm->entry_rax = MB_BOOTED;
-    vm->entry_rbx = INFO_GPA;
-    log_info("vm", "multiboot kernel, %u parts, entry 0x%lx, %u modules", g.nparts, g.entry, nmods);
+    info_put(16, INFO_GPA + line, 4);
+    info_put(64, INFO_GPA + name, 4);
+    return info_commit(vm);
+}
+
+enum hv_err guest_multiboot_load(struct vm *vm, const struct vm_files *f)
+{
+    const uint8_t *image = port_ptr(f->kernel->base);
+    uint64_t at[VM_MAX_MODULES];
+    struct guest_image g;
+    const char *why;
+    enum hv_err err = guest_multiboot_parse(image, f->kernel->len, &g, &why);
+
+    if (err != HV_OK) {
+        log_err("vm", "kernel module (%lu bytes): %s", f->kernel->len, why);
+        return err;
+    }
+    TRY(guest_image_load(vm, &g, image));
+    TRY(guest_modules_load(vm, &g, f, at));
+    TRY(info_build(vm, f, at, get32(header_find(image, f->kernel->len) + 4) & MB_VIDEO));
+    TRY(guest_finish(vm, g.entry, MB_BOOTED, INFO_GPA));
+    log_info("vm", "multiboot kernel, %u parts, entry 0x%lx, %u modules", g.nparts, g.entry,
+             f->nmods);
     return HV_OK;
 }

@@ -26,13 +26,55 @@ static void bad_word(struct module_words *out, const char *s, size_t n)
     out->bad[n] = 0;
 }
 
+/* A number, decimal or 0x; false if it is none. */
+static bool number_get(const char *s, size_t n, uint64_t *out)
+{
+    bool hex = n > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X');
+    uint64_t v = 0;
+    size_t i = hex ? 2 : 0;
+
+    if (n == 0)
+        return false;
+    for (; i < n; i++) {
+        unsigned digit = s[i] >= '0' && s[i] <= '9'   ? (unsigned)(s[i] - '0')
+                         : s[i] >= 'a' && s[i] <= 'f' ? (unsigned)(s[i] - 'a') + 10
+                         : s[i] >= 'A' && s[i] <= 'F' ? (unsigned)(s[i] - 'A') + 10
+                                                      : 99;
+        if (digit >= (hex ? 16u : 10u) || __builtin_mul_overflow(v, hex ? 16u : 10u, &v) ||
+            __builtin_add_overflow(v, digit, &v))
+            return false;
+    }
+    *out = v;
+    return true;
+}
+
+/* addr=, entry= and mode= of a raw image. */
+static bool raw_word(struct module_words *out, const char *s, size_t n)
+{
+    if (n > 5 && strncmp(s, "addr=", 5) == 0)
+        return out->has_addr = number_get(s + 5, n - 5, &out->addr);
+    if (n > 6 && strncmp(s, "entry=", 6) == 0)
+        return out->has_entry = number_get(s + 6, n - 6, &out->entry);
+    if (word_is(s, n, "mode=real"))
+        out->mode = RAW_REAL;
+    else if (word_is(s, n, "mode=long"))
+        out->mode = RAW_LONG;
+    else if (!word_is(s, n, "mode=prot"))
+        return false;
+    return true;
+}
+
 static void word_parse(struct module_words *out, const char *s, size_t n, bool first)
 {
+    if (raw_word(out, s, n))
+        return;
     if (n > 5 && strncmp(s, "role=", 5) == 0) {
         if (word_is(s + 5, n - 5, "linux") || word_is(s + 5, n - 5, "kernel")) {
             out->role = ROLE_LINUX;
         } else if (word_is(s + 5, n - 5, "initrd")) {
             out->role = ROLE_INITRD;
+        } else if (word_is(s + 5, n - 5, "raw")) {
+            out->role = ROLE_RAW;
         } else {
             out->role = ROLE_UNKNOWN;
             out->bad[0] = 0;

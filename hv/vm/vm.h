@@ -25,6 +25,7 @@ struct vm {
     uint64_t entry_rip, entry_rsi, entry_rsp, entry_cr3;
     uint64_t entry_rax, entry_rbx; /* multiboot: magic and information structure */
     bool entry_long;        /* 64-bit entry with paging on; else 32-bit flat protected mode */
+    bool entry_real;        /* real mode: entry_rip is CS * 16 + IP */
     _Atomic uint32_t ended; /* 0 running, 1 power-off, 2 reset, 3 parked */
 };
 /* Carves guest RAM: opt->mem_mib or all that is free less `keep_bytes`; gpa = hpa per 2 MiB granule
@@ -32,9 +33,9 @@ struct vm {
  * MiB. */
 enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt,
                            uint64_t keep_bytes) HV_MUST_CHECK;
-/* Loads kernel (role=linux, or the first module), initrd (role=initrd, or the second) and their
- * command line, builds e820, boot_params and ACPI tables in guest RAM, sets entry_*. Errors are
- * logged with the remedy. */
+/* Loads the kernel (role=linux or role=raw, or the first module), whatever kind it is, the other
+ * modules and the command line, builds memory map, boot data and ACPI tables in guest RAM, sets
+ * entry_*. Errors are logged with the remedy. */
 enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods) HV_MUST_CHECK;
 /* ACPI tables (RSDP at E0000, XSDT, FADT, MADT, DSDT) into guest RAM. Returns bytes used. */
 enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp) HV_MUST_CHECK;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Boots with something wrong: each must say what is wrong and what to do about it, and either stop or go on.
 Tested by being the badinput group of `make check`."""
+import gzip
 import os
 import re
 
@@ -78,7 +79,21 @@ CASES = [
     bad("mem-larger", False, r"mem=8192M asked for, only \d+ MiB are free: the guest gets those", hv="mem=8G"),
     # --- the guest's files: Patchbay stops ---
     bad("no-module", True, r"no boot module: add 'module2 VMLINUZ role=linux", r"stopped: no guest to run", kernel=None),
-    bad("not-a-kernel", True, r"it is no Linux bzImage .*give a bzImage", r"stopped: no guest", kernel=damaged_magic),
+    bad("not-a-kernel", True, r"it is no Linux bzImage .*no multiboot header .*give a bzImage", r"stopped: no guest", kernel=damaged_magic),
+    bad("arm-elf", True, r"no little-endian x86 executable: give one for i386", r"stopped: no guest",
+        kernel=lambda: tinyguest.multiboot_elf(machine=40)),
+    bad("object-file", True, r"an object file that was not linked", r"stopped: no guest",
+        kernel=lambda: tinyguest.multiboot_elf(kind=1)),
+    bad("elf-without-header", True, r"nothing says how to start it: give a bzImage", r"stopped: no guest", kernel=tinyguest.elf),
+    bad("elf-too-high", True, r"it wants 0x\w+ bytes at 0x40000000, where the guest has no free RAM", r"stopped: no guest",
+        kernel=lambda: tinyguest.multiboot_elf(at=0x40000000)),
+    bad("entry-outside", True, r"its entry point lies in none of its segments", r"stopped: no guest",
+        kernel=lambda: tinyguest.multiboot_elf(entry=0x5000000)),
+    bad("multiboot-flags", True, r"requires a feature that does not exist in version 1", r"stopped: no guest",
+        kernel=lambda: tinyguest.elf(head=tinyguest.multiboot_header(0x83))),
+    bad("compressed", True, r"it is compressed by gzip: decompress it first", r"stopped: no guest",
+        kernel=lambda: gzip.compress(tinyguest.bzimage())),
+    bad("raw-without-address", True, r"give it role=raw addr=ADDRESS", r"stopped: no guest", words="role=raw"),
     bad("truncated", True, r"it is truncated: copy the file again", r"stopped: no guest", kernel=truncated),
     bad("kernel-too-large", True, r"the kernel needs 1024 MiB .*give mem= more", r"stopped: no guest", kernel=huge),
     bad("initrd-too-large", True, r"the initrd has 81920 KiB, .*give mem= more or a smaller initrd",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Linux kernels that are none: a bzImage with a few instructions behind the 64-bit entry, for checks that need a
-guest but not an operating system, and damaged ones. Tested by the badinput and console groups of check.py."""
+"""Kernels of a few instructions, for checks that need a guest but not an operating system, and damaged ones: a bzImage
+and every other kind that the loader knows. Tested by the badinput, console and boot groups of check.py."""
 import struct
 
 SETUP_BYTES = 1024  # boot sector and one sector of setup
@@ -55,3 +55,85 @@ def bzimage(code=ECHO, init_size=0x10000, syssize=None):
     put(0x258, "Q", 0x100000)  # pref_address
     put(0x260, "I", init_size)
     return bytes(image) + body
+
+
+# 32-bit code, position-independent: as ECHO, without the reset.
+ECHO32 = bytes.fromhex(
+    "bc00700000"  # mov $0x7000, %esp
+    "e800000000"  # call 1f
+    "5e"  # 1: pop %esi
+    "81c627000000"  # add $(text - 1b), %esi
+    "baf8030000"  # mov $0x3f8, %edx
+    "ac"  # 1: lodsb
+    "84c0"  # test %al, %al
+    "7403"  # jz 2f
+    "ee"  # out %al, (%dx)
+    "ebf8"  # jmp 1b
+    "bafd030000"  # 2: mov $0x3fd, %edx
+    "ec"  # in (%dx), %al
+    "a801"  # test $1, %al
+    "74f6"  # jz 2b
+    "baf8030000"  # mov $0x3f8, %edx
+    "ec"  # in (%dx), %al
+    "ee"  # out %al, (%dx)
+    "ebed"  # jmp 2b
+) + b"tiny guest: ready\n\0"
+
+# The same for real mode; any CS.
+ECHO16 = bytes.fromhex(
+    "e80000"  # call 1f
+    "5e"  # 1: pop %si
+    "0e1f"  # push %cs; pop %ds
+    "81c62100"  # add $(text - 1b), %si
+    "baf803"  # mov $0x3f8, %dx
+    "ac84c07403eeebf8"  # 1: lodsb; test %al, %al; jz 2f; out %al, (%dx); jmp 1b
+    "bafd03eca80174f8"  # 2: mov $0x3fd, %dx; in (%dx), %al; test $1, %al; jz 2b
+    "baf803eceeebf1"  # mov $0x3f8, %dx; in (%dx), %al; out %al, (%dx); jmp 2b
+) + b"tiny guest: ready\n\0"
+
+
+def elf(code=ECHO32, wide=False, at=0x200000, virtual=0, head=b"", note=b"", machine=None, kind=2, bss=0, entry=None):
+    """An ELF file with one segment: `head` (a multiboot header), then the code; `note`: a PT_NOTE segment."""
+    text = head + bytes(-len(head) % 16) + code
+    start = at + virtual + len(text) - len(code) if entry is None else entry
+    size, phsize, offset = (64, 56, 4096) if wide else (52, 32, 4096)
+    machine = machine or (62 if wide else 3)
+    count = 2 if note else 1
+    ident = b"\x7fELF" + bytes([2 if wide else 1, 1, 1]) + bytes(9)
+    if wide:
+        out = ident + struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, start, size, 0, 0, size, phsize, count, 0, 0, 0)
+        out += struct.pack("<IIQQQQQQ", 1, 7, offset, at + virtual, at, len(text), len(text) + bss, 4096)
+        if note:
+            out += struct.pack("<IIQQQQQQ", 4, 4, 2048, 0, 0, len(note), len(note), 4)
+    else:
+        out = ident + struct.pack("<HHIIIIIHHHHHH", kind, machine, 1, start, size, 0, 0, size, phsize, count, 0, 0, 0)
+        out += struct.pack("<IIIIIIII", 1, offset, at + virtual, at, len(text), len(text) + bss, 7, 4096)
+        if note:
+            out += struct.pack("<IIIIIIII", 4, 2048, 0, 0, len(note), len(note), 4, 4)
+    out += bytes(2048 - len(out)) + note
+    return out + bytes(offset - len(out)) + text
+
+
+def multiboot_header(flags=3, fields=b""):
+    return struct.pack("<III", 0x1BADB002, flags, -(0x1BADB002 + flags) & 0xFFFFFFFF) + fields
+
+
+def multiboot_elf(**fields):
+    return elf(head=multiboot_header(), **fields)
+
+
+def multiboot_addresses(at=0x100000, bss=0x100000):
+    """No ELF: the header's own fields say where the file goes. bss: bytes of zeros wanted behind it."""
+    size = 32 + len(ECHO32)
+    return multiboot_header(0x10003, struct.pack("<IIIII", at, at, at + size, at + size + bss, at + 32)) + ECHO32
+
+
+def multiboot2_elf(**fields):
+    tags = struct.pack("<HHI", 6, 0, 8) + struct.pack("<HHI", 0, 0, 8)
+    size = 16 + len(tags)
+    magic = 0xE85250D6
+    return elf(head=struct.pack("<IIII", magic, 0, size, -(magic + size) & 0xFFFFFFFF) + tags, **fields)
+
+
+def pvh_elf(at=0x200000):
+    return elf(wide=True, at=at, virtual=0xFFFFFFFF80000000, note=struct.pack("<III4sI", 4, 4, 18, b"Xen\0", at))

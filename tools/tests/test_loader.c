@@ -116,6 +116,13 @@ static void test_strings(void)
     string_is("role=", HV_OK, ROLE_NONE, "", "role=");
     string_is("role=\x01\xff", HV_OK, ROLE_UNKNOWN, "", "??");
     string_is("x y", HV_OK, ROLE_NONE, "", "y");
+    string_is("role=raw addr=0x8000 entry=32770 mode=real -- a", HV_OK, ROLE_RAW, "a", "");
+    string_is("role=raw addr=8000h", HV_OK, ROLE_RAW, "", "addr=8000h");
+    string_is("role=raw addr=0x", HV_OK, ROLE_RAW, "", "addr=0x");
+    string_is("role=raw addr=0x12345678901234567", HV_OK, ROLE_RAW, "", "addr=0x12345678901234567");
+    string_is("role=raw addr=18446744073709551616", HV_OK, ROLE_RAW, "",
+              "addr=18446744073709551616");
+    string_is("role=raw mode=vm86", HV_OK, ROLE_RAW, "", "mode=vm86");
     char *big = malloc(MODULE_STRING_MAX);
     memset(big, 'x', MODULE_STRING_MAX);
     string_is(big, HV_INVALID, ROLE_NONE, "", "");
@@ -244,7 +251,8 @@ static void test_damage(void)
     machine(64);
     damaged(HDR_MAGIC, 0, 4, HV_INVALID, "no HdrS");
     damaged(HDR_BOOT_FLAG, 0, 2, HV_INVALID, "no HdrS");
-    damaged(HDR_VERSION, 0x209, 2, HV_UNSUPPORTED, "older than 2.10");
+    damaged(HDR_VERSION, 0x201, 2, HV_UNSUPPORTED, "older than 2.02");
+    damaged(HDR_VERSION, 0x300, 2, HV_UNSUPPORTED, "3.00 or newer");
     damaged(HDR_LOADFLAGS, 0, 1, HV_UNSUPPORTED, "zImage");
     damaged(HDR_SETUP_SECTS, 200, 1, HV_INVALID, "truncated");
     damaged(HDR_SYSSIZE, 40000 / 16 + 1, 4, HV_INVALID, "truncated");
@@ -271,6 +279,44 @@ static void test_damage(void)
     put(HDR_MAGIC, 0, 4);
     tap_eq(load("", 0), HV_INVALID, "vm_load refuses it");
     tap_ok(strstr(fake_console(), "HdrS") != NULL, "... and says why");
+}
+
+/* Kernels from before each field: what the protocol says they mean without it. */
+static void test_old_versions(void)
+{
+    struct bzimage b;
+    const char *why;
+    static const struct {
+        uint16_t version;
+        uint8_t header; /* length byte of the jump */
+        bool moves;
+        uint64_t initrd_max;
+        uint32_t cmdline_max;
+    } old[] = {{0x202, 0x2a, false, 0x37ffffff, 255},
+               {0x203, 0x2e, false, 0x7fffffff, 255},
+               {0x205, 0x33, true, 0x7fffffff, 255},
+               {0x206, 0x3a, true, 0x7fffffff, 2047},
+               {0x20a, 0x62, true, 0x7fffffff, 2047}};
+
+    machine(64);
+    for (unsigned i = 0; i < sizeof(old) / sizeof(old[0]); i++) {
+        image_build();
+        put(HDR_VERSION, old[i].version, 2);
+        put(HDR_JUMP, 0xeb | (uint64_t)old[i].header << 8, 2);
+        tap_ok(bzimage_parse(image, image_len, &b, &why) == HV_OK, "protocol 2.%02u",
+               old[i].version & 0xffu);
+        tap_ok(b.relocatable == old[i].moves && b.initrd_max == old[i].initrd_max &&
+                   b.cmdline_max == old[i].cmdline_max && !b.entry_long,
+               "... what its header has");
+        tap_eq(b.pref_address, old[i].version >= 0x20a ? 0x1000000 : 0x100000, "... its place");
+        tap_ok(b.init_size >= b.kernel_bytes + MIB, "... and room to unpack");
+        put(HDR_JUMP, 0xeb | (uint64_t)(old[i].header - 1) << 8, 2);
+        tap_eq(bzimage_parse(image, image_len, &b, &why), HV_INVALID, "... a shorter header");
+    }
+    image_build();
+    put(HDR_VERSION, 0x203, 2);
+    tap_eq(load("", 4096), HV_OK, "a kernel of 2.03 with an initrd loads");
+    tap_ok(!vm.entry_long && vm.entry_rip == 0x100000, "... at 1 MiB, by the 32-bit entry");
 }
 
 static void test_modules(void)
@@ -345,6 +391,7 @@ int main(int argc, char **argv)
     test_tables();
     test_placement();
     test_damage();
+    test_old_versions();
     test_modules();
     test_copy_in();
     if (argc > 1)

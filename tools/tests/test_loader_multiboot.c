@@ -57,6 +57,7 @@ static void elf(bool wide)
     memcpy(image, "\177ELF", 4);
     put(4, wide ? 2 : 1, 1);
     put(5, 1, 1);
+    put(16, 2, 2);
     put(18, wide ? 62 : 3, 2);
     put(24, wide ? 0xffffffff80200010ull : 0x200010, wide ? 8 : 4);
     put(wide ? 32 : 28, ph, wide ? 8 : 4);
@@ -103,6 +104,8 @@ static void test_elf(bool wide)
     tap_str(p2m_ptr(&vm.p2m, gpa(get(mbi + 16, 4))), "/kernel one two", "... command line");
     tap_eq(get(mbi + 20, 4), 1, "... one module");
     uint64_t mod = get(mbi + 24, 4);
+    tap_str(p2m_ptr(&vm.p2m, gpa(get(mbi + 64, 4))), "Patchbay", "... the loader's name");
+    tap_ok(!(get(mbi, 4) & BIT(12)), "... no framebuffer unasked");
     tap_eq(get(mod, 4), 0x203000, "... above the image, page aligned");
     tap_eq(get(mod + 4, 4), 0x203000 + 5000, "... its end");
     tap_str(p2m_ptr(&vm.p2m, gpa(get(mod + 8, 4))), "mod args", "... its string");
@@ -133,6 +136,48 @@ static void test_addresses(void)
     tap_eq(load(NULL), HV_INVALID, "more bytes than the file has");
 }
 
+/* Flag 2 asks about the screen. */
+static void test_video(void)
+{
+    elf(false);
+    header(1024, 7);
+    tap_eq(load(NULL), HV_OK, "a header that asks about video");
+    uint64_t mbi = vm.entry_rbx;
+    tap_ok((get(mbi, 4) & BIT(12)) && get(mbi + 88, 8) == 0xb8000 && get(mbi + 109, 1) == 2,
+           "... gets text mode");
+}
+
+/* The image ends where RAM does: modules go below it, first behind another part. */
+static void test_high_image(void)
+{
+    elf(false);
+    put(64 + 12, vm.ram_low_end - 12288, 4);
+    put(64 + 8, vm.ram_low_end - 12288, 4);
+    put(24, vm.ram_low_end - 12288, 4);
+    tap_eq(load("-- x"), HV_OK, "an image at the end of RAM");
+    tap_eq(get(get(vm.entry_rbx + 24, 4), 4), MIB, "... its module at 1 MiB");
+    elf(false);
+    put(64 + 12, MIB, 4); /* fills all but the last 4 KiB */
+    put(64 + 8, MIB, 4);
+    put(24, MIB, 4);
+    put(64 + 20, vm.ram_low_end - MIB - 4096, 4);
+    tap_ok(load("-- x") == HV_NOMEM && strstr(fake_console(), "does not fit"),
+           "a bss that leaves no room for a module");
+    tap_eq(load(NULL), HV_OK, "... alone it loads");
+}
+
+/* Above page 0 and below the boot data everything is the image's. */
+static void test_low_image(void)
+{
+    elf(false);
+    put(64 + 32 + 8, 0x500, 4);
+    put(64 + 32 + 12, 0x500, 4);
+    put(64 + 32 + 20, 0x9c000, 4);
+    tap_eq(load(NULL), HV_OK, "a bss from 500h to 9c500h");
+    put(64 + 32 + 12, 0x4ff, 4);
+    tap_ok(load(NULL) != HV_OK && strstr(fake_console(), "no free RAM"), "... one byte lower");
+}
+
 static void damaged(const char *name, unsigned at, uint64_t v, unsigned bytes, const char *text)
 {
     elf(false);
@@ -150,6 +195,11 @@ static void test_damaged(void)
     damaged("segment above 4 GiB", 64 + 12, 0xfffff000, 4, "above 4 GiB");
     damaged("segment above RAM", 64 + 12, 0x70000000, 4, "no free RAM");
     damaged("segment over the ROM area", 64 + 12, 0x9c000, 4, "no free RAM");
+    damaged("an object file", 16, 1, 2, "not linked");
+    damaged("a core file", 16, 4, 2, "linked kernel");
+    damaged("big-endian", 5, 2, 1, "x86 executable");
+    damaged("entry outside", 24, 0x300000, 4, "entry point");
+    damaged("overlapping segments", 64 + 32 + 12, 0x202fff, 4, "overlap");
     elf(false);
     header(1024, 3 | 8);
     tap_ok(load(NULL) != HV_OK && strstr(fake_console(), "requires a feature"),
@@ -160,7 +210,8 @@ static void test_damaged(void)
            "a header without an image");
     elf(false);
     put(1024 + 8, 0, 4);
-    tap_ok(load(NULL) != HV_OK && strstr(fake_console(), "HdrS"), "a wrong checksum is no header");
+    tap_ok(load(NULL) != HV_OK && strstr(fake_console(), "without a multiboot header"),
+           "a wrong checksum is no header");
 }
 
 int main(int argc, char **argv)
@@ -176,6 +227,9 @@ int main(int argc, char **argv)
     test_elf(false);
     test_elf(true);
     test_addresses();
+    test_video();
+    test_high_image();
+    test_low_image();
     test_damaged();
     if (argc > 1) {
         static uint8_t file[16 << 20];
