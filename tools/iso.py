@@ -10,7 +10,7 @@ from pblib import config, iso
 
 def main():
     c = config.from_environment()
-    modules = iso.modules_of(c.kernel, c.initrd, c.append, c.modules)
+    modules = iso.modules_of(c.kernel, c.initrd, c.append, c.modules, c.words)
     memtest = os.path.join(os.environ.get("O") or "build", "cache/memtest")
     if os.path.exists(memtest):
         modules.append((memtest, ""))

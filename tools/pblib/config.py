@@ -4,12 +4,15 @@ Tested by every check that boots anything."""
 import dataclasses
 import os
 
+from pblib import kernels
+
 
 @dataclasses.dataclass
 class Run:
     out: str = "build"  # O=: where the built files are
     name: str = "run"  # files of this run are out/name.*
     kernel: str = ""
+    words: str = "role=linux"  # the kernel module's, before " -- " and its command line
     initrd: str = ""
     append: str = "console=ttyS0"
     modules: str = ""
@@ -63,14 +66,23 @@ def _mebibytes(text):
         raise SystemExit("run: MEM=%s: MiB, or a number with M or G" % text) from None
 
 
+def kernel_words(text):
+    """KERNEL= is a file, or a file and the words of its module: "file.bin role=raw addr=0x8000"."""
+    path, _, words = text.partition(" ")
+    if not words or os.path.exists(text):
+        return text, "role=linux"
+    return path, words.strip()
+
+
 def from_environment():
     """The Makefile's variables; empty ones mean the default."""
     e = os.environ.get
     out = e("O") or "build"
-    kernel, initrd = e("KERNEL", ""), e("INITRD", "")
+    (kernel, words), initrd = kernel_words(e("KERNEL", "")), e("INITRD", "")
     run = Run(
         out=out,
         name=e("NAME") or "run",
+        words=words,
         kernel=kernel or os.path.join(out, "cache/vmlinuz"),
         initrd=initrd or ("" if kernel else os.path.join(out, "initrd.gz")),
         append=e("APPEND", "console=ttyS0"),
@@ -97,4 +109,5 @@ def from_environment():
         raise SystemExit("run: FW is bios or uefi, EMU is qemu or bochs")
     if run.emu == "bochs" and (run.fw == "uefi" or run.direct):
         raise SystemExit("run: EMU=bochs boots the image with its own BIOS only")
+    run.kernel = kernels.decompressed(run.kernel, run.file("kernel"))
     return run

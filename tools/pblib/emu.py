@@ -23,7 +23,7 @@ def find_ovmf(run):
 
 
 def modules(run):
-    return iso.modules_of(run.kernel, run.initrd, run.append, run.modules)
+    return iso.modules_of(run.kernel, run.initrd, run.append, run.modules, run.words)
 
 
 def make_image(run, multiboot=2):

@@ -13,11 +13,11 @@ def quote(text):
     return " ".join("'" + word.replace("'", "'\\''") + "'" for word in text.split())
 
 
-def modules_of(kernel, initrd, append, more):
-    """[(file, string)] in load order. more: "file words, file words" as MODULES= gives it."""
+def modules_of(kernel, initrd, append, more, words="role=linux"):
+    """[(file, string)] in load order. words: the kernel's, before its command line. more: "file words, file words" as MODULES= gives it."""
     modules = []
     if kernel:
-        modules.append((kernel, "role=linux -- " + append))
+        modules.append((kernel, words + " -- " + append))
     if initrd:
         modules.append((initrd, "role=initrd"))
     for item in (more or "").split(","):

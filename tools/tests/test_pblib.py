@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Tests of tools/pblib: KTAP, console complaints, statistics, GRUB quoting, the step runner, lint rules, end of runs.
 Run by the unit group of tools/check.py."""
+import gzip
+import lzma
 import os
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from pblib import config, emu, iso, ktap, lint, linuxlog, models, session, steps  # pylint: disable=wrong-import-position
+from pblib import config, emu, iso, kernels, ktap, lint, linuxlog, models, session, steps  # pylint: disable=wrong-import-position
 
 count, bad = 0, 0
 
@@ -17,6 +19,26 @@ def ok(condition, name):
     count += 1
     bad += not condition
     print("%sok %d - %s" % ("" if condition else "not ", count, name))
+
+
+def test_kernels():
+    ok(config.kernel_words("a/b.bin role=raw addr=0x8000") == ("a/b.bin", "role=raw addr=0x8000"), "KERNEL= with words")
+    ok(config.kernel_words("vmlinuz") == ("vmlinuz", "role=linux"), "KERNEL= without")
+    with tempfile.TemporaryDirectory() as folder:
+        plain, packed, out = (os.path.join(folder, n) for n in ("plain", "packed", "out"))
+        for pack in (gzip.compress, lzma.compress):
+            with open(packed, "wb") as f:
+                f.write(pack(b"kernel"))
+            ok(kernels.decompressed(packed, out) == out and open(out, "rb").read() == b"kernel", "a compressed kernel")
+        with open(plain, "wb") as f:
+            f.write(b"MZ")
+        ok(kernels.decompressed(plain, out) == plain, "one that is not stays as it is")
+        with open(packed, "wb") as f:
+            f.write(gzip.compress(b"kernel")[:-9])
+        try:
+            ok(kernels.decompressed(packed, out) is None, "a damaged one is refused")
+        except SystemExit as e:
+            ok("damaged" in str(e), "a damaged one is refused")
 
 
 def test_ktap():
@@ -194,7 +216,7 @@ def test_models():
 
 
 def main():
-    for test in (test_ktap, test_linux, test_stats, test_grub, test_runner, test_session, test_session_ends, test_lint,
+    for test in (test_kernels, test_ktap, test_linux, test_stats, test_grub, test_runner, test_session, test_session_ends, test_lint,
                  test_models):
         test()
     print("1..%d" % count)
