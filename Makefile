@@ -138,6 +138,7 @@ $(O)/fuzz/fuzz_%: $(O)/fuzz/tools/tests/fuzz_%.c.o $(O)/fuzz/libhv.a
 $(O)/fuzz/fuzz_multiboot: $(patsubst %,$(O)/fuzz/%.c.o,boot/multiboot1 boot/multiboot2 arch-x86/plat/memmap)
 $(O)/fuzz/fuzz_acpi: $(O)/fuzz/arch-x86/plat/acpi.c.o
 include tools/tests/sim.mk
+include tools/bench.mk
 host-tests: $(ASAN_TESTS:%=$(O)/host/%) $(TSAN_TESTS:%=$(O)/tsan/%)
 
 # The option table of the README comes from options_describe itself.
@@ -250,9 +251,6 @@ check-mutants: ## deliberate protocol bugs (tools/mutants.txt), each of which so
 check-model: ## the protocol models, every known-bad variant refuted
 	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py model
-bench: ## cost of OPS (all) on Patchbay relative to the bare emulator, ROUNDS times; build/bench.json, .svg
-	@$(MAKE) --no-print-directory $(O)/patchbay.elf $(O)/patchbay.elf32 $(RUN_NEEDS)
-	@$(PYTHON) tools/bench.py
 bench-boot: ## boot time, CPU cost and exits by kind, Patchbay against the bare emulator
 	@$(MAKE) --no-print-directory $(O)/patchbay.elf $(RUN_NEEDS)
 	@$(PYTHON) tools/benchboot.py
@@ -266,7 +264,7 @@ $(O)/compile_commands.json: $(O)/obj/.flags Makefile tools/compdb.py | $(ACPI_DS
 clean: ## remove the output folder, the fetched packages in it included
 	rm -rf $(O)
 help: ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile tools/tests/sim.mk | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile tools/tests/sim.mk tools/bench.mk | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= LOG= FW=bios|uefi'
 	@echo '  EMU=qemu|bochs TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
@@ -278,4 +276,4 @@ help: ## this list
 FORCE:
 -include $(OBJ:.o=.d)
 .PHONY: all setup run _run iso usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
-	bench bench-boot lint format clean help host-tests FORCE
+	bench-boot lint format clean help host-tests FORCE

@@ -2,27 +2,29 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Costs of operations in a Linux guest: on the bare emulator and on Patchbay, in turn, operation by operation, in one
 invocation. All guests are booted at the start; while one works the others stand still. Host CPU time of the whole
-emulator is the measure, since it does not depend on what else the machine does; wall time is shown beside it.
-Figures, never a verdict. Tested by the step linux/bench of tools/check.py."""
+emulator is the measure, since it hardly depends on what else the machine does; wall time is shown beside it.
+`ops`: the operations; `modes`: each option of the design away from its default; `pool`: smaller and smaller shadow
+pools; `growth`: 1, 2, 4, 8 CPUs. Figures, never a verdict. Tested by the step linux/bench of tools/check.py."""
 import argparse
 import json
 import os
 import sys
 import time
 
-from pblib import benchguest, benchops, benchreport, config
+from pblib import benchguest, benchops, benchplot, benchreport, config
 from pblib.benchreport import BARE, HOSTED
 
 
-def machine(out, name, smp, hv, bare):
-    run = config.Run(out=out, name="bench-" + name.replace("=", "-").replace(" ", "-"), kernel=out + "/cache/vmlinuz",
+def machine(args, name, smp, hv, bare):
+    out = os.environ.get("O") or "build"
+    run = config.Run(out=out, name=args.name + "-" + "-".join(name.replace("=", " ").split()), kernel=out + "/cache/vmlinuz",
                      initrd=out + "/initrd.gz", append="console=ttyS0 quiet pb.script=bench", hv=hv, smp=smp,
                      bare=bare, direct=not bare, test=True)
     run.log = run.file("console")
     return benchguest.Machine(name, run)
 
 
-def say(text):
+def say(text=""):
     print(text, flush=True)
 
 
@@ -33,73 +35,139 @@ def boot(machines, results):
         say("%-24s ready after %5.1f s, %5.1f s of CPU" % (m.name, sample.wall, sample.cpu))
 
 
-def one_round(machines, results, ops):
+def null(machines, results):
     for m in machines:
         for _ in range(3):
             results.add(m.name, benchops.NULL, m.measure(benchops.NULL))
-    for op in ops:
-        for m in machines:
-            results.add(m.name, op, m.measure(op))
-        texts = []
-        for m in machines:
-            text = "%s %.2f us" % (m.name, results.cost(m.name, op)[-1])
-            ratios = results.ratios(m.name, op) if m.name != BARE and results.has(BARE, op) else []
-            texts.append(text + (" (%.2f)" % ratios[-1] if ratios else ""))
-        say("  %-18s %s" % (op.label, ", ".join(texts)))
 
 
-def report(results, ops, path, settings):
-    names = [n for n in results.names if n != BARE]
-    say("")
-    say("\n".join(benchreport.cost_table(results, ops)))
-    for name in names[:1]:
-        say("")
-        say("\n".join(benchreport.exit_table(results, ops, name)))
-        say("")
-        say("\n".join(benchreport.counter_table(results, ops, name)))
-    found = benchreport.as_json(results, ops)
-    found["settings"] = settings
+def one_op(machines, results, op, base=BARE):
+    texts = []
+    for m in machines:
+        results.add(m.name, op, m.measure(op))
+        text = "%s %.2f us" % (m.name, results.cost(m.name, op)[-1])
+        ratios = results.ratios(m.name, op, base) if m.name != base and results.has(base, op) else []
+        texts.append(text + (" (%.2f)" % ratios[-1] if ratios else ""))
+    say("  %-18s %s" % (op.label, ", ".join(texts)))
+
+
+def path_of(args):
+    """Of the results, without suffix."""
+    return os.path.join(os.environ.get("O") or "build", args.name + ("" if args.what == "ops" else "-" + args.what))
+
+
+def save(path, found, args):
+    found["settings"] = {"what": args.what, "smp": args.smp, "rounds": args.rounds, "hv": args.hv, "scale": args.scale,
+                         "date": time.strftime("%Y-%m-%d %H:%M:%S"), "host_cpus": os.cpu_count()}
     with open(path + ".json", "w", encoding="ascii") as f:
         json.dump(found, f, indent=1)
     say("\n%s.json" % path)
 
 
+def measure(machines, work):
+    """Boots, works, ends the guests; what went wrong, or None. What was measured until then is kept."""
+    try:
+        work()
+        return None
+    except (benchguest.Failed, OSError) as e:
+        return str(e)
+    except KeyboardInterrupt:
+        return "interrupted"
+    finally:
+        for m in machines:
+            m.close()
+
+
+def compare(args, ops, variants):
+    """Bare, Patchbay, and Patchbay with each variant's options."""
+    machines = [machine(args, BARE, args.smp, "", True), machine(args, HOSTED, args.smp, args.hv, False)]
+    machines += [machine(args, v, args.smp, (args.hv + " " + v).strip(), False) for v in variants]
+    results = benchreport.Results([m.name for m in machines])
+
+    def work():
+        boot(machines, results)
+        for number in range(args.rounds):
+            say("round %d of %d" % (number + 1, args.rounds))
+            null(machines, results)
+            for op in ops:
+                one_op(machines, results, op)
+
+    problem = measure(machines, work)
+    parts = [benchreport.cost_table(results, ops, [HOSTED]), benchreport.boot_line(results)]
+    parts += [benchreport.variant_table(results, ops)] if variants else []
+    parts += [benchreport.exit_table(results, ops, HOSTED), benchreport.counter_table(results, ops, HOSTED)]
+    say("\n" + "\n\n".join("\n".join(p) for p in parts if p))
+    path = path_of(args)
+    benchplot.bars(path + ".svg", "CPU cost on Patchbay / bare emulator (mark: target)",
+                   [(label,) + found for label, found in benchreport.verdicts(results, ops).items()])
+    save(path, benchreport.as_json(results, ops), args)
+    return problem
+
+
+def growth(args):
+    """The same operations with 1, 2, 4, 8 CPUs, all of them at work."""
+    runs, machines = [], []
+    for cpus in args.cpus:
+        pair = [machine(args, "%s %d" % (name, cpus), cpus, "" if bare else args.hv, bare)
+                for name, bare in ((BARE, True), (HOSTED, False))]
+        machines += pair
+        runs.append((cpus, pair[0].name, pair[1].name, benchops.growth(cpus, args.scale)))
+    results = benchreport.Results([m.name for m in machines])
+
+    def work():
+        boot(machines, results)
+        for number in range(args.rounds):
+            say("round %d of %d" % (number + 1, args.rounds))
+            null(machines, results)
+            for i, (_, bare, _, ops) in enumerate(runs):
+                for op in ops:
+                    one_op(machines[2 * i:2 * i + 2], results, op, bare)
+
+    problem = measure(machines, work)
+    say("\n" + "\n".join(benchreport.growth_table(results, runs)))
+    path, found, series = path_of(args), [], {}
+    for cpus, bare, hosted, ops in runs:
+        for name in (bare, hosted):
+            for op in [op for op in ops if results.has(name, op)]:
+                cost = benchreport.spread(results.cost(name, op))
+                found.append({"op": op.name, "cpus": cpus, "contestant": name.split()[0], "cpu_us": cost})
+                series.setdefault("%s, %s" % (op.name, name.split()[0]), []).append((cpus, cost["median"]))
+    benchplot.lines(path + ".svg", "us of host CPU an operation, all CPUs at work", series)
+    save(path, {"growth": found}, args)
+    return problem
+
+
 def arguments(argv):
     e = os.environ.get
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", default="ops", choices=["ops", "modes", "pool", "growth"])
     parser.add_argument("--ops", default=e("OPS") or "", help="operations, labels or groups; default: all")
     parser.add_argument("--rounds", type=int, default=int(e("ROUNDS") or 3))
     parser.add_argument("--smp", type=int, default=int(e("SMP") or 4))
     parser.add_argument("--hv", default=e("HV") or "", help="options of the hypervisor")
+    parser.add_argument("--variants", default=e("VARIANTS") or "", help="modes, pool: these instead, separated by ;")
     parser.add_argument("--scale", type=float, default=float(e("SCALE") or 1), help="factor on all counts")
+    parser.add_argument("--name", default="bench", help="of the files with results and consoles")
+    parser.add_argument("--cpus", type=lambda text: [int(n) for n in text.split(",")],
+                        default=list(benchops.GROWTH_CPUS), help="growth: numbers of CPUs, by commas")
     return parser.parse_args(argv)
 
 
 def main(argv):
     args = arguments(argv)
-    out = os.environ.get("O") or "build"
+    variants, words = {"modes": (benchops.MODES, benchops.MODE_OPS),
+                       "pool": (benchops.POOLS, benchops.POOL_OPS)}.get(args.what, ([], ""))
+    if args.variants:
+        variants = [v.strip() for v in args.variants.split(";") if v.strip()]
     try:
-        ops = benchops.choose(args.ops.split(), args.smp, args.scale)
+        ops = benchops.choose((args.ops or words).split(), args.smp, args.scale)
     except benchops.Unknown as e:
         print("bench: %s" % e, file=sys.stderr)
         return 2
-    machines = [machine(out, BARE, args.smp, "", True), machine(out, HOSTED, args.smp, args.hv, False)]
-    results = benchreport.Results([m.name for m in machines])
-    settings = {"smp": args.smp, "rounds": args.rounds, "hv": args.hv, "scale": args.scale,
-                "date": time.strftime("%Y-%m-%d %H:%M:%S"), "host_cpus": os.cpu_count()}
-    try:
-        boot(machines, results)
-        for number in range(args.rounds):
-            say("round %d of %d" % (number + 1, args.rounds))
-            one_round(machines, results, ops)
-    except benchguest.Failed as e:
-        print("bench: %s" % e, file=sys.stderr)
-        return 1
-    finally:
-        for m in machines:
-            m.close()
-    report(results, ops, out + "/bench", settings)
-    return 0
+    problem = growth(args) if args.what == "growth" else compare(args, ops, variants)
+    if problem:
+        print("bench: %s" % problem, file=sys.stderr)
+    return 1 if problem else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 step's name. Prints each step, keeps logs in build/logs, and ends with "N passed, N failed"; the exit status is 0
 only if nothing failed. Time limits are bounds against hanging, never assertions. Tested by .ci/run."""
 import glob
+import json
 import os
 import shutil
 import sys
@@ -126,6 +127,22 @@ def fuzz(results):
                          "-artifact_prefix=%s/" % LOGS, found] + seeds, 300)
 
 
+def bench_tool(results):
+    """The benchmark from end to end with a few operations of each kind: every figure is there, and the exits that
+    cannot be avoided are counted. No figure is judged."""
+    results.command([sys.executable, "tools/bench.py", "--rounds=1", "--smp=2", "--scale=0.004", "--name=check-bench"], 600)
+    with open(os.path.join(OUT, "check-bench.json"), encoding="ascii") as f:
+        found = {"%s/%d" % (x["op"], x["workers"]): x["contestants"] for x in json.load(f)["operations"]}
+    results.expect(len(found) >= 12, "too few operations: %s" % " ".join(found))
+    for label, one in found.items():
+        if results.expect(set(one) == {"bare", "patchbay"}, "%s was not done by both" % label):
+            results.expect(one["patchbay"]["wall_us"]["median"] > 0, "%s took no time" % label)
+    for label, kind, least in (("cpuid/1", "CPUID", 1), ("mprotect/1", "INVLPG", 2), ("touch/1", "PF", 1)):
+        seen = found.get(label, {}).get("patchbay", {}).get("exits", {}).get(kind, 0)
+        results.expect(seen >= least, "%s: %s exits an operation: %s, not at least %d" % (label, kind, seen, least))
+    results.expect(os.path.exists(os.path.join(OUT, "check-bench.svg")), "no plot")
+
+
 def explore_models(results):
     """Each run is one check. In the console: what was explored, and within which bounds (DEEP=1: larger ones)."""
     output = results.command(["tools/model/run.sh"], 36000 if os.environ.get("DEEP") else 3600)
@@ -200,6 +217,7 @@ def all_steps():
         Step("linux/cpus-2", "linux", linux("linux-cpus-2", "full", "audit=2", 20, smp=2), image),
     ]
     # Trap 32: shadow pages and roots go while they are in use.
+    s.append(Step("linux/bench", "linux", bench_tool, image))
     s.append(Step("linux/reclaim", "linux", linux("linux-reclaim", "full", "audit=2 pool=64", 20, smp=2), image))
     # Two MOV CR3 a system call, most of which flush nothing.
     s.append(Step("linux/pti", "linux", linux("linux-pti", "smoke", "audit=2", 10, append="pti=on", smp=2), image))

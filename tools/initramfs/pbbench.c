@@ -294,13 +294,14 @@ static const struct op ops[] = {
 /* --- how they are run --------------------------------------------------------------------------
  */
 /* Pipes of one byte a worker: from the workers, and to them. */
-static int report_pipe[2], start_pipe[2];
+static int report_pipe[2], start_pipe[2], finish_pipe[2];
 
-/* Twice a worker: ready to start, and done; its exit is not part of the measurement. */
-static void report_and_wait(void)
+/* Twice a worker: ready to start, and done; its exit is not part of the measurement. Two pipes,
+ * since who is done must not take the byte of one who has not started yet. */
+static void report_and_wait(const int *pipe_fds)
 {
     char byte;
-    if (write(report_pipe[1], "r", 1) != 1 || read(start_pipe[0], &byte, 1) != 1)
+    if (write(report_pipe[1], "r", 1) != 1 || read(pipe_fds[0], &byte, 1) != 1)
         die("the main process is gone");
 }
 
@@ -312,10 +313,10 @@ static void await_reports(unsigned n)
             die("a worker is gone");
 }
 
-static void release(unsigned n)
+static void release(const int *pipe_fds, unsigned n)
 {
     static const char bytes[MAX_WORKERS];
-    if (write(start_pipe[1], bytes, n) != (ssize_t)n)
+    if (write(pipe_fds[1], bytes, n) != (ssize_t)n)
         die("write");
 }
 
@@ -328,14 +329,14 @@ static void *thread_main(void *arg)
     pin(w->index);
     if (current->setup && !spins)
         current->setup(w);
-    report_and_wait();
+    report_and_wait(start_pipe);
     if (spins)
         while (!atomic_load_explicit(&stop_spinning, memory_order_relaxed))
             ;
     else
         current->run(w);
     atomic_store_explicit(&stop_spinning, current->how == SPINNERS, memory_order_relaxed);
-    report_and_wait();
+    report_and_wait(finish_pipe);
     return NULL;
 }
 
@@ -359,9 +360,9 @@ static void process_main(const struct op *op, struct worker *w, unsigned cpu)
     pin(cpu);
     if (op->setup)
         op->setup(w);
-    report_and_wait();
+    report_and_wait(start_pipe);
     op->run(w);
-    report_and_wait();
+    report_and_wait(finish_pipe);
     _exit(0);
 }
 
@@ -424,7 +425,7 @@ static void measure(const struct op *op, unsigned count, uint64_t n)
     pid_t pids[MAX_WORKERS];
     unsigned parties;
     char line[64];
-    if (pipe(report_pipe) || pipe(start_pipe))
+    if (pipe(report_pipe) || pipe(start_pipe) || pipe(finish_pipe))
         die("pipe");
     current = op;
     unsigned processes = start(op, count, n, pids, &parties);
@@ -438,15 +439,16 @@ static void measure(const struct op *op, unsigned count, uint64_t n)
     if (!read_line(line, sizeof(line)) || strcmp(line, "go"))
         die("no go");
     uint64_t begin = now_ns();
-    release(parties);
+    release(start_pipe, parties);
     await_reports(parties);
     uint64_t end = now_ns();
     printf("PBB end %llu\n", (unsigned long long)(end - begin));
     fflush(stdout);
     if (!read_line(line, sizeof(line)) || strcmp(line, "done"))
         die("no done");
-    release(parties);
+    release(finish_pipe, parties);
     close(report_pipe[0]), close(start_pipe[0]), close(start_pipe[1]);
+    close(finish_pipe[0]), close(finish_pipe[1]);
     for (unsigned i = 0; i < processes; i++)
         reap(pids[i]);
 }

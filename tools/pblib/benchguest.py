@@ -59,7 +59,7 @@ class Sample:
 class Machine:
     """name: how the report calls it. run: a config.Run whose guest runs the script bench."""
 
-    def __init__(self, name, run, limit=300):
+    def __init__(self, name, run, limit=150):
         self.name, self.run, self.limit = name, run, limit
         self.counters = None if run.bare else Counters(run.elf)
         self._text = ""

@@ -61,6 +61,27 @@ OPS = (
 )
 
 
+BOOT_TARGET = 1.8
+# One option each away from the default: what each part of the design is worth.
+MODES = ["coherency=locked", "coherency=shootdown", "overflow=shootdown", "consumers=all", "interest=off", "derived=on",
+         "unsync=off", "postpone=off", "batch=off", "large=off", "pveoi=off", "hvsig=own", "mmu=ref"]
+MODE_OPS = "fork exec mmap1 mprotect/1 touch/1 cow/1 thr-mmap shoot pipe/2"
+# A smaller and smaller pool: how reclaim costs.
+POOLS = ["pool=%d" % n for n in (4096, 1024, 512, 256, 128, 64)]
+POOL_OPS = "fork/1 exec/1 fork8m mmap256/1 touch/1 fork/4"
+GROWTH_CPUS = (1, 2, 4, 8)
+
+
+def growth(cpus, scale=1):
+    """The operations whose cost is followed over the number of CPUs, with all of them at work."""
+    def op(name, total, what, acting=0):
+        return Op(name, cpus, max(1, int(total * scale / (cpus if not acting else cpus * cpus))), what, acting=acting)
+
+    return [op("fork", 240, "fork, exit, wait"), op("mmap1", 3000, "mmap of a page, touch, munmap"),
+            op("touch", 12000, "first touch"), op("shoot-mprotect", 1600, "mprotect cycle while the others run", 1),
+            op("shoot-munmap", 1600, "mmap1 while the others run", 1)]
+
+
 class Unknown(Exception):
     """An operation that is not there."""
 

@@ -95,17 +95,16 @@ def _range(values):
     return "%s..%s" % (_us(min(values)), _us(max(values)))
 
 
-def cost_table(results, ops):
-    """CPU cost and wall, bare against each other contestant."""
+def cost_table(results, ops, others):
+    """CPU cost and wall, bare against the others."""
     judged = verdicts(results, ops)
-    others = [n for n in results.names if n != BARE]
     head = ["operation", "bare us", "(min..max)"]
     for name in others:
         head += [name + " us", "(min..max)", "ratio"]
     head += ["wall bare", "wall " + others[0], "target", ""]
     rows = []
     for op in ops:
-        if not all(results.has(n, op) for n in results.names):
+        if not all(results.has(n, op) for n in [BARE] + others):
             continue
         bare = results.cost(BARE, op)
         row = [op.label, _us(statistics.median(bare)), _range(bare)]
@@ -141,6 +140,49 @@ def counter_table(results, ops, name):
     ops = [op for op in ops if results.has(name, op)]
     return table(["per op, " + name] + COUNTERS,
                  [[op.label] + [_number(v) for v in results.counters(name, op).values()] for op in ops])
+
+
+def variant_table(results, ops):
+    """Costs of the variants relative to Patchbay as it is, and that one's own in microseconds."""
+    variants = [n for n in results.names if n not in (BARE, HOSTED)]
+    rows = []
+    for name in [HOSTED] + variants:
+        row = [name]
+        for op in ops:
+            if not (results.has(name, op) and results.has(HOSTED, op)):
+                row.append("?")
+            elif name == HOSTED:
+                row.append(_us(statistics.median(results.cost(name, op))) + "us")
+            else:
+                row.append(_ratio(results.ratio(name, op, HOSTED)))
+        rows.append(row)
+    return table(["relative cost"] + [op.label for op in ops], rows)
+
+
+def growth_table(results, runs):
+    """runs: [(cpus, bare, hosted, ops)]. Rows: operation; columns: bare and hosted cost and ratio by CPUs."""
+    head, rows = ["us an operation"], {}
+    for cpus, bare, hosted, ops in runs:
+        head += ["bare %d" % cpus, "hosted %d" % cpus, "ratio"]
+        for op in ops:
+            row = rows.setdefault(op.name, [op.name])
+            if results.has(bare, op) and results.has(hosted, op):
+                row += [_us(statistics.median(results.cost(n, op))) for n in (bare, hosted)]
+                row.append(_ratio(results.ratio(hosted, op, bare)))
+            else:
+                row += ["?"] * 3
+    return table(head, rows.values())
+
+
+def boot_line(results):
+    """Until the guest's program runs; one sample a contestant, all of them booted by the emulator itself."""
+    boots = results.boots
+    if BARE not in boots or HOSTED not in boots:
+        return []
+    ratio = boots[HOSTED].cpu / boots[BARE].cpu
+    return ["boot: bare %.1f s of CPU, Patchbay %.1f s, ratio %.2f, target %.2f: %s"
+            % (boots[BARE].cpu, boots[HOSTED].cpu, ratio, benchops.BOOT_TARGET,
+               "met" if ratio <= benchops.BOOT_TARGET else "MISSED")]
 
 
 def as_json(results, ops):

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The benchmarks. Figures, never a verdict. Tested by tools/check.py linux/bench and unit/micro.
+BENCH_NEEDS = $(O)/patchbay.elf $(O)/patchbay.elf32 $(O)/cache/vmlinuz $(O)/initrd.gz
+bench: ## cost of OPS (all) on Patchbay relative to the bare emulator, ROUNDS times; build/bench.json, .svg
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
+	@$(PYTHON) tools/bench.py
+bench-modes: ## the same with each option of the design away from its default (VARIANTS="a=b; c=d")
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
+	@$(PYTHON) tools/bench.py modes
+bench-pool: ## the same with smaller and smaller shadow pools
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
+	@$(PYTHON) tools/bench.py pool
+bench-growth: ## costs with 1, 2, 4 and 8 CPUs
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
+	@$(PYTHON) tools/bench.py growth
+.PHONY: bench bench-modes bench-pool bench-growth
