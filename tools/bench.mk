@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# The benchmarks. Figures, never a verdict. Tested by tools/check.py linux/bench and unit/micro.
+# The benchmarks. Figures, never a verdict. Tested by tools/check.py linux/bench.
 BENCH_NEEDS = $(O)/patchbay.elf $(O)/patchbay.elf32 $(O)/cache/vmlinuz $(O)/initrd.gz
 bench: ## cost of OPS (all) on Patchbay relative to the bare emulator, ROUNDS times; build/bench.json, .svg
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
