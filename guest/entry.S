@@ -128,6 +128,35 @@ ap_gdt_ptr:
     .long LOW(ap_gdt)
 ap_trampoline_end:
 
+/* warm_restart(edi = APIC id): saves what a C function keeps, sends INIT and waits for it; comes back through the
+ * trampoline with warm_rsp set. */
+    .globl warm_restart
+warm_restart:
+    pushq %rbx
+    pushq %rbp
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, warm_rsp
+    movl $0xfee00310, %eax      /* ICR, upper half first */
+    shll $24, %edi
+    movl %edi, (%rax)
+    movl $0xfee00300, %eax
+    movl $0x4500, (%rax)        /* INIT, assert */
+1:  hlt
+    jmp 1b
+warm_land:
+    movq %rax, %rsp
+    movq $0, warm_rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbp
+    popq %rbx
+    ret
+
 /* The index of a CPU is looked up by APIC id, so that a CPU may be started again; the first start draws it. */
 ap_start64:
     xorl %eax, %eax
@@ -135,6 +164,9 @@ ap_start64:
     movl %eax, %gs
     movl $0x10, %eax
     movl %eax, %es
+    movq warm_rsp, %rax
+    testq %rax, %rax
+    jnz warm_land
     movl $0xfee00020, %eax
     movl (%rax), %ebx
     shrl $24, %ebx
@@ -157,6 +189,8 @@ ap_start64:
 
     .data
     .balign 8
+warm_rsp:
+    .quad 0                     /* stack of a boot processor that waits for its INIT */
 early_gdt:
     .quad 0
     .quad 0x00af9b000000ffff

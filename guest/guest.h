@@ -127,6 +127,9 @@ bool faulted_at(uint64_t error, uint64_t va);
 void smp_init(unsigned expected);
 /* INIT and STARTUP at page `vector` for one CPU. */
 void smp_init_sipi(unsigned cpu, uint8_t vector);
+/* Sends this CPU an INIT; returns when firmware started it again at the trampoline. Boot processor,
+ * interrupts off; everything but memory and the callee's registers is lost (entry.S). */
+void warm_restart(uint32_t apic_id);
 /* Takes a CPU back from whatever it runs (tests_smp.c). */
 void smp_restart(unsigned cpu);
 void cpu_start(unsigned cpu, void (*fn)(void *), void *arg);
@@ -187,7 +190,10 @@ void flush_all_local(void);
 uint32_t apic_read(uint32_t reg);
 void apic_write(uint32_t reg, uint32_t value);
 void ipi_send(unsigned cpu, uint32_t icr);
+void ipi_send_to(uint8_t dest, uint32_t icr);
 void ipi_shorthand(uint32_t icr);
+/* Registers as every CPU starts with them. */
+void apic_setup(void);
 void timer_periodic(void); /* the watchdog's tick on this CPU */
 
 /* --- page tables (page.c) --- */
@@ -244,7 +250,7 @@ struct test_group {
     unsigned n;
 };
 extern const struct test_group tests_basic, tests_cpu, tests_smp, tests_trans, tests_flush,
-    tests_prot, tests_table, tests_store, tests_race, tests_hostile;
+    tests_prot, tests_table, tests_store, tests_race, tests_hostile, tests_platform, tests_devices;
 void test_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void test_skip(const char *why);

@@ -3,8 +3,8 @@
 #include "guest/guest.h"
 
 static const struct test_group *const groups[] = {
-    &tests_basic, &tests_cpu,   &tests_smp,   &tests_trans, &tests_flush,
-    &tests_prot,  &tests_table, &tests_store, &tests_race,  &tests_hostile};
+    &tests_basic, &tests_cpu,   &tests_smp,  &tests_trans,   &tests_flush,    &tests_prot,
+    &tests_table, &tests_store, &tests_race, &tests_hostile, &tests_platform, &tests_devices};
 #define NGROUPS (sizeof(groups) / sizeof(groups[0]))
 #define MAX_DIAGS 6
 

@@ -40,12 +40,17 @@ void ipi_send(unsigned cpu, uint32_t icr)
     icr_write(cpus[cpu].apic_id, icr);
 }
 
+void ipi_send_to(uint8_t dest, uint32_t icr)
+{
+    icr_write(dest, icr);
+}
+
 void ipi_shorthand(uint32_t icr)
 {
     icr_write(0xffffffff, icr);
 }
 
-static void apic_init(void)
+void apic_setup(void)
 {
     apic_write(APIC_SVR, 0x100 | VEC_SPURIOUS);
     apic_write(APIC_TPR, 0);
@@ -85,7 +90,7 @@ void smp_init(unsigned expected)
     outb(0xa1, 0xff);
     memset(apic_index, 0xff, sizeof(apic_index));
     memcpy((void *)AP_TRAMPOLINE_PA, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
-    apic_init();
+    apic_setup();
     apic_index[cpus[0].apic_id] = 0;
     atomic_store_explicit(&cpus[0].state, CPU_RUNNING, memory_order_relaxed);
     if (expected == 1)
@@ -115,7 +120,7 @@ void smp_init_sipi(unsigned cpu, uint8_t vector)
 void ap_main(unsigned index)
 {
     cpu_init(index);
-    apic_init();
+    apic_setup();
     atomic_store_explicit(&cpus[index].state, CPU_IDLE,
                           memory_order_release); /* pairs with online */
     sti();
