@@ -224,7 +224,7 @@ trace: ## a load on four CPUs, then its event trace: summary, build/trace.json (
 	@echo 'pbload 300 & sleep 5; poweroff -f' | HV="$(HV) trace=1" NAME=trace LOG=$(O)/trace.log $(PYTHON) tools/run.py >/dev/null
 	@$(PYTHON) tools/trace.py $(O)/trace.log --json $(O)/trace.json --svg $(O)/trace.svg
 gdb: ## as run, stopped at the first instruction, with gdb attached (see tools/gdb/hv.py)
-	@tools/setup.sh $(O) run dev
+	@tools/setup.sh $(O) run check
 	@$(MAKE) --no-print-directory _gdb
 _gdb: $(BOOTED) $(RUN_NEEDS)
 	@$(PYTHON) tools/gdb/launch.py

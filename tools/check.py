@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 
-from pblib import badinput, consoles, kinds, ktap, lint, models, monitor, steps
+from pblib import badinput, consoles, gdbsteps, kinds, ktap, lint, models, monitor, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
 from pblib.steps import Step
 
@@ -229,6 +229,7 @@ def all_steps():
     s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]
     s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES]
     s += [Step("monitor/" + name, "monitor", action, image) for name, action in monitor.CASES]
+    s += [Step("gdb/" + name, "gdb", action, image) for name, action in gdbsteps.CASES]
     return s
 
 

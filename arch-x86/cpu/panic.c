@@ -55,7 +55,9 @@ static void wait_ms(uint64_t ms)
         tsc_delay_us(ms * 1000);
 }
 
-static void dump_trace(uint64_t rip, uint64_t rbp)
+/* exact: rip is an instruction; return addresses, which may lie in the next line or function, name
+ * the call before them. */
+static void dump_trace(uint64_t rip, uint64_t rbp, bool exact)
 {
     uint64_t at[BACKTRACE_MAX + 1];
     char name[96], line[32 * (BACKTRACE_MAX + 2)];
@@ -64,6 +66,7 @@ static void dump_trace(uint64_t rip, uint64_t rbp)
 
     at[0] = rip;
     for (unsigned i = 0; i < n; i++) {
+        at[i] -= i > 0 || !exact;
         symbol_format(at[i], name, sizeof(name));
         say("  #%u 0x%016llx %s", i, (unsigned long long)at[i], name);
     }
@@ -100,7 +103,7 @@ static void dump_self(const struct trap_frame *f, uint64_t rip, uint64_t rbp)
     if (f)
         dump_frame(f);
     dump_control();
-    dump_trace(rip, rbp);
+    dump_trace(rip, rbp, f != NULL);
     if (panic_dump_hook)
         panic_dump_hook(emit);
     say("last events of CPU %u:", percpu_self()->cpu);

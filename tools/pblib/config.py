@@ -29,7 +29,7 @@ class Run:
     usb: bool = False  # the image as a USB disk
     bare: bool = False  # the kernel without Patchbay
     direct: bool = False  # multiboot1 by qemu -kernel instead of the image
-    gdb: bool = False  # stopped, gdb server on localhost:1234
+    gdb: bool = False  # stopped, gdb server on the socket out/name.socket
     gfx: str = ""  # graphics mode for GRUB to set, such as 1920x1080x32
     until: str = ""  # a console line that ends the run well
     serial: tuple = ("chardev:ser0",)  # what COM1.. are connected to; ser0 is the console that is read

@@ -23,7 +23,7 @@ class Machine:
     """QEMU with its console on pipes and its monitor on a socket."""
 
     def __init__(self, name, **fields):
-        run = config.Run(append="", test=True, **{"smp": 1, "mem": 256, "direct": True, **fields})
+        run = config.Run(test=True, **{"append": "", "smp": 1, "mem": 256, "direct": True, **fields})
         run.out, run.name = OUT, "console-" + name
         os.makedirs(LOGS, exist_ok=True)
         run.kernel = run.kernel or run.file("kernel")
@@ -306,6 +306,31 @@ def panic_reset(results, m):
     results.expect(m.expect("patchbay: reset in 1 s"), "no word about the reset")
     results.expect(re.search(r"addr2line -e \S+ -fip 0x", m.text), "no addr2line line")
     results.expect(m.ended() == 0, "the machine was not reset")
+
+
+@case("panic-lines", hv="noreboot", smp=2)
+def panic_lines(results, m):
+    """The panic test of the monitor: the line that a panic gives for addr2line leads to the very lines of the source."""
+    results.expect(m.expect(READY), "no guest")
+    m.send("\x14\x14Pyes\r")
+    results.expect(m.expect(r"CPU 1, stopped by NMI(?s:.*)patchbay: halted"), "no whole panic")
+    reason = re.search(r"patchbay: panic: asked for in the monitor \(Patchbay \S+, CPU 0, (\S+):(\d+)\)", m.text)
+    line = re.search(r"^addr2line -e build/patchbay.elf (-fip( 0x[0-9a-f]+)+)$", m.text, re.M)
+    if not results.expect(reason and line, "no reason, or no addr2line line"):
+        return
+    text = results.command(["addr2line", "-e", os.path.join(OUT, "patchbay.elf")] + line.group(1).split(), 60)
+    found = re.findall(r"^(?: \(inlined by\) )?(\w+) at (?:\./)?(\S+):(\d+)", text, re.M)
+    results.expect(found and found[0][1:] == reason.groups(), "the first line is %s, not %s" % (found[:1], reason.groups()))
+    with open(reason.group(1), encoding="ascii") as f:
+        results.expect("PANIC(" in f.read().splitlines()[int(reason.group(2)) - 1], "no PANIC in that line")
+    names = [f[0] for f in found]
+    path = [n for n in ("mon_key", "keys_read", "input_pump", "subvmm_round", "subvmm_run") if n in names]
+    results.expect(len(path) == 5 and "??" not in text, "the callers are missing: %s" % names)
+    for (_, where, number), after in zip(found[1:], names):
+        with open(where, encoding="ascii") as f:  # each caller's line begins the call of what stands above it
+            line = f.read().splitlines()[int(number) - 1]
+        called = after in line or re.search(r"(->|hook|\*)\w*\)?\(", line)
+        results.expect(called or where.endswith(".S"), "%s:%s does not call %s" % (where, number, after))
 
 
 @case("panic-noreboot", kernel="none", hv="noreboot")

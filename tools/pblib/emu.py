@@ -68,7 +68,7 @@ def qemu_args(run):
     if run.test:
         args.append("-no-reboot")
     if run.gdb:
-        args += ["-s", "-S"]
+        args += ["-S", "-gdb", "unix:%s,server=on,wait=off" % run.file("socket")]
     if "test=1" in run.hv.split() or (run.bare and run.test):
         args += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
     if run.fw == "uefi":
