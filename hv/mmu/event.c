@@ -60,7 +60,11 @@ static void set_mode(struct mmu *m, const struct mmu_regs *regs)
 
 void mmu_latch_pdptes(struct mmu *m, const uint64_t pdpte[4])
 {
+    if (!memcmp(m->pdpte, pdpte, sizeof(m->pdpte)))
+        return;
     memcpy(m->pdpte, pdpte, sizeof(m->pdpte));
+    m->xlate_gen++;
+    root_invalidate(m); /* a load by CR0.CD or NW is no other event: the root is matched again */
 }
 
 /* A full flush by the guest: own hot pages are left, then everything reachable is re-read. */

@@ -87,6 +87,13 @@ void sp_zap_all(struct mmu *m);
 void sp_orphan(struct mmu *m, uint32_t page);
 bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root);
 
+/* The I bit of an error code stands for a fetch only where one can be told (SDM vol. 3 4.7). */
+static inline uint32_t pfec_fetch(const struct mmu *m, uint32_t access)
+{
+    bool nx = (m->regs.cr4 & CR4_PAE) && (m->regs.efer & EFER_NXE);
+    return nx || (m->regs.cr4 & CR4_SMEP) ? access & PFEC_I : 0;
+}
+
 /* --- walk.c --- */
 struct walk {
     gva_t va;

@@ -90,8 +90,7 @@ static bool ref_permitted(struct mmu *m, struct walk *w)
 
 static enum hv_err ref_fail(struct mmu *m, struct walk *w, uint32_t why)
 {
-    bool fetch = (w->access & PFEC_I) && ((m->regs.efer & EFER_NXE) || (m->regs.cr4 & CR4_SMEP));
-    w->pfec = why | (w->access & (PFEC_W | PFEC_U)) | (fetch ? PFEC_I : 0);
+    w->pfec = why | (w->access & (PFEC_W | PFEC_U)) | pfec_fetch(m, w->access);
     return HV_FAULT;
 }
 

@@ -22,9 +22,7 @@ uint64_t gpte_link_rights(uint32_t role, uint64_t gpte)
 
 static enum hv_err walk_fault(struct mmu *m, struct walk *w, uint32_t why)
 {
-    w->pfec = why | (w->access & (PFEC_W | PFEC_U));
-    if ((w->access & PFEC_I) && ((m->regs.efer & EFER_NXE) || (m->regs.cr4 & CR4_SMEP)))
-        w->pfec |= PFEC_I;
+    w->pfec = why | (w->access & (PFEC_W | PFEC_U)) | pfec_fetch(m, w->access);
     return HV_FAULT;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Writes to CR0, CR3, CR4, CR8 and EFER by the guest: every #GP rule of the manual, then the
  * coherency event. Source: APM volume 2, 3.1 "System-Control Registers", 5.3 and 14.6 "Enabling and
- * Activating Long Mode". Tested by tools/tests/test_exits.c. */
+ * Activating Long Mode". Tested by tools/tests/test_exits.c, test_cr.c, test_pcid.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/mmu/gmem.h"

@@ -90,7 +90,9 @@ void exit_cr_read(struct subvmm *s, const struct vmexit *x)
     if (!fetch(s, x, INSN_MOV_CR_READ, &in))
         return;
     if (in.op == INSN_SMSW) {
-        if (smsw(s, &in))
+        if ((s->vcpu.ctl.cr4 & CR4_UMIP) && vcpu_cpl(s))
+            vcpu_inject_gp0(s);
+        else if (smsw(s, &in))
             vcpu_skip(s, x, in.length);
         return;
     }

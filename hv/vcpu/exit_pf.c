@@ -29,7 +29,9 @@ static void pf_mmio(struct subvmm *s, const struct vmexit *x, gpa_t at)
 void exit_pf(struct subvmm *s, const struct vmexit *x)
 {
     struct mmu_fault_out out = {0};
-    bool ac = s->vcpu.regs.rflags & RFLAGS_AC;
+    /* A supervisor's access at CPL 3 is implicit: SMAP applies whatever AC says (SDM vol. 3 4.6).
+     */
+    bool ac = (s->vcpu.regs.rflags & RFLAGS_AC) && vcpu_cpl(s) != 3;
 
     switch (mmu_fault(&s->mmu, x->gva, x->pfec, ac, &out)) {
     case MMU_RESUME:

@@ -95,21 +95,6 @@ static void test_pg_off_in_64bit(void)
     tap_eq(fake_cpu[0].guest_cr4 & CR4_PGE, CR4_PGE, "the host keeps PGE");
 }
 
-static void test_pdptes(void)
-{
-    rig_new(1, false);
-    uint64_t *pdpt = port_ptr(hpa(0x200000));
-    pdpt[0] = 0x201000 | PTE_P;
-    pdpt[1] = 0x202000 | PTE_P | PTE_W;
-    tap_ok(cr_write(bsp(), 4, CR4_PAE) && cr_write(bsp(), 3, 0x200000), "unpaged: nothing loaded");
-    tap_ok(!cr_write(bsp(), 0, CR0_PE | CR0_PG), "a PDPTE with R/W set is refused");
-    pdpt[1] = PTE_W; /* not present: ignored */
-    tap_ok(cr_write(bsp(), 0, CR0_PE | CR0_PG), "not-present PDPTEs may hold anything");
-    pdpt[2] = BIT(45) | PTE_P;
-    tap_ok(!cr_write(bsp(), 3, 0x200000), "CR3: a PDPTE above MAXPHYADDR is refused");
-    tap_ok(!cr_write(bsp(), 4, CR4_PAE | CR4_PGE), "CR4.PGE loads them too");
-}
-
 static void test_cr_instructions(void)
 {
     rig_new(1, false);
@@ -578,7 +563,6 @@ int main(void)
     test_sipi();
     test_cr_rules();
     test_pg_off_in_64bit();
-    test_pdptes();
     test_cr_instructions();
     test_dr();
     test_msrs();

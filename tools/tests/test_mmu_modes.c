@@ -131,6 +131,13 @@ static void test_pae(const char *options)
     mmu_event_cr3(&mmu[0], regs[0].cr3, false);
     tap_ok(leaf(0, VA(1, 9)) == 0 && forwarded(0, VA(1, 9), 0, 0), "the PDPTEs are those latched");
     tap_eq(fault(0, VA(0, 3), 0), MMU_RESUME, "through the new directory");
+    latched[0] = 44ull << 12 | PTE_P;
+    *entry(44, 0) = 45ull << 12 | ALL;
+    *entry(45, 3) = 602ull << 12 | ALL;
+    mmu_latch_pdptes(&mmu[0], latched); /* by CR0.CD: no event follows */
+    tap_ok(leaf(0, VA(0, 3)) == 0 && fault(0, VA(0, 3), 0) == MMU_RESUME &&
+               (leaf(0, VA(0, 3)) & PTE_ADDR) == host_of(602),
+           "PDPTEs loaded by what is no event count at once");
     tap_eq(mmu_audit(&mmu[0], 3), 0, "the audit agrees");
 }
 
@@ -183,6 +190,42 @@ static void test_two_level(const char *options)
     put4(40, 1, 41u << 12 | ALL | PTE_PS);
     tap_eq(fault(0, VA(2, 1), 0), MMU_RESUME, "without CR4.PSE the bit means nothing");
     tap_eq(leaf(0, VA(2, 1)) & PTE_ADDR, host_of(600), "a table");
+}
+
+/* RAM at 4 GiB, which a 4 MiB page reaches by bits 20..13 of its entry (PSE-36). */
+static void test_pse36(const char *options)
+{
+    enum { HIGH = 2048, N = HIGH + 2 };
+    static uint32_t high[N];
+    rig_up(options, 128);
+    for (unsigned g = 0; g < N; g++)
+        high[g] = g < 2 ? granule[g] : g >= HIGH ? granule[g - HIGH + 2] : P2M_NONE;
+    p2m = (struct p2m){.granule = high, .ngranules = N};
+    rig_down();
+    words = calloc(1, coherency_bytes(N * 512));
+    coherency_init(&co, RIG_CPUS, N * 512, words, matrix, &opt);
+    for (unsigned c = 0; c < RIG_CPUS; c++)
+        rig_cpu(c, 128);
+    put4(40, 1, BIT(13) | ALL | PTE_PS);
+    regs[0].cr3 = 40ull << 12;
+    mode(CR0_PE | CR0_PG | CR0_WP, CR4_PSE, EFER_NXE);
+    tap_eq(fault(0, VA(2, 5), PFEC_W), MMU_RESUME, "PSE-36: the first half of 4 MiB at 4 GiB");
+    tap_eq(fault(0, VA(3, 5), PFEC_W), MMU_RESUME, "the second half");
+    tap_ok((leaf(0, VA(2, 5)) & PTE_ADDR & ~REGION_MASK) == (uint64_t)high[HIGH] << REGION_SHIFT &&
+               (leaf(0, VA(3, 5)) & PTE_ADDR & ~REGION_MASK) == (uint64_t)high[HIGH + 1]
+                                                                    << REGION_SHIFT,
+           "both are what lies there");
+    tap_eq(get4(40, 1) & (PTE_A | PTE_D), PTE_A | PTE_D, "A and D in the one entry");
+    put4(40, 2, BIT(20) | ALL | PTE_PS);
+    tap_ok(fault(0, VA(4, 0), 0) == MMU_MMIO && out.gpa.v == BIT(39), "bit 20 is address bit 39");
+    tap_ok(forwarded(0, VA(6, 0), PFEC_I, 0), "no I bit without PAE, whatever EFER.NXE");
+    mode(regs[0].cr0, CR4_PSE | CR4_SMEP, EFER_NXE);
+    tap_ok(forwarded(0, VA(6, 0), PFEC_I, PFEC_I), "unless there is SMEP");
+    mode(regs[0].cr0, CR4_PSE, EFER_NXE);
+    mmu[0].cfg.phys_bits = 36;
+    put4(40, 2, BIT(17) | ALL | PTE_PS); /* address bit 36 */
+    mmu_event_flush(&mmu[0]);
+    tap_ok(forwarded(0, VA(4, 0), 0, PFEC_P | PFEC_RSVD), "beyond a MAXPHYADDR of 36: reserved");
 }
 
 static void test_gmem_checks(void)
@@ -351,6 +394,8 @@ int main(void)
     test_two_level("");
     test_two_level("mmu=ref");
     test_pae("mmu=ref");
+    test_pse36("");
+    test_pse36("mmu=ref");
     test_gmem_checks();
     test_gmem_copies();
     test_reference();
