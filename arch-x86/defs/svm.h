@@ -71,6 +71,7 @@
 #define EVENT_TYPE_INTR (0ull << 8)
 #define EVENT_TYPE_NMI (2ull << 8)
 #define EVENT_TYPE_EXCEPTION (3ull << 8)
+#define EVENT_TYPE_SOFT (4ull << 8)
 #define EVENT_TYPE_MASK (7ull << 8)
 #define EVENT_EV (1ull << 11)
 #define EVENT_V (1ull << 31)
@@ -134,6 +135,12 @@
 #define SVM_EXIT_INVPCID 0xa2
 #define SVM_EXIT_MCOMMIT 0xa3
 #define SVM_EXIT_TLBSYNC 0xa4
+
+/* EXITINFO2 of a task switch, APM 15.14.1 "Task Switch Intercept" */
+#define TASK_BY_IRET (1ull << 36)
+#define TASK_BY_JMP (1ull << 38)
+#define TASK_ERROR (1ull << 44)
+#define TASK_RF (1ull << 48)
 
 /* EXITINFO1 of IOIO, APM 15.10.2 "IN and OUT Behavior" */
 #define IOIO_IN (1ull << 0)

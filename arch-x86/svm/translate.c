@@ -146,6 +146,25 @@ static void translate_bytes(const struct vmcb_control *c, const struct svm_featu
     memcpy(x->insn, c->insn, sizeof(x->insn));
 }
 
+static void translate_task(const struct vmcb_control *c, struct vmexit *x)
+{
+    uint64_t type = c->exitintinfo & EVENT_TYPE_MASK, vector = c->exitintinfo & EVENT_VECTOR;
+    bool trap = vector == VEC_BP || vector == VEC_OF; /* INT3 and INTO: instructions, type 3 */
+    bool soft = type == EVENT_TYPE_SOFT || (type == EVENT_TYPE_EXCEPTION && trap);
+
+    x->task.selector = (uint16_t)c->exitinfo1;
+    x->task.error = (uint32_t)c->exitinfo2;
+    x->task.has_error = c->exitinfo2 & TASK_ERROR;
+    x->task.rf = c->exitinfo2 & TASK_RF;
+    if (c->exitinfo2 & TASK_BY_IRET)
+        x->task.source = TASK_IRET;
+    else if (c->exitinfo2 & TASK_BY_JMP)
+        x->task.source = TASK_JMP;
+    else
+        x->task.source = (c->exitintinfo & EVENT_V) && !soft ? TASK_EVENT : TASK_CALL;
+    x->task.external = x->task.source == TASK_EVENT;
+}
+
 static void translate_kind(const struct svm_vcpu *a, const struct svm_features *f, struct vmexit *x)
 {
     const struct vmcb_control *c = &a->vmcb->ctl;
@@ -171,6 +190,8 @@ static void translate_kind(const struct svm_vcpu *a, const struct svm_features *
     for (size_t i = 0; i < ARRAY_SIZE(svm_other_exits); i++)
         if (svm_other_exits[i].code == x->code)
             x->kind = svm_other_exits[i].kind;
+    if (x->kind == EXIT_TASK_SWITCH)
+        translate_task(c, x);
     if (x->code >= SVM_EXIT_IDTR_READ && x->code <= SVM_EXIT_TR_WRITE)
         x->kind = EXIT_DT_ACCESS;
 }
@@ -197,5 +218,5 @@ void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint6
     translate_kind(a, f, x);
     /* A hardware task switch loads CR3 from the TSS where the emulator cannot intercept it. */
     if (a->vmcb->save.cr3 != a->root)
-        x->kind = EXIT_TASK_SWITCH;
+        x->kind = EXIT_FOREIGN_CR3;
 }

@@ -37,6 +37,7 @@ static const exit_handler exit_table[EXIT_KIND_COUNT] = {
     [EXIT_PAUSE] = exit_nop,
     [EXIT_SHUTDOWN] = exit_shutdown,
     [EXIT_TASK_SWITCH] = exit_task_switch,
+    [EXIT_FOREIGN_CR3] = exit_foreign_cr3,
     [EXIT_WBINVD] = exit_nop, /* guest RAM is write-back and no device is passed through */
     [EXIT_INVD] = exit_nop,
     [EXIT_MONITOR] = exit_ud, /* hidden in CPUID */

@@ -36,6 +36,7 @@ bool invpcid_refused(struct subvmm *s, const struct vmexit *x);
 void exit_invpcid(struct subvmm *s, const struct vmexit *x);
 void exit_shutdown(struct subvmm *s, const struct vmexit *x);
 void exit_task_switch(struct subvmm *s, const struct vmexit *x);
+void exit_foreign_cr3(struct subvmm *s, const struct vmexit *x);
 void exit_invalid(struct subvmm *s, const struct vmexit *x);
 void exit_unknown(struct subvmm *s, const struct vmexit *x);
 

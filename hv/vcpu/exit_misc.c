@@ -84,14 +84,6 @@ void exit_shutdown(struct subvmm *s, const struct vmexit *x)
     subvmm_triple_fault(s);
 }
 
-void exit_task_switch(struct subvmm *s, const struct vmexit *x)
-{
-    (void)x;
-    subvmm_park(s,
-                "a hardware task switch; under an emulator that does not intercept it the guest's "
-                "CR3 was loaded raw");
-}
-
 void exit_invalid(struct subvmm *s, const struct vmexit *x)
 {
     (void)x;

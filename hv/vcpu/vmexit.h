@@ -27,8 +27,9 @@
     X(IO) /* io_* */                                                                               \
     X(HLT)                                                                                         \
     X(PAUSE)                                                                                       \
-    X(SHUTDOWN) /* triple fault */                                                                 \
-    X(TASK_SWITCH)                                                                                 \
+    X(SHUTDOWN)    /* triple fault */                                                              \
+    X(TASK_SWITCH) /* task */                                                                      \
+    X(FOREIGN_CR3) /* the guest ran on a CR3 of its own: a task switch that did not exit */        \
     X(WBINVD)                                                                                      \
     X(INVD)                                                                                        \
     X(MONITOR)                                                                                     \
@@ -54,6 +55,7 @@ enum vmexit_kind {
 };
 extern const char *const vmexit_name[EXIT_KIND_COUNT];
 
+enum task_source { TASK_CALL /* and INT n */, TASK_JMP, TASK_IRET, TASK_EVENT };
 #define VMEXIT_GPR_NONE 0xff
 struct vmexit {
     enum vmexit_kind kind;
@@ -74,6 +76,14 @@ struct vmexit {
     bool io_in, io_string, io_rep;
     bool io_have_addrsize;
     uint8_t io_addrsize; /* 2, 4, 8 where the hardware says */
+    struct {
+        uint16_t selector; /* of the incoming TSS */
+        enum task_source source;
+        bool external;  /* by an exception or interrupt, not an instruction */
+        bool has_error; /* to push on the incoming task's stack */
+        uint32_t error;
+        bool rf; /* RFLAGS.RF to be saved */
+    } task;
     /* An event this entry injected was not delivered and must be injected again (rules of
      * platform notes, "Injection": only what we injected, RIP unchanged). */
     bool redeliver;

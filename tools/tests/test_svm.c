@@ -22,6 +22,41 @@ static struct vmexit raw(uint64_t code, uint64_t info1, uint64_t info2, struct s
     return x;
 }
 
+static void test_task(void)
+{
+    const struct svm_features none = {0};
+    struct vmexit x;
+
+    arch.injected = 0;
+    memset(&block, 0, sizeof(block));
+    x = raw(0x7d, 0x28, 0, none);
+    tap_ok(x.kind == EXIT_TASK_SWITCH && x.task.selector == 0x28 && x.task.source == TASK_CALL &&
+               !x.task.external && !x.task.has_error,
+           "task switch by CALL");
+    x = raw(0x7d, 0x28, BIT(36), none);
+    tap_eq(x.task.source, TASK_IRET, "by IRET");
+    x = raw(0x7d, 0x28, BIT(38) | BIT(48), none);
+    tap_ok(x.task.source == TASK_JMP && x.task.rf, "by JMP");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_TS;
+    x = raw(0x7d, 0x28, BIT(44) | 0x1234, none);
+    tap_ok(x.task.source == TASK_EVENT && x.task.external && x.task.has_error &&
+               x.task.error == 0x1234,
+           "by an exception with an error code");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_BP;
+    tap_eq(raw(0x7d, 0x28, 0, none).task.source, TASK_CALL, "by INT3");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_SOFT | 0x80;
+    tap_eq(raw(0x7d, 0x28, 0, none).task.source, TASK_CALL, "by INT n");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_INTR | 0x80;
+    tap_eq(raw(0x7d, 0x28, 0, none).task.source, TASK_EVENT, "by an interrupt");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_NP;
+    x = raw(0x4d, 0x18, 0, none);
+    tap_eq(x.delivering, VEC_NP + 1, "#GP while the guest's own #NP is delivered");
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_NP;
+    tap_eq(raw(0x4d, 0x18, 0, none).delivering, 0, "not while what we injected is");
+    arch.injected = 0;
+    block.ctl.exitintinfo = 0;
+}
+
 static void test_translate(void)
 {
     const struct svm_features none = {0}, all = {.nrips = true, .assists = true};
@@ -54,7 +89,7 @@ static void test_translate(void)
     tap_eq(x.kind, EXIT_UNKNOWN, "nested paging exits are unknown");
     arch.root = 0x6000;
     x = raw(0x60, 0, 0, none);
-    tap_eq(x.kind, EXIT_TASK_SWITCH, "CR3 that is not ours");
+    tap_eq(x.kind, EXIT_FOREIGN_CR3, "CR3 that is not ours");
     arch.root = 0x5000;
 
     block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_PF;
@@ -76,5 +111,6 @@ static void test_translate(void)
 int main(void)
 {
     test_translate();
+    test_task();
     return tap_done();
 }
