@@ -20,8 +20,8 @@ void apic_ipi(uint32_t id, uint32_t icr);
 void apic_timer_calibrate(void);
 void apic_timer_cpu_init(void);
 /* From now on this CPU's timer fires at least that often and posts ACTION_INPUT: for consoles that
- * do not interrupt. Context: CPU 0. */
+ * do not interrupt. */
 void apic_timer_tick(uint64_t us);
-/* The timer interrupt of CPU 0: true if it is to look at the consoles; the next one is armed. */
+/* The timer interrupt: true if this CPU is to look at the consoles; the next one is armed. */
 bool apic_timer_ticked(void);
 void apic_timer_arm(uint64_t tsc_deadline);

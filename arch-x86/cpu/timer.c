@@ -18,8 +18,8 @@
 #define MAX_COUNT 0xfffffff0u
 
 static bool deadline_mode;
-static uint64_t tick;  /* of CPU 0, in TSC cycles; 0: none */
-static uint64_t ratio; /* timer ticks a TSC cycle, 32.32 fixed point */
+static uint64_t tick[HV_MAX_CPUS]; /* TSC cycles between two looks at the consoles; 0: none */
+static uint64_t ratio;             /* timer ticks a TSC cycle, 32.32 fixed point */
 
 struct pair {
     uint64_t tsc, width;
@@ -81,13 +81,13 @@ void apic_timer_cpu_init(void)
 
 void apic_timer_tick(uint64_t us)
 {
-    tick = tsc_mul_div(us, tsc_hz, 1000000);
+    tick[percpu_self()->cpu] = tsc_mul_div(us, tsc_hz, 1000000);
     apic_timer_arm(UINT64_MAX);
 }
 
 bool apic_timer_ticked(void)
 {
-    if (tick == 0)
+    if (tick[percpu_self()->cpu] == 0)
         return false;
     apic_timer_arm(UINT64_MAX);
     return true;
@@ -95,8 +95,8 @@ bool apic_timer_ticked(void)
 
 void apic_timer_arm(uint64_t tsc)
 {
-    if (tick && percpu_self()->cpu == 0) {
-        uint64_t soon = rdtsc() + tick;
+    if (tick[percpu_self()->cpu]) {
+        uint64_t soon = rdtsc() + tick[percpu_self()->cpu];
         tsc = tsc < soon ? tsc : soon;
     }
     if (deadline_mode) {

@@ -69,8 +69,7 @@ static void interrupt_handle(struct trap_frame *f)
         break;
     case VECTOR_TIMER:
         apic_eoi();
-        post_self(ACTION_TIMER |
-                  (percpu_self()->cpu == 0 && apic_timer_ticked() ? ACTION_INPUT : 0));
+        post_self(ACTION_TIMER | (apic_timer_ticked() ? ACTION_INPUT : 0));
         break;
     case VECTOR_UART:
         apic_eoi();

@@ -344,6 +344,11 @@ void console_enable_input(uint32_t apic_id)
         apic_timer_tick(POLL_US);
 }
 
+void port_console_poll(uint64_t us)
+{
+    apic_timer_tick(us);
+}
+
 const char *console_names(void)
 {
     return names[0] ? names : "none";

@@ -14,6 +14,9 @@ static inline void *port_ptr(hpa_t a)
  * and tolerates a panic in between. */
 void port_console_write(const char *text, size_t len);
 int port_console_read(void);
+/* From now on this CPU is told by ACTION_INPUT, at least every `us` microseconds, to look at the
+ * consoles. Context: its loop. */
+void port_console_poll(uint64_t us);
 /* Guest debug port 0xE9 and isa-debug-exit 0xF4 are forwarded here (the latter with test=1). */
 void port_debugcon(uint8_t byte);
 void port_debug_exit(uint32_t value);

@@ -102,6 +102,13 @@ void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const ch
 void subvmm_round(struct subvmm *s);
 enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
                         uint64_t pool_bytes) HV_MUST_CHECK;
+/* watch.c: who reads the console. Once before the loop. */
+void watch_start(const struct subvmm *s);
+/* A look at the CPU that does, by the one that would take over. */
+void watch_look(const struct subvmm *s);
+/* true: this CPU may read keys until watch_read_end. */
+bool watch_read_begin(const struct subvmm *s);
+void watch_read_end(const struct subvmm *s);
 /* input.c: console keys to the monitor and to the guest's UART, while something waits. */
 void input_pump(struct subvmm *s);
 static inline bool input_waits(const struct subvmm *s)

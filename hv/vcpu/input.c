@@ -52,7 +52,13 @@ void input_pump(struct subvmm *s)
 {
     struct input_queue *q = &s->input;
 
-    keys_read(s);
+    if (watch_read_begin(s)) {
+        keys_read(s);
+        watch_read_end(s);
+    } else {
+        q->ready = false;
+        watch_look(s);
+    }
     while (q->count && vpc_uart_input(s->vm->pc, q->byte[q->head])) {
         q->head = (q->head + 1) % INPUT_QUEUE;
         q->count--;

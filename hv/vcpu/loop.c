@@ -254,6 +254,7 @@ _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t poo
         PANIC(
             "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",
             port_cpu(), (unsigned long long)(pool_bytes >> 10));
+    watch_start(s);
     action_online(&s->coh);
     for (;;)
         subvmm_round(s);

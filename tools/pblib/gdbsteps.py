@@ -109,4 +109,32 @@ def ghost(results):
         done(m, "ghost")
 
 
-CASES = [("commands", commands), ("ghost-cpu", ghost)]
+# CPU 0, caught between an exit and its handling, stays for ever in a loop written over code that has done its work.
+HANG = """hbreak exit_dispatch thread 1
+continue
+delete
+set {unsigned short}boot_entry32 = 0xfeeb
+set $rip = boot_entry32
+set $eflags = 2
+detach"""
+
+
+def hang(results):
+    """CPU 0 hangs in the hypervisor with interrupts off: CPU 1 says so, reads the keys, and its monitor answers."""
+    m, path = debug("hang", HANG, smp=2, hv="console=com1")
+    try:
+        # Stopped before its first instruction: the breakpoint can be set at once.
+        gdb(results, path)
+        results.expect(m.expect(r"watch: cpu0 has been in the hypervisor for 5 s; an NMI finds it in boot_entry32"
+                                r".*; cpu1 reads the consoles from now on"), "nobody says that CPU 0 hangs")
+        m.send("\x14\x14c")
+        results.expect(m.expect(r"patchbay monitor: h for help"), "the monitor does not open")
+        results.expect(m.expect(r"cpu0  DOES NOT ANSWER \(waited 2 s\)\n *an NMI finds it in boot_entry32"), "who hangs?")
+        results.expect(m.expect(r"cpu1  waits for SIPI"), "CPU 1 does not answer itself")
+        m.send("Ryes\r")
+        results.expect(m.ended() == 0, "the monitor does not reset the machine")
+    finally:
+        done(m, "hang")
+
+
+CASES = [("commands", commands), ("ghost-cpu", ghost), ("hung-cpu", hang)]

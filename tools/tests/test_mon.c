@@ -282,6 +282,70 @@ static void keys_typed(void *keys)
     type(keys);
 }
 
+/* A second of the deputy's: its timer tells it to look. */
+static void deputy_second(void)
+{
+    fake_set_cpu(1);
+    action_post(&co, 1, 1, ACTION_INPUT);
+    subvmm_round(&sub[1]);
+    fake_set_cpu(0);
+}
+
+static void test_watch(void)
+{
+    start("");
+    watch_start(&sub[0]);
+    fake_set_cpu(1);
+    watch_start(&sub[1]);
+    fake_set_cpu(0);
+    tap_eq(fake_cpu[1].poll_us, 1000000, "the deputy looks once a second");
+    atomic_store(&co.cpu[0].mode, MODE_GUEST);
+    for (unsigned i = 0; i < 20; i++)
+        deputy_second();
+    tap_ok(!strstr(fake_console(), "watch"), "a CPU that is long in its guest is well");
+    atomic_store(&co.cpu[0].mode, MODE_HOST);
+    for (unsigned i = 0; i < 20; i++) {
+        ring_add(0, RING_EXIT, EXIT_HLT, 0xfff0);
+        deputy_second();
+    }
+    tap_ok(!strstr(fake_console(), "watch"), "so is one with events");
+    fake_console_clear();
+    fake_console_input("\x14\x14");
+    tap_ok(watch_read_begin(&sub[0]), "the first CPU is at a key");
+    for (unsigned i = 0; i < 120; i++)
+        deputy_second();
+    tap_ok(strstr(fake_console(), "for 60 s; an NMI finds it in fake; it is at a key") != NULL,
+           "... and stays there: that is said");
+    tap_ok(strstr(strstr(fake_console(), "it is at a key") + 1, "it is at a key") == NULL,
+           "... once");
+    tap_ok(!strstr(fake_console(), "patchbay monitor"), "two CPUs never read");
+    watch_read_end(&sub[0]);
+    for (unsigned i = 0; i < 4; i++)
+        deputy_second();
+    tap_ok(!strstr(fake_console(), "reads the consoles"), "it is given time");
+    deputy_second();
+    deputy_second();
+    tap_ok(strstr(fake_console(), "an NMI finds it in fake; cpu1 reads the consoles") != NULL,
+           "then it is said where it hangs");
+    tap_eq(fake_cpu[1].poll_us, 20000, "the deputy polls");
+    deputy_second();
+    tap_ok(strstr(fake_console(), "patchbay monitor") != NULL, "and opens the monitor");
+    deaf = BIT(0);
+    fake_console_input("c");
+    deputy_second();
+    tap_ok(strstr(fake_console(), "cpu0  DOES NOT ANSWER") != NULL, "which says who hangs");
+    tap_ok(strstr(fake_console(), "cpu1  waits for SIPI") != NULL, "and what the others do");
+    fake_console_input("h");
+    action_post(&co, 0, 0, ACTION_INPUT);
+    fake_console_clear();
+    subvmm_round(bsp());
+    tap_eq(fake_console_len(), 0, "the first CPU, if it comes back, leaves the keys alone");
+    tap_ok(!input_waits(bsp()), "and does not come again for them");
+    fake_console_input("q");
+    deputy_second();
+    watch_start(&sub[0]);
+}
+
 static void test_ends(void)
 {
     char panic[] = "\x14\x14Pyes\r", reset[] = "Ryes\r";
@@ -323,6 +387,7 @@ int main(void)
     test_silent_cpu();
     test_walk();
     test_public();
+    test_watch();
     test_ends();
     test_trace_block();
     return tap_done();

@@ -33,6 +33,7 @@ struct fake_cpu {
     _Atomic uint64_t timer_arms, halts, relaxes;
     _Atomic uint64_t guest_cr4; /* last port_host_cr4_follow */
     _Atomic bool irq_off;
+    _Atomic uint64_t poll_us; /* last port_console_poll */
 };
 extern struct fake_cpu fake_cpu[HV_MAX_CPUS];
 

@@ -225,6 +225,10 @@ int port_console_read(void)
 {
     return *console_input ? (uint8_t)*console_input++ : -1;
 }
+void port_console_poll(uint64_t us)
+{
+    fake_cpu[this_cpu].poll_us = us;
+}
 void port_debugcon(uint8_t byte)
 {
     pthread_mutex_lock(&console_mutex);
