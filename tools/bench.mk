@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# The benchmarks. Figures, never a verdict. Tested by tools/check.py linux/bench.
+# The benchmarks. Figures, never a verdict. Tested by tools/check.py linux/bench and unit/micro.
 BENCH_NEEDS = $(O)/patchbay.elf $(O)/patchbay.elf32 $(O)/cache/vmlinuz $(O)/initrd.gz
 bench: ## cost of OPS (all) on Patchbay relative to the bare emulator, ROUNDS times; build/bench.json, .svg
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
@@ -14,3 +14,16 @@ bench-growth: ## costs with 1, 2, 4 and 8 CPUs
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
 	@$(PYTHON) tools/bench.py growth
 .PHONY: bench bench-modes bench-pool bench-growth
+
+# On the host's own CPUs, with the objects of the simulator's plain build.
+MICRO := $(patsubst tools/micro/%.c,$(O)/micro/%,$(wildcard tools/micro/*.c))
+$(O)/micro/%: $(O)/plain/tools/micro/%.c.o $(O)/plain/libhv.a
+	@mkdir -p $(@D)
+	@$(call say,LINK,$@)
+	$(Q)$(HOSTCC) -Wl,--wrap=port_tsc $^ -o $@ -lpthread
+-include $(patsubst %,$(O)/plain/%.d,$(wildcard tools/micro/*.c))
+micro: $(MICRO)
+bench-micro: ## posts, drains, fills and walks on the host's CPUs, in ns; against channels under a lock
+	@$(MAKE) --no-print-directory micro
+	@$(PYTHON) tools/benchmicro.py
+.PHONY: micro bench-micro

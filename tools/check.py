@@ -143,6 +143,14 @@ def bench_tool(results):
     results.expect(os.path.exists(os.path.join(OUT, "check-bench.svg")), "no plot")
 
 
+def micro(results):
+    """The microbenchmarks once: they end, each patch of the pair arrives, every table has its figures."""
+    results.command(MAKE + ["O=" + OUT, "micro"], 600)
+    output = results.command([sys.executable, "tools/benchmicro.py", "2"], 300)
+    for word in ("pair-throughput, million/s", "drain-empty, ns", "fill, batch", "448 page tables", "shadow pools"):
+        results.expect(word in output, "no line with '%s'" % word)
+
+
 def explore_models(results):
     """Each run is one check. In the console: what was explored, and within which bounds (DEEP=1: larger ones)."""
     output = results.command(["tools/model/run.sh"], 36000 if os.environ.get("DEEP") else 3600)
@@ -187,6 +195,7 @@ def all_steps():
         Step("unit/tsan", "unit", host_tests("tsan"), alone=True),
         Step("unit/sim", "unit", simulator, alone=True),
         Step("unit/coverage", "unit", coverage, alone=True),
+        Step("unit/micro", "unit", micro),
         Step("unit/fuzz", "unit", fuzz),
         Step("unit/tools", "unit", python_tests),
         Step("lint/model-map", "lint", lint_step(models.problems)),
