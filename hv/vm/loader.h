@@ -114,8 +114,8 @@ bool bzimage_is(const void *image, uint64_t len); /* has it the setup header's m
 enum hv_err bzimage_parse(const void *image, uint64_t len, struct bzimage *out,
                           const char **why) HV_MUST_CHECK;
 
-/* What a BIOS leaves in its data area and guests read (loader_linux.c). */
-enum hv_err bda_build(struct vm *vm) HV_MUST_CHECK;
+/* Interrupt vectors, data area and handlers of a BIOS, as far as there is one (bios.c). */
+enum hv_err vm_bios_build(struct vm *vm) HV_MUST_CHECK;
 /* Identity map of the first 4 GiB; sets entry_cr3 (loader_linux.c). */
 enum hv_err tables_build(struct vm *vm) HV_MUST_CHECK;
 

@@ -143,7 +143,7 @@ enum hv_err guest_finish(struct vm *vm, uint64_t entry, uint64_t rax, uint64_t r
 {
     gpa_t rsdp;
 
-    TRY(bda_build(vm));
+    TRY(vm_bios_build(vm));
     TRY(vm_acpi_build(vm, &rsdp));
     TRY(vm_mptable_build(vm));
     vm->entry_long = vm->entry_real = false;

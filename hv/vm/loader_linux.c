@@ -128,14 +128,6 @@ enum hv_err tables_build(struct vm *vm)
     return HV_OK;
 }
 
-/* What a BIOS leaves at 40:00 and guests read: COM1, the EBDA's segment, base memory in KiB. */
-enum hv_err bda_build(struct vm *vm)
-{
-    TRY(put(vm, 0x400, 0x3f8, 2));
-    TRY(put(vm, 0x40e, EBDA_GPA >> 4, 2));
-    return put(vm, 0x413, EBDA_GPA / 1024, 2);
-}
-
 static enum hv_err cmdline_check(const struct plan *p, const struct module_words *words)
 {
     uint64_t most = p->bz.cmdline_max ? p->bz.cmdline_max : 255;
@@ -168,7 +160,7 @@ enum hv_err linux_load(struct vm *vm, const struct vm_module *kernel,
         TRY(vm_copy_in(vm, gpa(p.initrd), port_ptr(initrd->base), (size_t)p.initrd_bytes));
     TRY(vm_copy_in(vm, gpa(CMDLINE_GPA), words->cmdline, words->cmdline_len));
     TRY(put(vm, CMDLINE_GPA + words->cmdline_len, 0, 1));
-    TRY(bda_build(vm));
+    TRY(vm_bios_build(vm));
     TRY(vm_acpi_build(vm, &rsdp));
     TRY(vm_mptable_build(vm));
     TRY(boot_params_build(vm, &p, image, rsdp));

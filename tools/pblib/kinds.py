@@ -59,6 +59,7 @@ CASES = [
     tiny("raw-real", lambda: tinyguest.ECHO16, r"entry 0x8000 in real mode", "role=raw addr=0x8000 mode=real"),
     tiny("raw-real-high", lambda: bytes(16) + tinyguest.ECHO16, r"entry 0x7fff0 in real mode",
          "role=raw addr=0x7ffe0 entry=0x7fff0 mode=real"),
+    tiny("raw-bios", lambda: tinyguest.BIOS16, r"entry 0x7c00 in real mode", "role=raw addr=0x7c00 mode=real"),
     tiny("raw-flat", lambda: tinyguest.ECHO32, r"in 32-bit protected mode", "role=raw addr=0x300000"),
     tiny("raw-long", lambda: tinyguest.ECHO, r"in 64-bit mode", "role=raw addr=0x300000 mode=long"),
     ("kind-pvh-linux", pvh_linux),

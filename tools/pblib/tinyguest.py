@@ -91,6 +91,27 @@ ECHO16 = bytes.fromhex(
     "baf803eceeebf1"  # mov $0x3f8, %dx; in (%dx), %al; out %al, (%dx); jmp 2b
 ) + b"tiny guest: ready\n\0"
 
+# 16-bit code that asks the BIOS for what boot sectors ask, and reports through its teletype function.
+BIOS16 = bytes.fromhex(
+    "31c08ed88ec0"  # xor %ax, %ax; mov %ax, %ds; mov %ax, %es
+    "6631db31ed"  # xor %ebx, %ebx; xor %bp, %bp
+    "66b820e80000"  # 1: mov $0xe820, %eax: the memory map
+    "66ba50414d53"  # mov $0x534d4150, %edx
+    "66b914000000"  # mov $20, %ecx
+    "bf0080cd157223"  # mov $0x8000, %di; int $0x15; jc bad
+    "456685db75e1"  # inc %bp; test %ebx, %ebx; jnz 1b
+    "83fd047218"  # cmp $4, %bp; jb bad
+    "cd123d7f027511"  # int $0x12: base memory; cmp $639, %ax; jne bad
+    "b408cd13730b"  # mov $8, %ah; int $0x13: a disk, which there is not; jnc bad
+    "b401cd167505"  # mov $1, %ah; int $0x16: a key, which there is not; jnz bad
+    "be6200eb03"  # mov $good, %si; jmp 1f
+    "be7600"  # bad: mov $wrong, %si
+    "e800005b81eb4d0001de"  # 1: call 2f; 2: pop %bx; sub $2b, %bx; add %bx, %si
+    "ac84c07406"  # 3: lodsb; test %al, %al; jz 4f
+    "b40ecd10ebf5"  # mov $0x0e, %ah; int $0x10; jmp 3b
+    "f4ebfd"  # 4: hlt; jmp 4b
+) + b"tiny guest: ready\r\n\0tiny guest: wrong\r\n\0"
+
 
 def elf(code=ECHO32, wide=False, at=0x200000, virtual=0, head=b"", note=b"", machine=None, kind=2, bss=0, entry=None):
     """An ELF file with one segment: `head` (a multiboot header), then the code; `note`: a PT_NOTE segment."""
