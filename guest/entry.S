@@ -128,8 +128,8 @@ ap_gdt_ptr:
     .long LOW(ap_gdt)
 ap_trampoline_end:
 
-/* warm_restart(edi = APIC id): saves what a C function keeps, sends INIT and waits for it; comes back through the
- * trampoline with warm_rsp set. */
+/* warm_restart(rdi = function that causes an INIT): saves what a C function keeps, calls it and waits; comes back
+ * through the trampoline with warm_rsp set. */
     .globl warm_restart
 warm_restart:
     pushq %rbx
@@ -139,11 +139,8 @@ warm_restart:
     pushq %r14
     pushq %r15
     movq %rsp, warm_rsp
-    movl $0xfee00310, %eax      /* ICR, upper half first */
-    shll $24, %edi
-    movl %edi, (%rax)
-    movl $0xfee00300, %eax
-    movl $0x4500, (%rax)        /* INIT, assert */
+    subq $8, %rsp               /* 16-byte alignment at the call */
+    call *%rdi
 1:  hlt
     jmp 1b
 warm_land:

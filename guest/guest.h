@@ -127,9 +127,9 @@ bool faulted_at(uint64_t error, uint64_t va);
 void smp_init(unsigned expected);
 /* INIT and STARTUP at page `vector` for one CPU. */
 void smp_init_sipi(unsigned cpu, uint8_t vector);
-/* Sends this CPU an INIT; returns when firmware started it again at the trampoline. Boot processor,
- * interrupts off; everything but memory and the callee's registers is lost (entry.S). */
-void warm_restart(uint32_t apic_id);
+/* Calls `init`, which sends this CPU an INIT; returns when firmware started it again at the
+ * trampoline. Boot processor, interrupts off; all but memory is lost (entry.S). */
+void warm_restart(void (*init)(void));
 /* Takes a CPU back from whatever it runs (tests_smp.c). */
 void smp_restart(unsigned cpu);
 void cpu_start(unsigned cpu, void (*fn)(void *), void *arg);

@@ -450,22 +450,48 @@ static void test_nmi_others(void)
     CHECK_EQ(irqs(0, VEC_NMI), before[0], "NMIs at the sender");
 }
 
-/* INIT of the boot processor with shutdown status 0Ah: firmware, or the hypervisor in its stead,
- * goes on at the vector of the BIOS data area. */
-static void test_bsp_init(void)
+/* --- INIT of the boot processor --- */
+
+static void by_icr(void)
 {
-    uint32_t vector = AP_TRAMPOLINE_PA >> 4 << 16;
+    apic_write(APIC_ICR2, cpus[0].apic_id << 24);
+    apic_write(APIC_ICR, ICR_ASSERT | ICR_INIT);
+}
+
+static void by_shorthand(void)
+{
+    apic_write(APIC_ICR, ICR_SELF | ICR_ASSERT | ICR_INIT);
+}
+
+static void by_port92(void)
+{
+    outb(0x92, 2);
+    outb(0x92, 3);
+}
+
+static void by_keyboard(void)
+{
+    outb(0x64, 0xfe);
+}
+
+static void by_cf9(void)
+{
+    outb(0xcf9, 0);
+    outb(0xcf9, 4);
+}
+
+/* With shutdown status 0Ah firmware, or the hypervisor in its stead, goes on at the vector of the
+ * BIOS data area. The chipset's ways take the other CPUs down as well. */
+static void bsp_init(void (*init)(void), bool others)
+{
+    const uint32_t vector = AP_TRAMPOLINE_PA >> 4 << 16;
     uint64_t old = load64(WARM_VECTOR & ~7ull);
 
-    if (!options.hosted) {
-        test_skip("QEMU's firmware does not come back");
-        return;
-    }
     cli();
     outb(0x70, 0x0f);
     outb(0x71, 0x0a);
     memcpy((void *)WARM_VECTOR, &vector, sizeof(vector));
-    warm_restart(cpus[0].apic_id);
+    warm_restart(init);
     cpu_init(0);
     outb(0x70, 0x0f);
     CHECK_EQ(inb(0x71), 0, "the status counts once");
@@ -474,9 +500,23 @@ static void test_bsp_init(void)
     CHECK_EQ(apic_read(APIC_SVR) & 0x100, 0, "its APIC was reset");
     apic_again();
     sti();
-    uint64_t base = irqs(0, VEC_TEST);
-    ipi_shorthand(ICR_SELF | ICR_ASSERT | VEC_TEST);
-    wait_irqs(0, VEC_TEST, base + 1);
+    for (unsigned c = 1; others && c < ncpus; c++)
+        smp_restart(c);
+    expect(0xff, 0, (1u << ncpus) - 1, "physical");
+}
+
+static void test_bsp_init(void)
+{
+    if (!options.hosted) {
+        test_skip("QEMU's firmware does not come back");
+        return;
+    }
+    bsp_init(by_icr, false);
+    bsp_init(by_shorthand, false);
+    bsp_init(by_port92, true);
+    CHECK_EQ(inb(0x92) & 1, 1, "port 92 outlives INIT");
+    bsp_init(by_keyboard, true);
+    bsp_init(by_cf9, true);
 }
 
 static const struct test tests[] = {

@@ -215,7 +215,7 @@ static void vkbc_io(void *dev, struct vio *io)
     }
     lock_drop(&pc->lock);
     if (reset)
-        vpc_end(pc, true);
+        vpc_soft_reset(pc, io->cpu);
 }
 
 static void port92(void *dev, struct vio *io)
@@ -231,7 +231,7 @@ static void port92(void *dev, struct vio *io)
     }
     lock_drop(&pc->lock);
     if (reset)
-        vpc_end(pc, true);
+        vpc_soft_reset(pc, io->cpu);
 }
 
 void vkbc_init(struct vpc *pc)

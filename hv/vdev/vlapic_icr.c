@@ -112,8 +112,10 @@ void vlapic_icr(struct vpc *pc, uint32_t cpu, uint32_t lo, uint32_t dest, bool x
         return; /* reserved in the ICR */
     if (mode == DM_INIT && (lo & ICR_TRIGGER) && !(lo & ICR_LEVEL))
         return; /* INIT level de-assert only resynchronised arbitration IDs of old */
-    if ((mode == DM_INIT || mode == DM_SIPI) && (shorthand == SHORT_SELF || shorthand == SHORT_ALL))
-        return; /* SDM table 11-3: invalid with these shorthands */
+    if (shorthand == SHORT_ALL && (mode == DM_INIT || mode == DM_SIPI))
+        return; /* SDM table 11-3: invalid. So is INIT to self, but boot processors use it */
+    if (shorthand == SHORT_SELF && mode == DM_SIPI)
+        return;
     if ((mode == DM_FIXED || mode == DM_LOWEST) && vector < 16) {
         vlapic_error(pc, cpu, cpu, ESR_SEND_ILLEGAL);
         return;

@@ -110,6 +110,19 @@ void vpc_end(struct vpc *pc, bool reset)
         end(pc->cfg.ctx);
 }
 
+void vpc_soft_reset(struct vpc *pc, uint32_t from)
+{
+    lock_take(&pc->lock);
+    bool warm = vrtc_warm(pc);
+    lock_drop(&pc->lock);
+    if (!warm) {
+        vpc_end(pc, true);
+        return;
+    }
+    for (uint32_t c = 0; c < pc->cfg.ncpus; c++)
+        action_post(pc->cfg.co, from, c, ACTION_INIT);
+}
+
 static void dump_lapic(const struct vpc *pc, uint32_t cpu, char *line, size_t size)
 {
     const struct vlapic *a = &pc->lapic[cpu];

@@ -207,6 +207,11 @@ void vpc_irq(struct vpc *pc, uint32_t from, unsigned irq, bool level);
 void vpc_rearm(struct vpc *pc, uint32_t from);
 /* The guest ended the VM. No lock held. */
 void vpc_end(struct vpc *pc, bool reset);
+/* The guest pulsed INIT of all CPUs: a restart in place if it asked for one (vpc_warm_start), else
+ * the end of the VM. No lock held. */
+void vpc_soft_reset(struct vpc *pc, uint32_t from);
+/* Shutdown status in CMOS that asks for a restart in place. Lock held. */
+bool vrtc_warm(const struct vpc *pc);
 
 /* --- local APIC, internal --- */
 void vlapic_init(struct vpc *pc);

@@ -8,6 +8,7 @@
 #define CONFIG_DATA 0xcfc
 #define CONFIG_ENABLE BIT(31)
 #define RESET_CPU 0x04u
+#define RESET_SYSTEM 0x02u /* with it the whole machine, without INIT of the CPUs */
 
 /* A generic bridge without registers of its own: 1B36:0008, class 060000. */
 static uint32_t bridge_read(uint32_t reg)
@@ -59,8 +60,10 @@ static void vpci_io(void *dev, struct vio *io)
     else if (!io->write)
         io->value = config_read(&pc->misc) >> (8 * (io->addr & 3));
     lock_drop(&pc->lock);
-    if (reset)
+    if (reset && (io->value & RESET_SYSTEM))
         vpc_end(pc, true);
+    else if (reset)
+        vpc_soft_reset(pc, io->cpu);
 }
 
 void vpci_init(struct vpc *pc)

@@ -250,15 +250,21 @@ static void vrtc_io(void *dev, struct vio *io)
     lock_drop(&pc->lock);
 }
 
+bool vrtc_warm(const struct vpc *pc)
+{
+    uint8_t code = pc->rtc.cmos[SHUTDOWN];
+    return code == SHUTDOWN_EOI || code == SHUTDOWN_JUMP;
+}
+
 bool vpc_warm_start(struct vpc *pc)
 {
     lock_take(&pc->lock);
-    uint8_t code = pc->rtc.cmos[SHUTDOWN];
-    pc->rtc.cmos[SHUTDOWN] = 0; /* as firmware does */
-    if (code == SHUTDOWN_EOI)
+    bool warm = vrtc_warm(pc);
+    if (pc->rtc.cmos[SHUTDOWN] == SHUTDOWN_EOI)
         vpic_eoi(pc, 0);
+    pc->rtc.cmos[SHUTDOWN] = 0; /* as firmware does */
     lock_drop(&pc->lock);
-    return code == SHUTDOWN_EOI || code == SHUTDOWN_JUMP;
+    return warm;
 }
 
 static void put16(struct vrtc *r, unsigned at, uint64_t v)

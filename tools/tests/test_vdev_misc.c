@@ -83,6 +83,23 @@ static void test_resets(void)
     tap_eq(rig_resets, 3, "port 92: A20");
     outb(0x92, 0x03);
     tap_eq(rig_resets, 4, "port 92: fast reset");
+    outb(0xcf9, 0x00), outb(0xcf9, 0x04);
+    tap_eq(rig_resets, 5, "CF9: INIT, which is a reset without a warm-start vector");
+    rig_init(2);
+    outb(0x70, 0x0f), outb(0x71, 0x0a);
+    outb(0x64, 0xfe);
+    tap_eq(rig_resets, 0, "with one it is INIT");
+    tap_eq(actions(0), ACTION_INIT, "of the boot processor");
+    tap_eq(actions(1), ACTION_INIT, "and of the other");
+    outb(0xcf9, 0x00), outb(0xcf9, 0x04);
+    tap_eq(actions(0), ACTION_INIT, "by CF9");
+    outb(0x92, 0x03);
+    tap_eq(actions(1), ACTION_INIT, "by port 92");
+    tap_ok(vpc_warm_start(&pc), "the boot processor asks");
+    tap_ok(!vpc_warm_start(&pc), "once");
+    outb(0x70, 0x0f), outb(0x71, 0x0a);
+    outb(0xcf9, 0x02), outb(0xcf9, 0x06);
+    tap_eq(rig_resets, 1, "a reset of the system is one");
 }
 
 /* Nothing a guest does to the ports and pages may reach an assertion or the sanitizers. */
