@@ -78,9 +78,11 @@ struct vpit_channel {
     bool write_high, read_high; /* second byte of access 3 is next */
     uint32_t low;               /* first byte written */
     uint32_t reload;            /* 1..65536, or 1..10000 with bcd */
-    uint64_t start;             /* PIT tick at which the count began */
-    uint64_t frozen;            /* elapsed ticks while the gate is low, modes 0 and 4 */
-    unsigned latched;           /* count bytes still to read from latch */
+    uint32_t next;              /* written meanwhile, becomes reload at tick switch_at; 0 none */
+    uint64_t switch_at;
+    uint64_t start;   /* PIT tick at which the count began */
+    uint64_t frozen;  /* elapsed ticks while the gate is low, modes 0 and 4 */
+    unsigned latched; /* count bytes still to read from latch */
     uint32_t latch;
     bool status_latched;
     uint32_t status;
@@ -256,7 +258,7 @@ void vpic_eoi(struct vpc *pc, uint32_t from);
 
 void vpit_init(struct vpc *pc);
 void vpit_gate2(struct vpc *pc, uint64_t now, bool gate);
-bool vpit_out2(const struct vpc *pc, uint64_t now);
+bool vpit_out2(struct vpc *pc, uint64_t now);
 void vpit_run(struct vpc *pc, uint32_t from, uint64_t now);
 uint64_t vpit_deadline(const struct vpc *pc);
 

@@ -14,6 +14,17 @@ static uint64_t elapsed(const struct vpit_channel *c, uint64_t tick)
     return tick > c->start ? tick - c->start : 0;
 }
 
+/* A count written while a periodic one runs takes over at the end of the period. (The chip's mode 3
+ * does so at the half already.) */
+static void settle(struct vpit_channel *c, uint64_t tick)
+{
+    if (!c->next || tick < c->switch_at)
+        return;
+    c->start = c->switch_at;
+    c->reload = c->next;
+    c->next = 0;
+}
+
 static uint32_t channel_count(const struct vpit_channel *c, uint64_t tick)
 {
     uint64_t d = elapsed(c, tick);
@@ -78,14 +89,24 @@ static uint64_t next_edge(const struct vpit_channel *c, uint64_t tick)
 static void channel_load(struct vpc *pc, uint32_t from, unsigned i, uint32_t value)
 {
     struct vpit_channel *c = &pc->pit.ch[i];
+    uint64_t tick = vpc_ticks(pc, port_tsc(), PIT_HZ);
+    settle(c, tick); /* the clock moved on since this access began */
     if (c->bcd)
         value =
             (value >> 12) * 1000 + (value >> 8 & 15) * 100 + (value >> 4 & 15) * 10 + (value & 15);
-    c->reload = value ? value : c->bcd ? 10000 : 0x10000;
-    c->start = vpc_ticks(pc, port_tsc(), PIT_HZ);
+    value = value ? value : c->bcd ? 10000 : 0x10000;
+    bool periodic = c->mode == RATE || c->mode == SQUARE;
+    bool edge = c->mode == RETRIGGER_SHOT || c->mode == RETRIGGER_STROBE;
+    if (c->loaded && ((periodic && c->gate) || edge)) { /* what runs goes on as it is */
+        c->next = value;
+        c->switch_at =
+            edge ? NO_DEADLINE : c->start + (elapsed(c, tick) / c->reload + 1) * c->reload;
+        return;
+    }
+    c->reload = value;
+    c->start = tick;
     c->frozen = 0;
-    /* modes 1 and 5 wait for the gate's edge, a running one goes on with the new count after it */
-    c->loaded = c->mode != RETRIGGER_SHOT && c->mode != RETRIGGER_STROBE;
+    c->loaded = !edge; /* those wait for the gate */
     if (i)
         return;
     if (c->mode == TERMINAL)
@@ -152,7 +173,7 @@ static void read_back(struct vpit *pit, uint32_t value, uint64_t tick)
             channel_latch(c, tick);
         if (!(value & 0x10) && !c->status_latched) {
             c->status_latched = true;
-            c->status = (channel_out(c, tick) ? 0x80u : 0) | (c->loaded ? 0 : 0x40u) |
+            c->status = (channel_out(c, tick) ? 0x80u : 0) | (c->loaded && !c->next ? 0 : 0x40u) |
                         c->access << 4 | c->mode << 1 | c->bcd;
         }
     }
@@ -177,6 +198,7 @@ static void control_write(struct vpc *pc, uint32_t from, uint32_t value, uint64_
     c->bcd = value & 1;
     c->loaded = c->write_high = c->read_high = c->status_latched = false;
     c->latched = 0;
+    c->next = 0;
     c->reload = c->bcd ? 10000 : 0x10000;
     if (i)
         return;
@@ -192,6 +214,8 @@ static void vpit_io(void *dev, struct vio *io)
     unsigned i = (unsigned)io->addr & 3;
     lock_take(&pc->lock);
     uint64_t tick = vpc_ticks(pc, port_tsc(), PIT_HZ);
+    for (unsigned k = 0; k < 3; k++)
+        settle(&pc->pit.ch[k], tick);
     if (i == 3 && io->write)
         control_write(pc, io->cpu, (uint32_t)io->value, tick);
     else if (i < 3 && io->write)
@@ -207,20 +231,25 @@ void vpit_gate2(struct vpc *pc, uint64_t now, bool gate)
     uint64_t tick = vpc_ticks(pc, now, PIT_HZ);
     if (gate == c->gate)
         return;
+    settle(c, tick);
     if (!gate) {
         c->frozen = elapsed(c, tick);
     } else if (c->mode == TERMINAL || c->mode == STROBE) {
         c->start = tick - c->frozen;
     } else { /* the rising edge reloads and triggers */
+        c->reload = c->next ? c->next : c->reload;
+        c->next = 0;
         c->start = tick;
         c->loaded = true;
     }
     c->gate = gate;
 }
 
-bool vpit_out2(const struct vpc *pc, uint64_t now)
+bool vpit_out2(struct vpc *pc, uint64_t now)
 {
-    return channel_out(&pc->pit.ch[2], vpc_ticks(pc, now, PIT_HZ));
+    uint64_t tick = vpc_ticks(pc, now, PIT_HZ);
+    settle(&pc->pit.ch[2], tick);
+    return channel_out(&pc->pit.ch[2], tick);
 }
 
 void vpit_run(struct vpc *pc, uint32_t from, uint64_t now)
@@ -228,6 +257,7 @@ void vpit_run(struct vpc *pc, uint32_t from, uint64_t now)
     uint64_t tick = vpc_ticks(pc, now, PIT_HZ);
     if (tick < pc->pit.next_edge || pc->pit.next_edge == NO_DEADLINE)
         return;
+    settle(&pc->pit.ch[0], tick);
     vpc_irq(pc, from, IRQ_PIT, false);
     vpc_irq(pc, from, IRQ_PIT, true);
     pc->pit.next_edge = next_edge(&pc->pit.ch[0], tick);

@@ -83,6 +83,60 @@ static void test_channel0(void)
     tap_eq(vpc_timers(&pc, 0, now), vpit_deadline(&pc), "CPU 0 has it");
 }
 
+static void new_count(unsigned ch, uint16_t count)
+{
+    outb((uint16_t)(0x40 + ch), (uint8_t)count);
+    outb((uint16_t)(0x40 + ch), (uint8_t)(count >> 8));
+}
+
+/* A count written while another runs (8254 data sheet, "Mode Definitions"). */
+static void test_new_count(void)
+{
+    rig();
+    pit_set(0, 2, 1000);
+    ticks(400);
+    new_count(0, 3000);
+    tap_eq(pit_count(0), 600, "mode 2 goes on");
+    tap_eq(pit_status(0) & 0x40, 0x40, "null count until it is loaded");
+    ticks(599);
+    tap_ok(!irq0(), "the old period");
+    ticks(1);
+    tap_ok(irq0(), "ends as it was");
+    tap_eq(pit_count(0), 3000, "then the new count");
+    tap_eq(pit_status(0) & 0x40, 0, "is loaded");
+    ticks(2999);
+    tap_ok(!irq0(), "for a longer period");
+    ticks(1);
+    tap_ok(irq0(), "of its own");
+    outb(0x61, 1);
+    pit_set(2, 3, 1000);
+    ticks(100);
+    new_count(2, 500);
+    outb(0x61, 0), outb(0x61, 1);
+    tap_eq(pit_count(2), 500, "the gate's edge loads it at once");
+    pit_set(2, 1, 1000);
+    outb(0x61, 0), outb(0x61, 1);
+    ticks(500);
+    new_count(2, 200);
+    tap_eq(inb(0x61) & 0x20, 0, "mode 1: the shot goes on");
+    ticks(499);
+    tap_eq(inb(0x61) & 0x20, 0, "for its full length");
+    ticks(1);
+    tap_eq(inb(0x61) & 0x20, 0x20, "and ends");
+    outb(0x61, 0), outb(0x61, 1);
+    ticks(199);
+    tap_eq(inb(0x61) & 0x20, 0, "the next one");
+    ticks(1);
+    tap_eq(inb(0x61) & 0x20, 0x20, "has the new length");
+    pit_set(0, 0, 1000);
+    ticks(500);
+    new_count(0, 100);
+    ticks(99);
+    tap_ok(!irq0(), "mode 0 starts again");
+    ticks(1);
+    tap_ok(irq0(), "at once");
+}
+
 static void test_counts(void)
 {
     rig();
@@ -219,6 +273,7 @@ static void test_s5(void)
 int main(void)
 {
     test_channel0();
+    test_new_count();
     test_counts();
     test_gate();
     test_agreement();
