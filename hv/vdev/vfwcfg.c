@@ -4,6 +4,7 @@
  * byte by byte at 511. No DMA; nothing can be written. Guarded by the device lock. Tested by
  * tools/tests/test_vdev_fwcfg.c. */
 #include "hv/vdev/vpc_state.h"
+#include "hv/base/assert.h"
 #include "hv/base/string.h"
 
 #define PORT_SELECT 0x510
@@ -23,6 +24,7 @@
 #define E820_RAM 1u
 #define E820_RESERVED 2u
 #define DIR_ENTRY 64u
+#define NAME_BYTES 56u
 
 struct e820 {
     uint64_t base, len;
@@ -30,22 +32,22 @@ struct e820 {
 } __attribute__((packed));
 _Static_assert(sizeof(struct e820) == 20, "entry of etc/e820");
 
-static const char *const file_name[] = {"etc/e820"};
-
-static size_t e820_bytes(const struct vpc *pc, uint8_t *out)
+static void e820_build(struct vpc *pc)
 {
     /* reserved: the APICs, and the ROM below 4 GiB */
     struct e820 map[3] = {{0, pc->cfg.ram_top_low, E820_RAM},
                           {VPC_IOAPIC_BASE, BIT(32) - VPC_IOAPIC_BASE, E820_RESERVED},
                           {BIT(32), pc->cfg.ram_above_4g, E820_RAM}};
-    size_t n = pc->cfg.ram_above_4g ? sizeof(map) : 2 * sizeof(map[0]);
-    memcpy(out, map, n);
-    return n;
+    memcpy(pc->fwcfg.e820, map, sizeof(map));
+    vpc_fw_file(pc, "etc/e820", pc->fwcfg.e820,
+                pc->cfg.ram_above_4g ? sizeof(map) : 2 * sizeof(map[0]));
 }
 
-static size_t file_bytes(const struct vpc *pc, unsigned file, uint8_t *out)
+void vpc_fw_file(struct vpc *pc, const char *name, const void *data, size_t size)
 {
-    return file == 0 ? e820_bytes(pc, out) : 0;
+    struct vfwcfg *f = &pc->fwcfg;
+    ASSERT(f->nfiles < VPC_FW_FILES && strlen(name) < NAME_BYTES);
+    f->file[f->nfiles++] = (struct vfwcfg_file){name, data, size};
 }
 
 static void put_be(uint8_t *out, uint32_t value, unsigned n)
@@ -57,17 +59,16 @@ static void put_be(uint8_t *out, uint32_t value, unsigned n)
 }
 
 /* The directory: a count, then size, key and name of each file; numbers are big-endian. */
-static size_t directory(const struct vpc *pc, uint8_t *out)
+static size_t directory(const struct vfwcfg *f, uint8_t *out)
 {
-    uint8_t file[VFWCFG_ITEM];
-    put_be(out, ARRAY_SIZE(file_name), 4);
-    for (unsigned i = 0; i < ARRAY_SIZE(file_name); i++) {
+    put_be(out, f->nfiles, 4);
+    for (unsigned i = 0; i < f->nfiles; i++) {
         uint8_t *e = out + 4 + i * DIR_ENTRY;
-        put_be(e, (uint32_t)file_bytes(pc, i, file), 4);
+        put_be(e, (uint32_t)f->file[i].len, 4);
         put_be(e + 4, KEY_FILE_FIRST + i, 2);
-        memcpy(e + 8, file_name[i], strlen(file_name[i]));
+        memcpy(e + 8, f->file[i].name, strlen(f->file[i].name));
     }
-    return 4 + ARRAY_SIZE(file_name) * DIR_ENTRY;
+    return 4 + f->nfiles * DIR_ENTRY;
 }
 
 static size_t number(uint8_t *out, uint64_t value, size_t n)
@@ -98,12 +99,25 @@ static size_t item(const struct vpc *pc, uint32_t key, uint8_t *out)
     case KEY_BOOT_MENU:
         return 2;
     case KEY_FILE_DIR:
-        return directory(pc, out);
+        return directory(&pc->fwcfg, out);
     case KEY_IRQ0_OVERRIDE: /* the MADT says so too */
         return number(out, 1, 4);
     default:
-        return key < KEY_FILE_FIRST ? 0 : file_bytes(pc, key - KEY_FILE_FIRST, out);
+        return 0;
     }
+}
+
+static void choose(struct vpc *pc, uint32_t key)
+{
+    struct vfwcfg *f = &pc->fwcfg;
+    f->at = 0;
+    if (key >= KEY_FILE_FIRST && key - KEY_FILE_FIRST < f->nfiles) {
+        f->data = f->file[key - KEY_FILE_FIRST].data;
+        f->len = f->file[key - KEY_FILE_FIRST].len;
+        return;
+    }
+    f->len = item(pc, key, f->item);
+    f->data = f->item;
 }
 
 /* 511 is half of the word at 510 when that is written, and a register of its own else. */
@@ -113,12 +127,10 @@ static void vfwcfg_io(void *dev, struct vio *io)
     struct vfwcfg *f = &pc->fwcfg;
     lock_take(&pc->lock);
     if (io->write) {
-        if (io->addr == PORT_SELECT && io->size == 2) {
-            f->len = (uint32_t)item(pc, (uint32_t)io->value & 0xffff, f->item);
-            f->at = 0;
-        }
+        if (io->addr == PORT_SELECT && io->size == 2)
+            choose(pc, (uint32_t)io->value & 0xffff);
     } else if (io->addr == PORT_DATA && io->size == 1) {
-        io->value = f->at < f->len ? f->item[f->at++] : 0;
+        io->value = f->at < f->len ? f->data[f->at++] : 0;
     } else {
         io->value = 0;
     }
@@ -127,5 +139,6 @@ static void vfwcfg_io(void *dev, struct vio *io)
 
 void vfwcfg_init(struct vpc *pc)
 {
+    e820_build(pc);
     vbus_add_pio(&pc->bus, PORT_SELECT, 2, vfwcfg_io, pc);
 }

@@ -67,6 +67,10 @@ bool vpc_uart_input(struct vpc *pc, uint8_t byte);
  * after 10 ms, and before power-off, reset and debug exit). For the other ends of a VM. Any CPU, no
  * lock held. */
 void vpc_flush(struct vpc *pc);
+/* Offers `size` bytes at `data`, which stay there, as a file of fw_cfg. Boot, before VCPUs run; at
+ * most VPC_FW_FILES. The name has at most 55 characters. */
+#define VPC_FW_FILES 8
+void vpc_fw_file(struct vpc *pc, const char *name, const void *data, size_t size);
 /* After INIT of the boot processor: does the guest want to go on at the vector of the BIOS data area
  * (shutdown status 5 or 0Ah in CMOS 0F)? 5 ends the 8259s' interrupt first. Any CPU, no lock held.
  */

@@ -150,10 +150,18 @@ struct vvga {
     bool dac_reading;
 };
 
-#define VFWCFG_ITEM 128
+#define VFWCFG_ITEM (4 + 64 * (VPC_FW_FILES + 1)) /* the largest is the directory */
 struct vfwcfg {
-    uint32_t at, len; /* in the item selected */
+    const uint8_t *data; /* the item selected: in item[], or a file */
+    size_t at, len;
     uint8_t item[VFWCFG_ITEM];
+    struct vfwcfg_file {
+        const char *name;
+        const uint8_t *data;
+        size_t len;
+    } file[VPC_FW_FILES];
+    unsigned nfiles;
+    uint8_t e820[60];
 };
 
 struct vpc {

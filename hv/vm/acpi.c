@@ -270,6 +270,8 @@ enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp)
     TRY(build_roots(&p, fadt_at, madt_at, &root));
     TRY(vm_copy_in(vm, gpa(ACPI_AREA), &root, sizeof(root)));
     *rsdp = gpa(ACPI_AREA);
+    if (vm->pc && vm_acpi_fwcfg(vm, *rsdp, p.next - ACPI_AREA) != HV_OK)
+        log_warn("vm", "acpi tables are too large for fw_cfg");
     log_debug("vm", "acpi tables at 0x%llx, %llu bytes", (unsigned long long)ACPI_AREA,
               (unsigned long long)(p.next - ACPI_AREA));
     return HV_OK;

@@ -39,6 +39,8 @@ enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt,
 enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods) HV_MUST_CHECK;
 /* ACPI tables (RSDP at E0000, XSDT, FADT, MADT, DSDT) into guest RAM. Returns bytes used. */
 enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp) HV_MUST_CHECK;
+/* The same tables, `bytes` from the RSDP at `base` on, as fw_cfg files. Boot, once. */
+enum hv_err vm_acpi_fwcfg(struct vm *vm, gpa_t base, uint64_t bytes) HV_MUST_CHECK;
 /* MP table at F0000 for guests without ACPI. */
 enum hv_err vm_mptable_build(struct vm *vm) HV_MUST_CHECK;
 /* Copy into guest RAM at load time (before any VCPU runs). HV_RANGE: not all RAM. */

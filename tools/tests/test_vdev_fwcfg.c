@@ -72,10 +72,18 @@ static void test_files(void)
     tap_eq(get(8), 0x40000000, "bytes");
     tap_eq(get(4), 1, "is RAM");
     tap_eq(get(4), 0, "the end");
-    pc.cfg.ram_above_4g = 0;
+    struct vpc_config small = pc.cfg;
+    small.ram_above_4g = 0;
+    vpc_init(&pc, &small);
     choose(0x19);
     (void)get_be(4);
     tap_eq(get_be(4), 40, "two entries without RAM above 4 GiB");
+    vpc_fw_file(&pc, "opt/it", "contents", 8);
+    choose(0x19);
+    tap_eq(get_be(4), 2, "one more file");
+    choose(0x21);
+    tap_eq(get(8), 0x73746e65746e6f63, "its contents");
+    tap_eq(get(8), 0, "and its end");
 }
 
 int main(void)
