@@ -30,6 +30,11 @@ struct options {
 };
 extern struct options options;
 void options_init(const uint8_t *boot_params);
+/* Patchbay is under the test, not an emulator: for what only that does. */
+static inline bool on_patchbay(void)
+{
+    return options.hosted && !options.bochs;
+}
 bool glob_match(const char *glob, const char *s);
 /* n operations, scaled. */
 static inline unsigned ops(unsigned n)

@@ -98,7 +98,7 @@ static void test_pit_speaker(void)
     outb(0x42, 0x50);
     unsigned n = pit_count(2);
     CHECK((n & 15) < 10 && (n >> 4 & 15) < 10 && n <= 0x5000, "decimal count %x", n);
-    if (options.hosted) { /* bare QEMU does not stop for the gate */
+    if (on_patchbay()) { /* bare QEMU does not stop for the gate */
         pit_program(2, 0, 0xffff);
         outb(0x61, port61 & 0xfc);
         first = pit_count(2);
@@ -213,6 +213,10 @@ static void test_pic(void)
 
 static void test_pic_poll(void)
 {
+    if (options.bochs) {
+        test_skip("its 8259 loses the request");
+        return;
+    }
     cli();
     pit_quiet();
     pic_program(1, 0xfe, 0xff); /* nobody takes INTR: LINT0 is masked */
@@ -496,7 +500,7 @@ static void test_fw_cfg(void)
 {
     char name[9] = "";
 
-    if (!options.hosted && fw_get(0, 4) != 0x554d4551) {
+    if (!on_patchbay() && fw_get(0, 4) != 0x554d4551) {
         test_skip("no fw_cfg");
         return;
     }
