@@ -123,6 +123,8 @@ static enum hv_err ref_walk_once(struct mmu *m, struct walk *w)
     for (;;) {
         unsigned idx = va_index(w->va, s.level);
         w->level = s.level;
+        if (!p2m_ptr(m->cfg.p2m, gfn_gpa(s.gfn)))
+            return ref_fail(m, w, PFEC_P | PFEC_RSVD); /* as the other pager says */
         w->raw = gpte_raw(m, &s, idx);
         w->gpte = gpte_norm(&s, idx, w->raw);
         if (!(w->gpte & PTE_P))

@@ -74,6 +74,16 @@ static void repair_large(struct mmu *m, uint32_t page, unsigned idx, uint64_t ol
     spte_replace(m, page, idx, new, base);
 }
 
+/* A link loses rights here and gains none: what is below may be older than the entry (listed, or
+ * its patch postponed) and was never reached with the new rights. The walk brings it up to date and
+ * then gives them. What becomes the user's is dropped: SMEP and SMAP take rights from it. */
+static uint64_t link_repaired(uint64_t old, uint64_t want)
+{
+    if (want & ~old & PTE_U)
+        return 0;
+    return (old & (PTE_ADDR | PTE_NX)) | (want & ~PTE_W) | (want & old & PTE_W);
+}
+
 void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
 {
     const struct sp *s = sp_at(m, page);
@@ -98,7 +108,7 @@ void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
             const struct sp *c = sp_at(m, spte_child(m, old));
             if (!(c->role & ROLE_DIRECT) && c->gfn.v == (gpte & PTE_ADDR) >> PAGE_SHIFT &&
                 c->role == role_child(s->role, gpte, idx))
-                new = (old & PTE_ADDR) | gpte_link_rights(s->role, gpte);
+                new = link_repaired(old, gpte_link_rights(s->role, gpte));
         }
         spte_replace(m, page, idx, new, gfn(0));
     }

@@ -16,19 +16,25 @@
 
 #define SIM_CPUS 4
 #define SIM_GRANULES 4
-/* Frames whose first eight entries are followed: tables 0..15, then data, both in any role. */
+/* Frames of which two groups of eight words are followed, at the beginning and in the middle, where
+ * the second half of a two-level table begins: tables 0..15, then data, both in any role. */
 #define SIM_TABLES 16
 #define SIM_DATA 8
 #define SIM_MAPPED (SIM_TABLES + SIM_DATA) /* by the window */
-#define SIM_TRACKED (SIM_MAPPED + 3)
-#define SIM_ENTRIES 8
+#define SIM_TRACKED (SIM_MAPPED + 4)
+#define SIM_GROUP 8
+#define SIM_ENTRIES (2 * SIM_GROUP)
+#define SIM_WINDOW_WORD 384   /* of a two-level root: the entry of the window */
+#define SIM_MIDDLE 256        /* word where the second group begins */
 #define SIM_TABLE_GFN 512ull  /* region 1: large pages map the tables too */
 #define SIM_DATA_GFN 1024ull  /* region 2 */
-#define SIM_WINDOW_GFN 100ull /* three tables that map all; changed only through self-maps */
+#define SIM_WINDOW_GFN 100ull /* tables that map all; changed only through self-maps */
 #define SIM_ROOTS 2           /* tables 0 and 1 are meant as roots */
-/* Addresses: four choices in each upper level, 32 in the last. */
-#define SIM_SLOTS (4 * 4 * 4 * 32)
-#define SIM_PCIDS SIM_TRACKED
+/* Addresses: four choices in each upper level, eight directory entries, 32 in the last. */
+#define SIM_SLOTS (4 * 4 * 8 * 32)
+#define SIM_REGIONS (SIM_SLOTS / 32)
+#define SIM_HUGE (SIM_REGIONS / 8)
+#define SIM_PCIDS 4
 
 enum sim_op {
     OP_LOAD,
@@ -43,10 +49,13 @@ enum sim_op {
     OP_INVLPG,
     OP_CR3,
     OP_CR3_KEEP, /* MOV CR3 with bit 63: nothing is invalidated */
+    OP_INVPCID,
     OP_FLUSH,
     OP_WP,
     OP_SMEP,
     OP_NXE,
+    OP_PGE,
+    OP_MODE,   /* another paging mode, by way of none */
     OP_PAGING, /* paging off, one access, paging on */
     OP_IDLE,
     OP_PARK,
@@ -62,12 +71,14 @@ struct sim_step {
     uint32_t dice;  /* the machine's choices within this step */
 };
 
+enum sim_mode { MODE_LONG, MODE_PAE, MODE_TWO, MODE_MIXED /* changing, each CPU on its own */ };
 struct sim_config {
     const char *name, *options;
     unsigned ncpus;
     uint32_t pool_pages;
     uint32_t audit_every; /* steps; 0: never */
-    bool drain_at_exit;   /* the loop drains at each exit, as hv/vcpu does; else only events do */
+    enum sim_mode mode;
+    bool drain_at_exit; /* the loop drains at each exit, as hv/vcpu does; else only events do */
 };
 
 struct sim_tlb {
@@ -88,7 +99,9 @@ struct sim_cpu {
     uint32_t asid, root; /* of the last entry */
     uint32_t gen[MMU_ROOTS + 1];
     struct sim_tlb tlb[MMU_ROOTS + 1][SIM_SLOTS];
-    struct sim_psc psc[MMU_ROOTS + 1][5][64];
+    struct sim_psc psc[MMU_ROOTS + 1][5][SIM_REGIONS];
+    uint64_t pdpte[4];           /* the guest's, latched */
+    uint64_t hw_pdpte[4];        /* the shadow's, loaded with CR3 at entry */
     const struct sim_step *step; /* being executed */
     unsigned next;               /* index of the step to execute next */
     uint64_t dice;
@@ -135,6 +148,15 @@ void sim_hw_sweep(unsigned c);
 uint64_t sim_gfn_of(uint64_t pfn);
 unsigned sim_slot(uint64_t va);
 
+/* --- sim_modes.c --- */
+enum sim_mode sim_mode(const struct mmu_regs *r);
+unsigned sim_pcid(const struct mmu_regs *r);
+/* An address and a CR3 of a program, in the mode of the CPU. */
+uint64_t sim_va(unsigned c, uint64_t va);
+uint64_t sim_cr3(unsigned c, uint64_t value);
+void sim_latch(unsigned c); /* what loads the PDPTEs of a PAE guest */
+void sim_regs(struct mmu_regs *r, enum sim_mode mode);
+
 /* --- sim_machine.c: a CPU's loop --- */
 /* Executes a program; true if nothing was wrong, else sim.why. */
 bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, unsigned n,
@@ -149,7 +171,8 @@ void oracle_wrote(unsigned c, uint64_t gpa);
 void oracle_invlpg(unsigned c, uint64_t va);
 void oracle_page_fault(unsigned c, uint64_t va, uint32_t since);
 void oracle_flush(unsigned c); /* of all PCIDs */
-void oracle_flush_pcid(unsigned c, uint64_t cr3);
+void oracle_flush_pcid(unsigned c, unsigned pcid);
+void oracle_invpcid_address(unsigned c, unsigned pcid, uint64_t va);
 uint32_t oracle_now(void);
 /* Could the CPU use a translation of va to this frame for such an access now? */
 bool oracle_allows(unsigned c, uint64_t va, uint32_t access, uint64_t gfn);

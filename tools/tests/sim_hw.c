@@ -11,7 +11,7 @@ static uint64_t dice(unsigned c, uint64_t n)
 
 unsigned sim_slot(uint64_t va)
 {
-    return (unsigned)(((va >> 39) & 3) * 512 + ((va >> 30) & 3) * 128 + ((va >> 21) & 3) * 32 +
+    return (unsigned)(((va >> 39) & 3) * 1024 + ((va >> 30) & 3) * 256 + ((va >> 21) & 7) * 32 +
                       ((va >> 12) & 31));
 }
 
@@ -41,14 +41,14 @@ static bool rights_allow(unsigned c, const struct sim_tlb *t, uint32_t access)
 
 static unsigned psc_slot(uint64_t va, unsigned level)
 {
-    return sim_slot(va) >> (level == 4 ? 9 : level == 3 ? 7 : 5);
+    return sim_slot(va) >> (level == 4 ? 10 : level == 3 ? 8 : 5);
 }
 
 /* Begins at the root, or below it where a structure cache has an entry and the dice say so. */
 static unsigned walk_start(unsigned c, uint64_t va, uint32_t *page, struct sim_tlb *t)
 {
     struct sim_cpu *s = &sim_cpu[c];
-    for (unsigned level = 2; level <= 4 && s->mmu.paged; level++) {
+    for (unsigned level = 2; s->mmu.paged && level <= (s->mmu.top == 4 ? 4 : 2); level++) {
         const struct sim_psc *p = &s->psc[s->asid][level][psc_slot(va, level)];
         if (p->gen != s->gen[s->asid] || dice(c, 2))
             continue;
@@ -59,7 +59,7 @@ static unsigned walk_start(unsigned c, uint64_t va, uint32_t *page, struct sim_t
         return level - 1;
     }
     *page = s->root;
-    return s->mmu.paged ? 4 : 3;
+    return s->mmu.top;
 }
 
 static bool walk(unsigned c, uint64_t va, struct sim_tlb *t)
@@ -68,13 +68,15 @@ static bool walk(unsigned c, uint64_t va, struct sim_tlb *t)
     uint32_t page;
     *t = (struct sim_tlb){.gen = s->gen[s->asid], .w = true, .u = true};
     for (unsigned level = walk_start(c, va, &page, t);; level--) {
-        uint64_t e = *sp_spte(&s->mmu, page, va_index(gva(va), level));
+        bool pdpte = level == 3 && s->mmu.top == 3; /* a register, without rights */
+        uint64_t e =
+            pdpte ? s->hw_pdpte[va >> 30 & 3] : *sp_spte(&s->mmu, page, va_index(gva(va), level));
         if (!(e & PTE_P)) {
             if (e)
                 sim_fail("cpu %u: a not-present spte with bits 0x%llx", c, (unsigned long long)e);
             return false;
         }
-        if (s->mmu.paged || level < 3) { /* PAE root entries carry no rights */
+        if (!pdpte) {
             t->w = t->w && (e & PTE_W);
             t->u = t->u && (e & PTE_U);
             t->nx = t->nx || (e & PTE_NX);
@@ -86,6 +88,8 @@ static bool walk(unsigned c, uint64_t va, struct sim_tlb *t)
         page = spte_child(&s->mmu, e);
         if (page >= s->mmu.npages)
             sim_fail("cpu %u: spte 0x%llx points outside the pool", c, (unsigned long long)e);
+        if (pdpte)
+            continue;
         s->psc[s->asid][level][psc_slot(va, level)] = (struct sim_psc){
             .gen = s->gen[s->asid], .page = page, .w = t->w, .u = t->u, .nx = t->nx};
     }
@@ -128,7 +132,8 @@ static void check(unsigned c, uint64_t va, const struct sim_tlb *t)
 static void sweep_under(unsigned c, uint32_t page, unsigned level, uint64_t va)
 {
     struct sim_cpu *s = &sim_cpu[c];
-    for (unsigned i = 0; i < (level == 1 ? 16u : 3u); i++) { /* not the window: it never changes */
+    unsigned n = level == 1 ? 16 : level == 2 ? 8 : 3; /* not the window: it never changes */
+    for (unsigned i = 0; i < n; i++) {
         uint64_t e = *sp_spte(&s->mmu, page, i), at = va | ((uint64_t)i << (12 + 9 * (level - 1)));
         struct sim_tlb t, *slot;
         if (!(e & PTE_P))
@@ -151,12 +156,13 @@ void sim_hw_sweep(unsigned c)
     struct sim_cpu *s = &sim_cpu[c];
     if (!s->in_guest || !s->mmu.paged)
         return;
-    sweep_under(c, s->root, 4, 0);
+    sweep_under(c, s->root, s->mmu.top, 0);
     for (uint64_t i = 0; i < SIM_SLOTS; i++) {
         const struct sim_tlb *t = &s->tlb[s->asid][i];
         uint64_t va =
-            (i / 512 << 39) | ((i / 128 & 3) << 30) | ((i / 32 & 3) << 21) | (i % 32) << 12;
-        if (t->gen == s->gen[s->asid] && i / 512 < 3)
+            (i / 1024 << 39) | ((i / 256 & 3) << 30) | ((i / 32 & 7) << 21) | (i % 32) << 12;
+        bool window = va >> (s->mmu.top == 4 ? 39 : 30) == 3;
+        if (t->gen == s->gen[s->asid] && !window)
             check(c, va, t);
     }
 }

@@ -65,6 +65,8 @@ static void vmentry(unsigned c)
     s->in_guest = true;
     s->asid = r.asid;
     s->root = (uint32_t)((r.root.v - s->mmu.cfg.pool_hpa.v) >> PAGE_SHIFT);
+    for (unsigned i = 0; i < 4; i++)
+        s->hw_pdpte[i] = *sp_spte(&s->mmu, s->root, i);
 }
 
 /* --- accesses --- */
@@ -237,25 +239,39 @@ static void peek(unsigned c, const struct sim_step *t)
 
 /* --- events --- */
 
-static void set_mode(unsigned c, uint64_t cr0, uint64_t cr4, uint64_t efer)
+static void set_mode(unsigned c, struct mmu_regs r, bool loads_pdptes)
 {
     struct sim_cpu *s = &sim_cpu[c];
     vmexit(c);
     oracle_flush(c);
-    s->regs.cr0 = cr0;
-    s->regs.cr4 = cr4;
-    s->regs.efer = efer;
+    s->regs = r;
+    if (loads_pdptes)
+        sim_latch(c);
     mmu_event_mode(&s->mmu, &s->regs);
 }
 
-static void set_cr3(unsigned c, uint64_t cr3, bool keep)
+static void set_cr3(unsigned c, uint64_t value, bool keep)
 {
     struct sim_cpu *s = &sim_cpu[c];
+    bool pcide = s->regs.cr4 & CR4_PCIDE;
     vmexit(c);
-    if (!keep)
+    s->regs.cr3 = sim_cr3(c, value);
+    keep = keep && pcide;
+    if (!pcide)
         oracle_flush(c);
-    s->regs.cr3 = cr3;
-    mmu_event_cr3(&s->mmu, cr3, keep);
+    else if (!keep)
+        oracle_flush_pcid(c, sim_pcid(&s->regs));
+    sim_latch(c);
+    mmu_event_cr3(&s->mmu, s->regs.cr3, keep);
+}
+
+static void paging_off(unsigned c)
+{
+    struct mmu_regs r = sim_cpu[c].regs;
+    r.cr0 &= ~CR0_PG;
+    r.cr4 &= ~CR4_PCIDE;
+    r.efer &= ~EFER_LMA;
+    set_mode(c, r, false);
 }
 
 /* Paging off, one store by physical address, paging on again. */
@@ -263,17 +279,47 @@ static void unpaged(unsigned c, const struct sim_step *t)
 {
     struct mmu_regs r = sim_cpu[c].regs;
     uint64_t f = SIM_TABLE_GFN + t->value % SIM_TABLES;
-    set_mode(c, r.cr0 & ~CR0_PG, r.cr4, r.efer & ~EFER_LMA);
+    paging_off(c);
     store(c, (f << 12) | (t->va & 4095), 8, false, t->value, NULL);
-    set_mode(c, r.cr0, r.cr4, r.efer);
+    set_mode(c, r, true);
+}
+
+static void other_mode(unsigned c, const struct sim_step *t)
+{
+    struct mmu_regs old = sim_cpu[c].regs, r;
+    if (sim.cfg->mode != MODE_MIXED)
+        return;
+    sim_regs(&r, t->dice % 4 == 3 ? MODE_TWO : (enum sim_mode)(t->dice % 4));
+    if (t->dice % 4 == 3)
+        r.cr4 &= ~CR4_PSE;
+    r.cr3 += (uint64_t)(t->dice / 4 & 1) << 12;
+    r.cr0 &= old.cr0 | ~CR0_WP;
+    r.efer &= old.efer | ~EFER_NXE;
+    r.cr4 |= old.cr4 & CR4_SMEP;
+    paging_off(c);
+    set_mode(c, r, true);
+}
+
+static void invpcid(unsigned c, const struct sim_step *t)
+{
+    struct sim_cpu *s = &sim_cpu[c];
+    unsigned type = t->dice & 3, pcid = s->regs.cr4 & CR4_PCIDE ? (t->dice >> 2) % SIM_PCIDS : 0;
+    vmexit(c);
+    if (type == 0)
+        oracle_invpcid_address(c, pcid, t->va);
+    else if (type == 1)
+        oracle_flush_pcid(c, pcid);
+    else
+        oracle_flush(c);
+    mmu_event_invpcid(&s->mmu, type, pcid, gva(t->va));
 }
 
 static void bulk(unsigned c, const struct sim_step *t)
 {
-    uint64_t copy[SIM_ENTRIES], f = t->value >> 12 & 0xffff;
+    uint64_t copy[SIM_GROUP], f = t->value >> 12 & 0xffff;
     struct sim_cpu *s = &sim_cpu[c];
     vmexit(c);
-    for (unsigned i = 0; i < SIM_ENTRIES; i++)
+    for (unsigned i = 0; i < SIM_GROUP; i++)
         copy[i] = sim_random(&s->dice, 2) ? 0 : t->value ^ (uint64_t)i << 13;
     s->storing = true;
     s->store_va = 0;
@@ -296,6 +342,7 @@ static void halt(unsigned c)
 
 static void access_step(unsigned c, const struct sim_step *t)
 {
+    bool two = sim_mode(&sim_cpu[c].regs) == MODE_TWO;
     uint64_t v;
     switch (t->op) {
     case OP_LOAD:
@@ -304,10 +351,12 @@ static void access_step(unsigned c, const struct sim_step *t)
     case OP_FETCH:
         (void)load(c, t->va, PFEC_I | (t->user ? PFEC_U : 0), &v);
         break;
-    case OP_STORE:
-        store(c, t->va + (t->width == 8 ? 0 : t->dice % (8 / t->width) * t->width), t->width,
-              t->user, t->value, NULL);
+    case OP_STORE: {
+        unsigned width = two && t->width == 8 && t->dice / 16 % 4 ? 4 : t->width;
+        store(c, t->va + (width == 8 ? 0 : t->dice % (8 / width) * width), width, t->user, t->value,
+              NULL);
         break;
+    }
     case OP_HALVES:
         store(c, t->va + 4 * (t->dice & 1), 4, t->user, t->value >> (t->dice & 1 ? 32 : 0), NULL);
         oracle_retire(c);
@@ -319,10 +368,12 @@ static void access_step(unsigned c, const struct sim_step *t)
         break;
     case OP_CLEAR_AD:
         for (unsigned i = 0; i < 4 && load(c, t->va, 0, &v); i++)
-            store(c, t->va, 8, false, v & ~(t->dice & 1 ? PTE_A : PTE_A | PTE_D), &v);
+            store(c, t->va, 8, false,
+                  v & ~((t->dice & 1 ? PTE_A : PTE_A | PTE_D) << (two && (t->dice & 2) ? 32 : 0)),
+                  &v);
         break;
     case OP_ZERO:
-        for (uint64_t i = 0; i < SIM_ENTRIES; i++) {
+        for (uint64_t i = 0; i < SIM_GROUP; i++) {
             store(c, (t->va & ~63ull) + i * 8, 8, t->user, 0, NULL);
             oracle_retire(c);
         }
@@ -332,10 +383,21 @@ static void access_step(unsigned c, const struct sim_step *t)
     }
 }
 
-static void event_step(unsigned c, const struct sim_step *t)
+static void toggle_step(unsigned c, unsigned op)
+{
+    struct mmu_regs r = sim_cpu[c].regs;
+    r.cr0 ^= op == OP_WP ? CR0_WP : 0;
+    r.cr4 ^= op == OP_SMEP ? CR4_SMEP : op == OP_PGE ? CR4_PGE : 0;
+    r.efer ^= op == OP_NXE ? EFER_NXE : 0;
+    set_mode(c, r, op == OP_SMEP || op == OP_PGE);
+}
+
+static void event_step(unsigned c, const struct sim_step *program)
 {
     struct sim_cpu *s = &sim_cpu[c];
-    struct mmu_regs *r = &s->regs;
+    struct sim_step adapted = *program;
+    const struct sim_step *t = &adapted;
+    adapted.va = sim_va(c, program->va);
     switch (t->op) {
     case OP_PEEK:
         peek(c, t);
@@ -357,14 +419,17 @@ static void event_step(unsigned c, const struct sim_step *t)
         oracle_flush(c);
         mmu_event_flush(&s->mmu);
         break;
+    case OP_INVPCID:
+        invpcid(c, t);
+        break;
     case OP_WP:
-        set_mode(c, r->cr0 ^ CR0_WP, r->cr4, r->efer);
-        break;
     case OP_SMEP:
-        set_mode(c, r->cr0, r->cr4 ^ CR4_SMEP, r->efer);
-        break;
     case OP_NXE:
-        set_mode(c, r->cr0, r->cr4, r->efer ^ EFER_NXE);
+    case OP_PGE:
+        toggle_step(c, t->op);
+        break;
+    case OP_MODE:
+        other_mode(c, t);
         break;
     case OP_PAGING:
         unpaged(c, t);
@@ -379,7 +444,7 @@ static void event_step(unsigned c, const struct sim_step *t)
     case OP_RESET:
         vmexit(c);
         oracle_flush(c);
-        mmu_reset(&s->mmu, r);
+        mmu_reset(&s->mmu, &s->regs);
         break;
     case OP_EXIT:
         vmexit(c);
@@ -459,10 +524,8 @@ static void cpu_up(unsigned c)
     if (mmu_init(&s->mmu, &cfg) != HV_OK)
         sim_fail("mmu_init");
     action_online(&s->coh);
-    s->regs = (struct mmu_regs){.cr0 = CR0_PE | CR0_PG | CR0_WP,
-                                .cr3 = SIM_TABLE_GFN << 12,
-                                .cr4 = CR4_PAE | CR4_PGE,
-                                .efer = EFER_LME | EFER_LMA | EFER_NXE};
+    sim_regs(&s->regs, sim.cfg->mode == MODE_MIXED ? (enum sim_mode)(c % 3) : sim.cfg->mode);
+    sim_latch(c);
     mmu_reset(&s->mmu, &s->regs);
 }
 

@@ -8,7 +8,7 @@
  * without D. Tested with the simulator. */
 #include "tools/tests/sim.h"
 
-#define VERSIONS 96
+#define VERSIONS 128
 #define NEVER UINT32_MAX
 #define PENDING 32
 #define EPOCHS                                                                                     \
@@ -16,8 +16,9 @@
 
 struct version {
     uint64_t value;
-    uint32_t from, to; /* to: NEVER while current, or until the replacing store retires */
-    uint8_t writer;    /* CPU + 1 whose store replaces it and has not retired */
+    uint32_t from[2]; /* as an 8-byte entry or the lower 4-byte one; as the upper one */
+    uint32_t to;      /* NEVER while current, or until the replacing store retires */
+    uint8_t writer;   /* CPU + 1 whose store replaces it and has not retired */
 };
 struct history {
     unsigned n; /* the last one is current */
@@ -29,10 +30,13 @@ struct times {
     uint32_t all;                 /* last flush of everything */
     uint32_t page[SIM_SLOTS];     /* last invalidation of one 4 KiB page ... */
     uint32_t page_psc[SIM_SLOTS]; /* ... and of what was used to translate it */
-    uint32_t region[64], huge[16];
+    uint32_t region[SIM_REGIONS], huge[SIM_HUGE];
 };
 static struct history hist[SIM_TRACKED][SIM_ENTRIES];
 static struct times times[SIM_CPUS][SIM_PCIDS];
+static struct { /* of global translations: INVLPG under any PCID */
+    uint32_t page[SIM_SLOTS], region[SIM_REGIONS], huge[SIM_HUGE];
+} global[SIM_CPUS];
 static struct {
     unsigned n;
     struct history *h[PENDING];
@@ -64,15 +68,16 @@ static int tracked_of(uint64_t gfn)
         return (int)(gfn - SIM_TABLE_GFN);
     if (gfn - SIM_DATA_GFN < SIM_DATA)
         return (int)(gfn - SIM_DATA_GFN + SIM_TABLES);
-    if (gfn - SIM_WINDOW_GFN < 3)
+    if (gfn - SIM_WINDOW_GFN < SIM_TRACKED - SIM_MAPPED)
         return (int)(gfn - SIM_WINDOW_GFN + SIM_MAPPED);
     return -1;
 }
 
-static unsigned pcid_of(uint64_t cr3)
+static int index_of(uint64_t word)
 {
-    int t = tracked_of((cr3 & PTE_ADDR) >> 12);
-    return t < 0 ? 0 : (unsigned)t;
+    if (word < SIM_GROUP)
+        return (int)word;
+    return word - SIM_MIDDLE < SIM_GROUP ? (int)(word - SIM_MIDDLE + SIM_GROUP) : -1;
 }
 
 static uint64_t memory_at(uint64_t gpa_v)
@@ -85,6 +90,7 @@ void oracle_reset(void)
 {
     now = 1;
     memset(times, 0, sizeof(times));
+    memset(global, 0, sizeof(global));
     memset(pending, 0, sizeof(pending));
     memset(retired_cpu, 0, sizeof(retired_cpu));
     for (unsigned t = 0; t < SIM_TRACKED; t++)
@@ -94,8 +100,9 @@ void oracle_reset(void)
                                           : SIM_WINDOW_GFN + t - SIM_MAPPED;
             hist[t][i].n = 1;
             hist[t][i].lost = false;
-            hist[t][i].v[0] =
-                (struct version){.value = memory_at((f << 12) + i * 8), .from = 1, .to = NEVER};
+            uint64_t word = i < SIM_GROUP ? i : SIM_MIDDLE + i - SIM_GROUP;
+            hist[t][i].v[0] = (struct version){
+                .value = memory_at((f << 12) + word * 8), .from = {1, 1}, .to = NEVER};
         }
 }
 
@@ -139,17 +146,20 @@ static void note(struct history *h, unsigned c, uint64_t value)
     }
     /* A processor may set A and D for a walk made on speculation at any time since the entry got
      * its value, so what they allow began then. */
-    uint32_t from = value == (last->value | (value & (PTE_A | PTE_D))) ? last->from : now;
+    const uint64_t ad = PTE_A | PTE_D;
+    bool same = value == (last->value | (value & ad));
+    bool same_high = value >> 32 == (last->value >> 32 | (value >> 32 & ad));
+    uint32_t from[2] = {same ? last->from[0] : now, same_high ? last->from[1] : now};
     if (h->n == VERSIONS)
         prune(h);
-    h->v[h->n++] = (struct version){.value = value, .from = from, .to = NEVER};
+    h->v[h->n++] = (struct version){.value = value, .from = {from[0], from[1]}, .to = NEVER};
 }
 
 void oracle_wrote(unsigned c, uint64_t gpa_v)
 {
     int t = tracked_of(gpa_v >> 12);
-    unsigned i = (unsigned)(gpa_v & 4095) / 8;
-    if (t >= 0 && i < SIM_ENTRIES)
+    int i = index_of((gpa_v & 4095) / 8);
+    if (t >= 0 && i >= 0)
         note(&hist[t][i], c, memory_at(gpa_v & ~7ull));
 }
 
@@ -171,7 +181,7 @@ void oracle_retire(unsigned c)
 
 static struct times *current(unsigned c)
 {
-    return &times[c][pcid_of(sim_cpu[c].regs.cr3)];
+    return &times[c][sim_pcid(&sim_cpu[c].regs)];
 }
 
 void oracle_invlpg(unsigned c, uint64_t va)
@@ -182,7 +192,21 @@ void oracle_invlpg(unsigned c, uint64_t va)
     t->psc[t->npsc++] = ++now;
     t->page[sim_slot(va)] = now;
     t->region[sim_slot(va) / 32] = now;
-    t->huge[sim_slot(va) / 128] = now;
+    t->huge[sim_slot(va) / 256] = now;
+    global[c].page[sim_slot(va)] = now;
+    global[c].region[sim_slot(va) / 32] = now;
+    global[c].huge[sim_slot(va) / 256] = now;
+}
+
+/* Like INVLPG, but of any PCID, not of global translations, and of no other address's caches. */
+void oracle_invpcid_address(unsigned c, unsigned pcid, uint64_t va)
+{
+    struct times *t = &times[c][pcid];
+    unsigned slot = sim_slot(va);
+    now++;
+    t->page[slot] = t->page_psc[slot] = now;
+    t->region[slot / 32] = now;
+    t->huge[slot / 256] = now;
 }
 
 void oracle_page_fault(unsigned c, uint64_t va, uint32_t since)
@@ -192,9 +216,9 @@ void oracle_page_fault(unsigned c, uint64_t va, uint32_t since)
     t->page_psc[sim_slot(va)] = since;
 }
 
-void oracle_flush_pcid(unsigned c, uint64_t cr3)
+void oracle_flush_pcid(unsigned c, unsigned pcid)
 {
-    struct times *t = &times[c][pcid_of(cr3)];
+    struct times *t = &times[c][pcid];
     t->all = ++now;
     t->npsc = 0;
 }
@@ -226,29 +250,56 @@ static bool permitted(const struct query *q, struct rights r)
 static bool fault_is(const struct query *q, uint32_t why)
 {
     const struct mmu_regs *g = &sim_cpu[q->c].regs;
-    bool fetch = (q->access & PFEC_I) && ((g->efer & EFER_NXE) || (g->cr4 & CR4_SMEP));
+    bool nx = (g->efer & EFER_NXE) && sim_mode(g) != MODE_TWO;
+    bool fetch = (q->access & PFEC_I) && (nx || (g->cr4 & CR4_SMEP));
     return q->want_fault &&
            q->pfec == (why | (q->access & (PFEC_W | PFEC_U)) | (fetch ? PFEC_I : 0));
 }
 
-static uint32_t leaf_since(const struct query *q, unsigned level)
+static uint32_t later(uint32_t a, uint32_t b)
 {
-    unsigned slot = sim_slot(q->va);
+    return a > b ? a : b;
+}
+
+/* From when on a leaf may have been read. A 4 MiB page is two regions of addresses. */
+static uint32_t leaf_since(const struct query *q, uint64_t v, unsigned level)
+{
+    const struct mmu_regs *g = &sim_cpu[q->c].regs;
+    unsigned slot = sim_slot(q->va), region = slot / 32;
+    bool glob = (v & PTE_G) && (g->cr4 & CR4_PGE), pair = sim_mode(g) == MODE_TWO;
     if (!q->t)
         return q->fresh;
-    uint32_t s = q->t->all, p = q->t->page[slot];
-    s = s > p ? s : p;
-    if (level >= 2 && q->t->region[slot / 32] > s)
-        s = q->t->region[slot / 32];
-    if (level >= 3 && q->t->huge[slot / 128] > s)
-        s = q->t->huge[slot / 128];
+    uint32_t s = later(q->t->all, q->t->page[slot]);
+    s = later(s, glob ? global[q->c].page[slot] : 0);
+    for (unsigned r = region & ~(unsigned)pair; level >= 2 && r <= (region | pair); r++) {
+        s = later(s, q->t->region[r]);
+        s = later(s, glob ? global[q->c].region[r] : 0);
+    }
+    if (level >= 3) {
+        s = later(s, q->t->huge[slot / 256]);
+        s = later(s, glob ? global[q->c].huge[slot / 256] : 0);
+    }
     return s;
+}
+
+static bool is_leaf(const struct query *q, uint64_t v, unsigned level)
+{
+    const struct mmu_regs *g = &sim_cpu[q->c].regs;
+    if (sim_mode(g) == MODE_TWO && !(g->cr4 & CR4_PSE))
+        return level == 1;
+    return level == 1 || (level < 4 && (v & PTE_PS));
 }
 
 static bool reserved(const struct query *q, uint64_t v, unsigned level)
 {
+    const struct mmu_regs *g = &sim_cpu[q->c].regs;
+    enum sim_mode mode = sim_mode(g);
     uint64_t bad = MASK(51, 40);
-    if (!(sim_cpu[q->c].regs.efer & EFER_NXE))
+    if (mode == MODE_TWO) /* MAXPHYADDR is 40: bits 20..13 are address bits 39..32 */
+        return level == 2 && is_leaf(q, v, level) && (v & BIT(21));
+    if (mode == MODE_PAE)
+        bad |= MASK(62, 52);
+    if (!(g->efer & EFER_NXE))
         bad |= PTE_NX;
     if (level == 4)
         bad |= PTE_PS;
@@ -259,6 +310,17 @@ static bool reserved(const struct query *q, uint64_t v, unsigned level)
     return v & bad;
 }
 
+/* The frame that a leaf maps q->va to. */
+static uint64_t target(const struct query *q, uint64_t v, unsigned level)
+{
+    uint64_t frames = 1ull << (9 * (level - 1)), base = v & PTE_ADDR;
+    if (level == 2 && sim_mode(&sim_cpu[q->c].regs) == MODE_TWO) {
+        frames = 1024;
+        base = (v & 0xffc00000u) | (v >> 13 & 0xff) << 32;
+    }
+    return (base >> 12 & ~(frames - 1)) | (q->va >> 12 & (frames - 1));
+}
+
 static bool search(const struct query *q, uint64_t table, unsigned level, uint32_t t,
                    struct rights r);
 
@@ -266,7 +328,7 @@ static bool search(const struct query *q, uint64_t table, unsigned level, uint32
 static bool search_value(const struct query *q, uint64_t v, unsigned level, uint32_t t,
                          struct rights r)
 {
-    bool leaf = level == 1 || (level < 4 && (v & PTE_PS));
+    bool leaf = is_leaf(q, v, level);
     if (!(v & PTE_P))
         return fault_is(q, 0);
     if (reserved(q, v, level))
@@ -275,7 +337,7 @@ static bool search_value(const struct query *q, uint64_t v, unsigned level, uint
         return false;
     r.w = r.w && (v & PTE_W);
     r.u = r.u && (v & PTE_U);
-    r.nx = r.nx || ((v & PTE_NX) && (sim_cpu[q->c].regs.efer & EFER_NXE));
+    r.nx = r.nx || ((v & PTE_NX) && (sim_cpu[q->c].regs.efer & EFER_NXE)); /* none in 4 bytes */
     if (!leaf) {
         if (!p2m_ptr(&sim.p2m, gpa(v & PTE_ADDR)))
             return fault_is(q, PFEC_P | PFEC_RSVD);
@@ -283,30 +345,47 @@ static bool search_value(const struct query *q, uint64_t v, unsigned level, uint
     }
     if (!permitted(q, r))
         return fault_is(q, PFEC_P);
-    uint64_t frames = 1ull << (9 * (level - 1));
-    uint64_t f = (((v & PTE_ADDR) >> 12) & ~(frames - 1)) | ((q->va >> 12) & (frames - 1));
-    if (q->want_fault || f != q->gfn)
+    if (q->want_fault || target(q, v, level) != q->gfn)
         return false;
     return !q->cached || !(q->access & PFEC_W) || (v & PTE_D);
+}
+
+/* Which word of a table the entry for q->va is in, and which half of it (two-level tables only). */
+static unsigned word_of(const struct query *q, unsigned level, unsigned *half)
+{
+    unsigned idx;
+    *half = 0;
+    if (sim_mode(&sim_cpu[q->c].regs) != MODE_TWO)
+        return (unsigned)(q->va >> (12 + 9 * (level - 1))) & 511;
+    idx = (unsigned)(q->va >> (level == 2 ? 22 : 12)) & 1023;
+    *half = idx & 1;
+    return idx / 2;
+}
+
+static uint64_t value_of(const struct query *q, uint64_t word, unsigned half)
+{
+    return sim_mode(&sim_cpu[q->c].regs) == MODE_TWO ? (uint32_t)(word >> (32 * half)) : word;
 }
 
 static bool search(const struct query *q, uint64_t table, unsigned level, uint32_t t,
                    struct rights r)
 {
-    unsigned idx = (unsigned)(q->va >> (12 + 9 * (level - 1))) & 511;
-    int k = tracked_of(table);
-    if (k < 0 || idx >= SIM_ENTRIES) /* never changes */
-        return search_value(q, memory_at((table << 12) + idx * 8ull), level, t, r);
-    const struct history *h = &hist[k][idx];
+    unsigned half, word = word_of(q, level, &half);
+    int k = tracked_of(table), i = index_of(word);
+    if (table < SIM_WINDOW_GFN) /* changed through large pages, and not followed */
+        return true;
+    if (k < 0 || i < 0) /* never changes */
+        return search_value(q, value_of(q, memory_at((table << 12) + word * 8ull), half), level, t,
+                            r);
+    const struct history *h = &hist[k][i];
     if (h->lost)
         return true;
-    for (unsigned i = h->n; i-- > 0;) {
-        const struct version *v = &h->v[i];
-        bool leaf = level == 1 || (level < 4 && (v->value & PTE_PS));
-        uint32_t at = leaf ? leaf_since(q, level) : q->psc;
-        at = at > t ? at : t;
-        at = at > v->from ? at : v->from;
-        if (at <= v->to && at < q->end && search_value(q, v->value, level, at, r))
+    for (unsigned n = h->n; n-- > 0;) {
+        const struct version *v = &h->v[n];
+        uint64_t value = value_of(q, v->value, half);
+        uint32_t at = is_leaf(q, value, level) ? leaf_since(q, value, level) : q->psc;
+        at = later(later(at, t), v->from[half]);
+        if (at <= v->to && at < q->end && search_value(q, value, level, at, r))
             return true;
     }
     return false;
@@ -314,10 +393,22 @@ static bool search(const struct query *q, uint64_t table, unsigned level, uint32
 
 static bool start(const struct query *q)
 {
-    if (!(sim_cpu[q->c].regs.cr0 & CR0_PG))
+    const struct sim_cpu *s = &sim_cpu[q->c];
+    uint64_t table = s->regs.cr3 & PTE_ADDR;
+    unsigned level = 4;
+    if (!(s->regs.cr0 & CR0_PG))
         return !q->want_fault && q->gfn == (q->va & 0xffffffff) >> 12;
-    return search(q, (sim_cpu[q->c].regs.cr3 & PTE_ADDR) >> 12, 4, 0,
-                  (struct rights){.w = true, .u = true});
+    if (sim_mode(&s->regs) == MODE_TWO)
+        level = 2;
+    if (sim_mode(&s->regs) == MODE_PAE) {
+        table = s->pdpte[q->va >> 30 & 3];
+        level = 2;
+        if (!(table & PTE_P))
+            return fault_is(q, 0);
+        if (!p2m_ptr(&sim.p2m, gpa(table & PTE_ADDR)))
+            return fault_is(q, PFEC_P | PFEC_RSVD);
+    }
+    return search(q, (table & PTE_ADDR) >> 12, level, 0, (struct rights){.w = true, .u = true});
 }
 
 /* What INVLPG does to the structure caches does not touch translations made before, so a walk may
@@ -370,17 +461,22 @@ void oracle_print(uint64_t va, unsigned c)
     printf("# cpu %u va 0x%llx: structure caches since %u, all since %u, page since %u, now %u\n",
            c, (unsigned long long)va, ti->npsc ? ti->psc[ti->npsc - 1] : ti->all, ti->all,
            ti->page[sim_slot(va)], now);
-    for (unsigned level = 4; level >= 1; level--) {
-        unsigned idx = (unsigned)(va >> (12 + 9 * (level - 1))) & 511;
-        int k = tracked_of(table);
-        uint64_t v = memory_at((table << 12) + idx * 8ull);
-        printf("#  level %u table 0x%llx [%u] = 0x%llx", level, (unsigned long long)table, idx,
-               (unsigned long long)v);
-        for (unsigned i = 0; k >= 0 && idx < SIM_ENTRIES && i + 1 < hist[k][idx].n; i++)
-            printf(" (0x%llx %u..%u)", (unsigned long long)hist[k][idx].v[i].value,
-                   hist[k][idx].v[i].from, hist[k][idx].v[i].to);
+    struct query q = {.c = c, .va = va};
+    unsigned level = sim_mode(&sim_cpu[c].regs) == MODE_LONG ? 4 : 2, half;
+    if (sim_mode(&sim_cpu[c].regs) == MODE_PAE)
+        table = (sim_cpu[c].pdpte[va >> 30 & 3] & PTE_ADDR) >> 12;
+    for (; level >= 1; level--) {
+        unsigned word = word_of(&q, level, &half);
+        int k = tracked_of(table), i = index_of(word);
+        uint64_t v = value_of(&q, memory_at((table << 12) + word * 8ull), half);
+        printf("#  level %u table 0x%llx [%u.%u] = 0x%llx", level, (unsigned long long)table, word,
+               half, (unsigned long long)v);
+        for (unsigned n = 0; k >= 0 && i >= 0 && n + 1 < hist[k][i].n; n++)
+            printf(" (0x%llx %u..%u)",
+                   (unsigned long long)value_of(&q, hist[k][i].v[n].value, half),
+                   hist[k][i].v[n].from[half], hist[k][i].v[n].to);
         printf("\n");
-        if (!(v & PTE_P) || (level < 4 && (v & PTE_PS)))
+        if (!(v & PTE_P) || is_leaf(&q, v, level))
             break;
         table = (v & PTE_ADDR) >> 12;
     }

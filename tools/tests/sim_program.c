@@ -28,7 +28,8 @@ static uint64_t entry(uint64_t f, uint64_t rights)
 /* A plausible entry for a table of this level; seldom one that is wrong there. */
 static uint64_t random_entry(unsigned level)
 {
-    uint64_t r = PTE_P | (rnd(4) ? PTE_W : 0) | (rnd(4) ? PTE_U : 0) | (rnd(12) ? 0 : PTE_NX);
+    uint64_t r = PTE_P | (rnd(4) ? PTE_W : 0) | (rnd(4) ? PTE_U : 0) | (rnd(12) ? 0 : PTE_NX) |
+                 (rnd(6) ? 0 : PTE_G);
     if (rnd(5) == 0)
         return rnd(3) ? 0 : rnd(1ull << 30) << 1; /* not present, with bits */
     if (rnd(3))
@@ -44,7 +45,7 @@ static uint64_t random_entry(unsigned level)
             r);
     case 2:
         if (rnd(4) == 0)
-            return entry((1 + rnd(3)) << 9, r | PTE_PS);
+            return entry(rnd(8) ? (1 + rnd(3)) << 9 : 0, r | PTE_PS);
         return entry(gfn_tracked(8 + (unsigned)rnd(8)), r | PTE_W | PTE_U);
     case 3:
         if (rnd(16) == 0)
@@ -65,7 +66,7 @@ static uint64_t random_va(void)
         i2 = rnd(3);
     }
     return i4 << 39 | i3 << 30 | i2 << 21 | (rnd(16) ? rnd(8) : rnd(16)) << 12 |
-           rnd(SIM_ENTRIES) * 8;
+           (rnd(8) ? 0 : SIM_MIDDLE * 8) | rnd(SIM_GROUP) * 8;
 }
 
 static uint64_t window_va(unsigned t, unsigned i)
@@ -76,12 +77,12 @@ static uint64_t window_va(unsigned t, unsigned i)
 static void table_store(struct sim_step *s)
 {
     unsigned t = rnd(4) ? 8 + (unsigned)rnd(8) : (unsigned)rnd(SIM_TABLES);
-    unsigned i = (unsigned)rnd(t < 2 ? 3 : t < 8 ? 3 : SIM_ENTRIES);
+    unsigned i = (unsigned)rnd(t < 2 ? 3 : t < 8 ? 3 : SIM_GROUP);
     static const uint8_t ops[] = {OP_STORE,  OP_STORE,   OP_STORE,   OP_STORE,
                                   OP_HALVES, OP_CMPXCHG, OP_CLEAR_AD};
     s->op = ops[rnd(sizeof(ops))];
     s->width = rnd(8) ? 8 : rnd(2) ? 4 : 1;
-    s->va = window_va(t, i);
+    s->va = window_va(t, i + (rnd(6) ? 0 : SIM_MIDDLE));
     s->value = random_entry(level_meant(t));
     s->user = false;
     if (rnd(24) == 0)
@@ -90,12 +91,11 @@ static void table_store(struct sim_step *s)
 
 static void rare(struct sim_step *s)
 {
-    static const uint8_t ops[] = {OP_WP,       OP_WP,       OP_SMEP, OP_NXE,   OP_PAGING,
-                                  OP_IDLE,     OP_IDLE,     OP_PARK, OP_RESET, OP_BULK,
-                                  OP_CR3_KEEP, OP_CR3_KEEP, OP_EXIT, OP_EXIT,  OP_BULK};
+    static const uint8_t ops[] = {OP_WP,   OP_WP,   OP_SMEP,  OP_NXE,  OP_PAGING,  OP_IDLE,
+                                  OP_IDLE, OP_PARK, OP_RESET, OP_BULK, OP_INVPCID, OP_INVPCID,
+                                  OP_PGE,  OP_MODE, OP_MODE,  OP_EXIT, OP_EXIT,    OP_BULK};
     s->op = ops[rnd(sizeof(ops))];
-    s->value = s->op == OP_CR3_KEEP ? gfn_tracked((unsigned)rnd(SIM_ROOTS)) << 12
-                                    : random_entry(1 + (unsigned)rnd(4));
+    s->value = random_entry(1 + (unsigned)rnd(4));
     if (s->op == OP_BULK)
         s->value = (s->value & ~(0xffffull << 12)) | gfn_tracked((unsigned)rnd(SIM_MAPPED)) << 12;
     if (s->op == OP_PAGING)
@@ -116,9 +116,10 @@ static void other_step(struct sim_step *s)
     } else if (k < 15) {
         s->op = OP_INVLPG;
     } else if (k < 17) {
-        s->op = OP_CR3;
+        s->op = rnd(3) ? OP_CR3 : OP_CR3_KEEP;
         s->value = gfn_tracked(rnd(16) ? (unsigned)rnd(SIM_ROOTS) : (unsigned)rnd(SIM_MAPPED))
-                   << 12;
+                       << 12 |
+                   rnd(SIM_PCIDS);
     } else if (k < 18) {
         s->op = OP_FLUSH;
     } else {
@@ -155,12 +156,18 @@ static uint64_t *frame(uint64_t f)
     return p2m_ptr(&sim.p2m, gpa(f << 12));
 }
 
+/* Two entries of a two-level table. */
+static uint64_t pair(unsigned low, unsigned high, uint64_t rights)
+{
+    return entry(gfn_tracked(low), rights) | entry(gfn_tracked(high), rights) << 32;
+}
+
 void program_memory(void)
 {
     const uint64_t all = PTE_P | PTE_W | PTE_U | PTE_A, dirty = all | PTE_D;
     for (unsigned t = 0; t < SIM_MAPPED; t++)
         memset(frame(gfn_tracked(t)), 0, PAGE_SIZE);
-    for (unsigned w = 0; w < 3; w++)
+    for (unsigned w = 0; w < SIM_TRACKED - SIM_MAPPED; w++)
         memset(frame(SIM_WINDOW_GFN + w), 0, PAGE_SIZE);
     for (unsigned r = 0; r < SIM_ROOTS; r++) {
         uint64_t *root = frame(gfn_tracked(r));
@@ -176,24 +183,35 @@ void program_memory(void)
         for (unsigned i = 0; i < 2; i++)
             frame(gfn_tracked(t))[i] = entry(gfn_tracked(t * 2 + i), all);
     for (unsigned t = 8; t < 16; t++)
-        for (unsigned i = 0; i < SIM_ENTRIES; i++)
+        for (unsigned i = 0; i < SIM_GROUP; i++) {
             frame(gfn_tracked(t))[i] = entry(gfn_tracked(SIM_TABLES + (t + i) % SIM_DATA), dirty);
+            frame(gfn_tracked(t))[SIM_MIDDLE + i] =
+                pair(SIM_TABLES + (t + i) % SIM_DATA, SIM_TABLES + (t + i + 1) % SIM_DATA, dirty);
+        }
     frame(SIM_WINDOW_GFN)[0] = entry(SIM_WINDOW_GFN + 1, all);
     frame(SIM_WINDOW_GFN + 1)[0] = entry(SIM_WINDOW_GFN + 2, all);
     for (unsigned t = 0; t < SIM_MAPPED; t++)
         frame(SIM_WINDOW_GFN + 2)[t] = entry(gfn_tracked(t), dirty);
+    /* The same for two-level tables, of which any frame may be the root. */
+    for (unsigned t = 0; t < SIM_MAPPED; t += 2)
+        frame(SIM_WINDOW_GFN + 3)[t / 2] = pair(t, t + 1, dirty);
+    for (unsigned t = 0; t < SIM_MAPPED; t++)
+        frame(gfn_tracked(t))[SIM_WINDOW_WORD] = entry(SIM_WINDOW_GFN + 3, all);
+    for (unsigned t = 4; t < 8; t++)
+        frame(gfn_tracked(t))[SIM_MIDDLE] = pair(t + 4, t + 5, all);
 }
 
 void program_print(const struct sim_step *s, unsigned n)
 {
     static const char *const names[OP_COUNT] = {
-        "load", "fetch", "store",  "halves", "cmpxchg",  "clear-ad", "zero",
-        "bulk", "peek",  "invlpg", "cr3",    "cr3-keep", "flush",    "wp",
-        "smep", "nxe",   "paging", "idle",   "park",     "reset",    "exit"};
+        "load", "fetch",  "store", "halves",   "cmpxchg", "clear-ad", "zero",  "bulk",
+        "peek", "invlpg", "cr3",   "cr3-keep", "invpcid", "flush",    "wp",    "smep",
+        "nxe",  "pge",    "mode",  "paging",   "idle",    "park",     "reset", "exit"};
     for (unsigned i = 0; i < n; i++) {
         unsigned long long va = (unsigned long long)s[i].va, v = (unsigned long long)s[i].value;
         printf("#  %3u: cpu %u %-8s", i, s[i].cpu, names[s[i].op]);
-        if (s[i].op <= OP_ZERO || s[i].op == OP_PEEK || s[i].op == OP_INVLPG)
+        if (s[i].op <= OP_ZERO || s[i].op == OP_PEEK || s[i].op == OP_INVLPG ||
+            s[i].op == OP_INVPCID)
             printf(" va %llu:%llu:%llu:%llu+0x%llx%s", va >> 39, va >> 30 & 511, va >> 21 & 511,
                    va >> 12 & 511, va & 4095, s[i].user ? " user" : "");
         if (va >> 39 == 3 && s[i].op <= OP_ZERO)

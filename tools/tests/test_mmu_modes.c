@@ -87,6 +87,36 @@ static void test_rights(void)
     tap_ok(leaf(0, (2ull << 30) | VA(1, 5)) & PTE_W, "in fragments or 2 MiB sptes");
 }
 
+/* The spte of CPU 0 that mirrors the directory's entry i. */
+static uint64_t link_of(unsigned i)
+{
+    uint32_t page = mmu[0].roots[mmu[0].root].sp;
+    for (unsigned l = 4; l > 2; l--)
+        page = spte_child(&mmu[0], *sp_spte(&mmu[0], page, va_index(gva(VA(i, 0)), l)));
+    return *sp_spte(&mmu[0], page, i);
+}
+
+/* A table is written without exits, then its directory entry gets more rights: old translations
+ * must not be had with the new rights, which never stood together in the guest's tables. */
+static void test_link_rights(void)
+{
+    rig_up("batch=off", 128);
+    *entry(PD, 0) = PT << 12 | PTE_P | PTE_NX;
+    (void)fault(0, VA(0, 1), 0);
+    mmu_write_fallback(&mmu[0], gva(PT << 12), gpa(PT << 12));
+    *entry(PT, 1) = 601ull << 12 | ALL | PTE_A | PTE_D;
+    put(0, PD, 0, PT << 12 | PTE_P | PTE_A | PTE_W);
+    mmu_drain(&mmu[0]);
+    tap_eq(link_of(0) & (PTE_P | PTE_NX | PTE_W), PTE_P | PTE_NX,
+           "a link repaired gets no more rights while what is below may be old");
+    tap_eq(fault(0, VA(0, 1), PFEC_I), MMU_RESUME, "the walk gives them");
+    tap_eq(link_of(0) & (PTE_P | PTE_NX | PTE_W), PTE_P | PTE_W, "all");
+    tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(601), "and what is below is new");
+    put(0, PD, 0, PT << 12 | PTE_P | PTE_A | PTE_W | PTE_U);
+    mmu_drain(&mmu[0]);
+    tap_eq(link_of(0), 0, "what becomes the user's is dropped");
+}
+
 static void test_unpaged(void)
 {
     unsigned level;
@@ -389,6 +419,7 @@ int main(void)
     fake_reset();
     test_wp0();
     test_rights();
+    test_link_rights();
     test_unpaged();
     test_pae("batch=off");
     test_two_level("");
