@@ -22,6 +22,6 @@ void apic_timer_cpu_init(void);
 /* From now on this CPU's timer fires at least that often and posts ACTION_INPUT: for consoles that
  * do not interrupt. */
 void apic_timer_tick(uint64_t us);
-/* The timer interrupt: true if this CPU is to look at the consoles; the next one is armed. */
+/* The timer interrupt: true if this CPU is to look at the consoles now; the next look is armed. */
 bool apic_timer_ticked(void);
 void apic_timer_arm(uint64_t tsc_deadline);

@@ -18,8 +18,10 @@
 #define MAX_COUNT 0xfffffff0u
 
 static bool deadline_mode;
-static uint64_t tick[HV_MAX_CPUS]; /* TSC cycles between two looks at the consoles; 0: none */
-static uint64_t ratio;             /* timer ticks a TSC cycle, 32.32 fixed point */
+static struct { /* looks at the consoles, in TSC cycles; period 0: none */
+    uint64_t period, due;
+} looks[HV_MAX_CPUS];
+static uint64_t ratio; /* timer ticks a TSC cycle, 32.32 fixed point */
 
 struct pair {
     uint64_t tsc, width;
@@ -81,24 +83,27 @@ void apic_timer_cpu_init(void)
 
 void apic_timer_tick(uint64_t us)
 {
-    tick[percpu_self()->cpu] = tsc_mul_div(us, tsc_hz, 1000000);
+    uint32_t cpu = percpu_self()->cpu;
+    looks[cpu].period = tsc_mul_div(us, tsc_hz, 1000000);
+    looks[cpu].due = rdtsc() + looks[cpu].period;
     apic_timer_arm(UINT64_MAX);
 }
 
 bool apic_timer_ticked(void)
 {
-    if (tick[percpu_self()->cpu] == 0)
+    uint32_t cpu = percpu_self()->cpu;
+    if (looks[cpu].period == 0 || (int64_t)(rdtsc() - looks[cpu].due) < 0)
         return false;
+    looks[cpu].due = rdtsc() + looks[cpu].period;
     apic_timer_arm(UINT64_MAX);
     return true;
 }
 
 void apic_timer_arm(uint64_t tsc)
 {
-    if (tick[percpu_self()->cpu]) {
-        uint64_t soon = rdtsc() + tick[percpu_self()->cpu];
-        tsc = tsc < soon ? tsc : soon;
-    }
+    uint32_t cpu = percpu_self()->cpu;
+    if (looks[cpu].period && looks[cpu].due < tsc)
+        tsc = looks[cpu].due;
     if (deadline_mode) {
         /* 0 disarms; a deadline that has passed fires at once. */
         wrmsr(MSR_TSC_DEADLINE, tsc == UINT64_MAX ? 0 : tsc);

@@ -20,7 +20,7 @@ static _Atomic uint32_t reader;
 static _Atomic bool inside; /* FIRST is at the keys, perhaps in a long command of the monitor */
 
 static struct { /* the deputy's own */
-    uint64_t head;
+    uint64_t head, tsc;
     unsigned looks, refused;
 } seen;
 
@@ -54,36 +54,40 @@ void watch_read_end(const struct subvmm *s)
         atomic_store_explicit(&inside, false, memory_order_release);
 }
 
-static void say(unsigned seconds, const char *what)
+static void say(unsigned seconds, const char *where, const char *what)
 {
-    char where[160];
-
-    if (!port_where(FIRST, where, sizeof(where)))
-        hv_snprintf(where, sizeof(where), "nowhere: it does not answer one");
     log_err("watch", "cpu%u has been in the hypervisor for %u s; an NMI finds it in %s; %s", FIRST,
             seconds, where, what);
 }
 
 static void take_over(const struct subvmm *s)
 {
+    char where[160];
+
+    if (!port_where(FIRST, where, sizeof(where)))
+        hv_snprintf(where, sizeof(where), "nothing: it does not answer one");
+    if (ring_head(FIRST) != seen.head) /* it only had no time */
+        return;
     atomic_store_explicit(&reader, s->cpu, memory_order_seq_cst); /* pairs with watch_read_begin */
     if (atomic_load_explicit(&inside, memory_order_seq_cst)) {
         atomic_store_explicit(&reader, FIRST, memory_order_seq_cst);
         if (++seen.refused == KEY_S / LOOKS)
-            say(KEY_S, "it is at a key of the console");
+            say(KEY_S, where, "it is at a key of the console");
         return;
     }
-    say(LOOKS, "cpu1 reads the consoles from now on");
+    say(LOOKS, where, "cpu1 reads the consoles from now on");
     port_console_poll(POLL_US);
 }
 
 void watch_look(const struct subvmm *s)
 {
     uint32_t mode = atomic_load_explicit(&s->vm->co->cpu[FIRST].mode, memory_order_relaxed);
-    uint64_t head = ring_head(FIRST);
+    uint64_t head = ring_head(FIRST), now = port_tsc();
 
-    if (s->cpu != DEPUTY || atomic_load_explicit(&reader, memory_order_relaxed) != FIRST)
+    if (s->cpu != DEPUTY || atomic_load_explicit(&reader, memory_order_relaxed) != FIRST ||
+        now - seen.tsc < LOOK_US * (port_tsc_hz() / 1000000) / 2)
         return;
+    seen.tsc = now;
     if (mode != MODE_HOST || head != seen.head) {
         seen.head = head;
         seen.looks = seen.refused = 0;

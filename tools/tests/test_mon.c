@@ -285,6 +285,10 @@ static void keys_typed(void *keys)
 /* A second of the deputy's: its timer tells it to look. */
 static void deputy_second(void)
 {
+    static uint64_t now = 1000000000;
+
+    now += 1000000000;
+    fake_set_tsc(now, 1000);
     fake_set_cpu(1);
     action_post(&co, 1, 1, ACTION_INPUT);
     subvmm_round(&sub[1]);
@@ -304,6 +308,13 @@ static void test_watch(void)
         deputy_second();
     tap_ok(!strstr(fake_console(), "watch"), "a CPU that is long in its guest is well");
     atomic_store(&co.cpu[0].mode, MODE_HOST);
+    for (unsigned i = 0; i < 100; i++) { /* many timers within one second */
+        action_post(&co, 1, 1, ACTION_INPUT);
+        fake_set_cpu(1);
+        subvmm_round(&sub[1]);
+        fake_set_cpu(0);
+    }
+    tap_ok(!strstr(fake_console(), "watch"), "and one that only just left it");
     for (unsigned i = 0; i < 20; i++) {
         ring_add(0, RING_EXIT, EXIT_HLT, 0xfff0);
         deputy_second();
