@@ -128,6 +128,7 @@ const struct vcpu_ops svm_ops = {
     .run = svm_run,
     .get = svm_get,
     .put = svm_put,
+    .code = svm_code,
     .inject = svm_inject,
     .set_root = svm_set_root,
     .window = svm_window,

@@ -22,7 +22,7 @@ struct svm_features {
 };
 extern struct svm_features svm_features; /* of the boot CPU; all are alike */
 
-static inline struct svm_vcpu *svm_of(struct vcpu *v)
+static inline struct svm_vcpu *svm_of(const struct vcpu *v)
 {
     return v->arch;
 }
@@ -51,6 +51,7 @@ uint32_t svm_nasids(void);
 /* state.c */
 void svm_get(struct vcpu *v, enum vcpu_group g, void *out);
 void svm_put(struct vcpu *v, enum vcpu_group g, const void *in);
+void svm_code(const struct vcpu *v, struct vcpu_code *out);
 /* entry.c */
 void svm_run(struct vcpu *v, struct vmexit *x);
 void svm_inject(struct vcpu *v, const struct vcpu_event *e);

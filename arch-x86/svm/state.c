@@ -174,6 +174,14 @@ void svm_get(struct vcpu *v, enum vcpu_group g, void *out)
     }
 }
 
+void svm_code(const struct vcpu *v, struct vcpu_code *out)
+{
+    const struct vmcb_save *s = &svm_of(v)->vmcb->save;
+
+    *out = (struct vcpu_code){
+        .base = s->cs.base, .limit = s->cs.limit, .attr = s->cs.attrib, .cpl = s->cpl};
+}
+
 void svm_put(struct vcpu *v, enum vcpu_group g, const void *in)
 {
     struct svm_vcpu *a = svm_of(v);

@@ -5,55 +5,52 @@
 #include "arch-x86/svm/internal.h"
 #include "hv/base/string.h"
 
-/* Exits caused by an instruction that the handler completes: only for these is the next RIP valid.
- */
-static const struct {
-    uint16_t code;
-    uint8_t kind;
-} svm_insn_exits[] = {
-    {SVM_EXIT_CR0_SEL_WRITE, EXIT_CR_WRITE},
-    {SVM_EXIT_RDTSC, EXIT_RDTSC},
-    {SVM_EXIT_RDPMC, EXIT_RDPMC},
-    {SVM_EXIT_CPUID, EXIT_CPUID},
-    {SVM_EXIT_RSM, EXIT_RSM},
-    {SVM_EXIT_IRET, EXIT_IRET},
-    {SVM_EXIT_INVD, EXIT_INVD},
-    {SVM_EXIT_PAUSE, EXIT_PAUSE},
-    {SVM_EXIT_HLT, EXIT_HLT},
-    {SVM_EXIT_INVLPG, EXIT_INVLPG},
-    {SVM_EXIT_INVLPGA, EXIT_INVLPGA},
-    {SVM_EXIT_IOIO, EXIT_IO},
-    {SVM_EXIT_MSR, EXIT_RDMSR},
-    {SVM_EXIT_VMRUN, EXIT_HV_INSN},
-    {SVM_EXIT_VMMCALL, EXIT_VMMCALL},
-    {SVM_EXIT_VMLOAD, EXIT_HV_INSN},
-    {SVM_EXIT_VMSAVE, EXIT_HV_INSN},
-    {SVM_EXIT_STGI, EXIT_HV_INSN},
-    {SVM_EXIT_CLGI, EXIT_HV_INSN},
-    {SVM_EXIT_SKINIT, EXIT_HV_INSN},
-    {SVM_EXIT_RDTSCP, EXIT_RDTSCP},
-    {SVM_EXIT_ICEBP, EXIT_ICEBP},
-    {SVM_EXIT_WBINVD, EXIT_WBINVD},
-    {SVM_EXIT_MONITOR, EXIT_MONITOR},
-    {SVM_EXIT_MWAIT, EXIT_MWAIT},
-    {SVM_EXIT_MWAIT_ARMED, EXIT_MWAIT},
-    {SVM_EXIT_XSETBV, EXIT_XSETBV},
-    {SVM_EXIT_RDPRU, EXIT_RDPRU},
-    {SVM_EXIT_INVLPGB, EXIT_HV_INSN},
-    {SVM_EXIT_INVLPGB_ILLEGAL, EXIT_HV_INSN},
-    {SVM_EXIT_INVPCID, EXIT_INVPCID},
-    {SVM_EXIT_MCOMMIT, EXIT_HV_INSN},
-    {SVM_EXIT_TLBSYNC, EXIT_HV_INSN},
+/* By exit code. INSN: caused by an instruction that the handler completes; only for these is the
+ * next RIP valid. */
+#define INSN 0x80
+static const uint8_t svm_kind[256] = {
+    [SVM_EXIT_CR0_SEL_WRITE] = INSN | EXIT_CR_WRITE,
+    [SVM_EXIT_RDTSC] = INSN | EXIT_RDTSC,
+    [SVM_EXIT_RDPMC] = INSN | EXIT_RDPMC,
+    [SVM_EXIT_CPUID] = INSN | EXIT_CPUID,
+    [SVM_EXIT_RSM] = INSN | EXIT_RSM,
+    [SVM_EXIT_IRET] = INSN | EXIT_IRET,
+    [SVM_EXIT_INVD] = INSN | EXIT_INVD,
+    [SVM_EXIT_PAUSE] = INSN | EXIT_PAUSE,
+    [SVM_EXIT_HLT] = INSN | EXIT_HLT,
+    [SVM_EXIT_INVLPG] = INSN | EXIT_INVLPG,
+    [SVM_EXIT_INVLPGA] = INSN | EXIT_INVLPGA,
+    [SVM_EXIT_IOIO] = INSN | EXIT_IO,
+    [SVM_EXIT_MSR] = INSN | EXIT_RDMSR,
+    [SVM_EXIT_VMRUN] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_VMMCALL] = INSN | EXIT_VMMCALL,
+    [SVM_EXIT_VMLOAD] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_VMSAVE] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_STGI] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_CLGI] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_SKINIT] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_RDTSCP] = INSN | EXIT_RDTSCP,
+    [SVM_EXIT_ICEBP] = INSN | EXIT_ICEBP,
+    [SVM_EXIT_WBINVD] = INSN | EXIT_WBINVD,
+    [SVM_EXIT_MONITOR] = INSN | EXIT_MONITOR,
+    [SVM_EXIT_MWAIT] = INSN | EXIT_MWAIT,
+    [SVM_EXIT_MWAIT_ARMED] = INSN | EXIT_MWAIT,
+    [SVM_EXIT_XSETBV] = INSN | EXIT_XSETBV,
+    [SVM_EXIT_RDPRU] = INSN | EXIT_RDPRU,
+    [SVM_EXIT_INVLPGB] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_INVLPGB_ILLEGAL] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_INVPCID] = INSN | EXIT_INVPCID,
+    [SVM_EXIT_MCOMMIT] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_TLBSYNC] = INSN | EXIT_HV_INSN,
+    [SVM_EXIT_INTR] = EXIT_INTR,
+    [SVM_EXIT_NMI] = EXIT_NMI,
+    [SVM_EXIT_SMI] = EXIT_SMI,
+    [SVM_EXIT_INIT] = EXIT_INIT,
+    [SVM_EXIT_VINTR] = EXIT_IRQ_WINDOW,
+    [SVM_EXIT_TASK_SWITCH] = EXIT_TASK_SWITCH,
+    [SVM_EXIT_SHUTDOWN] = EXIT_SHUTDOWN,
 };
-static const struct {
-    uint16_t code;
-    uint8_t kind;
-} svm_other_exits[] = {
-    {SVM_EXIT_INTR, EXIT_INTR},         {SVM_EXIT_NMI, EXIT_NMI},
-    {SVM_EXIT_SMI, EXIT_SMI},           {SVM_EXIT_INIT, EXIT_INIT},
-    {SVM_EXIT_VINTR, EXIT_IRQ_WINDOW},  {SVM_EXIT_TASK_SWITCH, EXIT_TASK_SWITCH},
-    {SVM_EXIT_SHUTDOWN, EXIT_SHUTDOWN},
-};
+_Static_assert(EXIT_UNKNOWN == 0 && EXIT_KIND_COUNT <= INSN, "a code that is not listed");
 
 /* One-hot 1, 2, 4 -> itself; anything else is an operand the decoder must find. */
 static uint8_t one_hot(uint64_t v)
@@ -181,15 +178,11 @@ static void translate_kind(const struct svm_vcpu *a, const struct svm_features *
             translate_bytes(c, f, x);
         return;
     }
-    for (size_t i = 0; i < ARRAY_SIZE(svm_insn_exits); i++)
-        if (svm_insn_exits[i].code == x->code) {
-            x->kind = svm_insn_exits[i].kind;
+    if (x->code < ARRAY_SIZE(svm_kind)) {
+        x->kind = svm_kind[x->code] & ~INSN;
+        if (svm_kind[x->code] & INSN)
             translate_insn(c, f, x);
-            return;
-        }
-    for (size_t i = 0; i < ARRAY_SIZE(svm_other_exits); i++)
-        if (svm_other_exits[i].code == x->code)
-            x->kind = svm_other_exits[i].kind;
+    }
     if (x->kind == EXIT_TASK_SWITCH)
         translate_task(c, x);
     if (x->code >= SVM_EXIT_IDTR_READ && x->code <= SVM_EXIT_TR_WRITE)

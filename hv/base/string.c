@@ -13,6 +13,10 @@
 #define strstr hv_test_strstr
 #endif
 #include "hv/base/string.h"
+#ifndef HV_HOST
+#undef memcpy
+#undef memset
+#endif
 #include <stdint.h>
 
 /* Without this gcc would turn the loops below into calls of the functions they implement. clang

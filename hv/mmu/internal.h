@@ -20,6 +20,11 @@ static inline hpa_t sp_hpa(const struct mmu *m, uint32_t page)
 {
     return hpa(m->cfg.pool_hpa.v + ((uint64_t)page << PAGE_SHIFT));
 }
+static inline struct sp *sp_at(struct mmu *m, uint32_t page)
+{
+    ASSERT(page < m->npages);
+    return &m->sps[page];
+}
 /* The shadow page a non-leaf spte points to. */
 static inline uint32_t spte_child(const struct mmu *m, uint64_t spte)
 {
@@ -51,8 +56,29 @@ uint64_t gpte_norm(const struct sp *s, unsigned idx, uint64_t raw);
 uint64_t gpte_of(struct mmu *m, const struct sp *s, unsigned idx);
 /* Sets A or D by compare-exchange against the raw value walked; false: it changed, walk again. */
 bool gpte_mark(struct mmu *m, const struct sp *s, unsigned idx, uint64_t raw, uint64_t bits);
-bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level);
-bool gpte_is_leaf(uint64_t gpte, unsigned level);
+static inline bool gpte_is_leaf(uint64_t gpte, unsigned level)
+{
+    return level == 1 || (level <= 3 && (gpte & PTE_PS));
+}
+/* SDM vol. 3 4.4.2 and 4.5.4: reserved bits of each format. */
+static inline bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level)
+{
+    uint64_t rsvd = MASK(51, m->cfg.phys_bits);
+    if (role & ROLE_4B)
+        return (gpte & PTE_PS) && level == 2 &&
+               (gpte & rsvd); /* PSE-36 beyond MAXPHYADDR, bit 21 */
+    if (!(role & ROLE_NXE))
+        rsvd |= PTE_NX;
+    if (role & ROLE_PAE)
+        rsvd |= MASK(62, 52);
+    if (level == 4)
+        rsvd |= PTE_PS;
+    else if (level == 3 && (gpte & PTE_PS))
+        rsvd |= MASK(29, 13);
+    else if (level == 2 && (gpte & PTE_PS))
+        rsvd |= MASK(20, 13);
+    return (gpte & rsvd) != 0;
+}
 uint32_t role_child(uint32_t role, uint64_t gpte, unsigned idx);
 
 /* --- set.c: the one writer of sptes --- */
@@ -71,7 +97,6 @@ bool rmap_has_large(struct mmu *m, gfn_t f);
 
 /* --- pool.c --- */
 enum hv_err pool_init(struct mmu *m);
-struct sp *sp_at(struct mmu *m, uint32_t page);
 uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
 /* First page of the chain for gfn f that shadows f (not direct), or the next after `page`. */
 uint32_t sp_first(struct mmu *m, gfn_t f);

@@ -78,12 +78,6 @@ enum hv_err pool_init(struct mmu *m)
     return HV_OK;
 }
 
-struct sp *sp_at(struct mmu *m, uint32_t page)
-{
-    ASSERT(page < m->npages);
-    return &m->sps[page];
-}
-
 uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
 {
     uint32_t p = m->shash[shash_of(m, f)];

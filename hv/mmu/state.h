@@ -114,6 +114,7 @@ struct mmu {
     bool ref_huge; /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
+    uint32_t zap_count; /* of them, pages that wait for their zap */
     struct mmu_out out[MMU_UNSYNC_OUT];
     uint32_t nout;
     uint64_t left[MMU_HOT]; /* frames left recently: gfn + 1 */

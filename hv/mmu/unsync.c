@@ -6,8 +6,14 @@
 #define LEAF_TRAPS 2     /* traps before the next own event that make a leaf table unsync */
 #define LEAF_TRAPS_FAR 4 /* ... or this many over the last HOT_EPOCHS events */
 #define HOT_EPOCHS 16
-#define UPPER_TRAPS 6     /* writes to a non-leaf table before it is given up */
+#define UPPER_TRAPS 6 /* traps between two own events that make a CPU give up a non-leaf table */
 #define LISTED_EPOCHS 256 /* a listed page not reached for so many events is dropped */
+
+/* A non-leaf page is never re-read but dropped; with unsync=off no page is. */
+static bool must_zap(const struct mmu *m, const struct sp *s)
+{
+    return s->level > 1 || !m->cfg.opt->unsync;
+}
 
 void unsync_list(struct mmu *m, uint32_t page)
 {
@@ -24,6 +30,7 @@ void unsync_list(struct mmu *m, uint32_t page)
         m->unsync_head = page;
     m->unsync_tail = page;
     m->unsync_count++;
+    m->zap_count += must_zap(m, s);
     stat_inc(m->cpu, STAT_unsync_listed);
 }
 
@@ -42,12 +49,7 @@ void unsync_unlist(struct mmu *m, uint32_t page)
     else
         m->unsync_tail = s->list_prev;
     m->unsync_count--;
-}
-
-/* A non-leaf page is never re-read but dropped; with unsync=off no page is. */
-static bool must_zap(const struct mmu *m, const struct sp *s)
-{
-    return s->level > 1 || !m->cfg.opt->unsync;
+    m->zap_count -= must_zap(m, s);
 }
 
 void unsync_whole(struct mmu *m, gfn_t f)
@@ -78,7 +80,7 @@ static void reread(struct mmu *m, uint32_t page)
 
 void unsync_zap_upper(struct mmu *m)
 {
-    uint32_t p = m->unsync_head;
+    uint32_t p = m->zap_count ? m->unsync_head : SP_NONE;
     while (p != SP_NONE) {
         if (must_zap(m, &m->sps[p])) {
             sp_zap(m, p);
@@ -181,6 +183,8 @@ bool unsync_wanted(struct mmu *m, gfn_t f)
     if (h->gfn != f.v || m->epoch - h->epoch > HOT_EPOCHS)
         *h = (struct mmu_hot){.gfn = f.v, .epoch = m->epoch};
     bool same = h->epoch == m->epoch;
+    if (upper && !same) /* an entry now and then: emulating each is cheaper than the subtree */
+        h->count = 0;
     h->epoch = m->epoch;
     h->count++;
     if (upper)

@@ -136,6 +136,29 @@ static enum hv_err walk_level(struct mmu *m, struct walk *w, unsigned idx, bool 
     return walk_descend(m, w, idx);
 }
 
+/* The upper levels as the shadow has them: after a drain, and with no table given up, its links are
+ * the guest's entries with A set, and what they still lack a real processor's paging-structure
+ * caches could lack as well (SDM vol. 3 4.10.3). Not with CR0.WP = 0: rights are in the roles. */
+static void walk_linked(struct mmu *m, struct walk *w)
+{
+    if (m->top != 4 || m->zap_count || (m->role & ROLE_WP0))
+        return;
+    while (w->level > 1) {
+        uint64_t e = *sp_spte(m, w->sp, va_index(w->va, w->level));
+        if (!(e & PTE_P) || spte_is_leaf(w->level, e))
+            return;
+        uint32_t child = spte_child(m, e);
+        if (m->sps[child].role & ROLE_DIRECT)
+            return; /* fragments: the entry here is the leaf */
+        w->eff_w = w->eff_w && (e & PTE_W);
+        w->eff_u = w->eff_u && (e & PTE_U);
+        w->eff_nx = w->eff_nx || (e & PTE_NX);
+        w->sp = child;
+        w->level--;
+        m->sps[child].stamp = m->walk;
+    }
+}
+
 static enum hv_err walk_once(struct mmu *m, struct walk *w)
 {
     bool leaf = false;
@@ -150,6 +173,7 @@ static enum hv_err walk_once(struct mmu *m, struct walk *w)
         w->va = gva(w->va.v & 0xffffffffu);
         TRY(walk_pae_root(m, w));
     }
+    walk_linked(m, w);
     while (!leaf)
         TRY(walk_level(m, w, va_index(w->va, w->level), &leaf));
     return HV_OK;

@@ -7,29 +7,34 @@
 #include "hv/base/string.h"
 #include "hv/vcpu/emulate_internal.h"
 
-#define SEG_LONG BIT(9)
-#define SEG_BIG BIT(10)
 #define INSN_MAX 15u
 
 void emu_begin(struct emu *e, struct subvmm *s, const struct vmexit *x)
 {
     struct vcpu *v = &s->vcpu;
-    bool protected_mode = v->ctl.cr0 & CR0_PE;
 
-    memset(e, 0, sizeof(*e));
     e->s = s;
     e->x = x;
-    vcpu_ops->get(v, VCPU_SEGS, &e->segs);
+    e->branched = false;
+    e->have_segs = false;
+    e->fault = (struct emu_fault){0};
+    vcpu_ops->code(v, &e->code);
     memcpy(e->gpr, v->regs.gpr, sizeof(e->gpr));
     e->rip = v->regs.rip;
     e->rflags = v->regs.rflags;
-    e->real = !protected_mode || (e->rflags & RFLAGS_VM);
-    uint16_t cs = e->segs.seg[SEG_CS].attr;
-    if (protected_mode && (v->ctl.efer & EFER_LMA) && (cs & SEG_LONG))
-        e->mode = 8;
-    else
-        e->mode = (cs & SEG_BIG) && !(e->rflags & RFLAGS_VM) ? 4 : 2;
-    e->access = (e->segs.cpl == 3 ? PFEC_U : 0) | (e->rflags & RFLAGS_AC ? ACCESS_AC : 0);
+    e->real = !(v->ctl.cr0 & CR0_PE) || (e->rflags & RFLAGS_VM);
+    e->mode = fetch_mode(v, &e->code);
+    if (e->mode != 8)
+        (void)emu_segs(e);
+    e->access = (e->code.cpl == 3 ? PFEC_U : 0) | (e->rflags & RFLAGS_AC ? ACCESS_AC : 0);
+}
+
+const struct vcpu_segs *emu_segs(struct emu *e)
+{
+    if (!e->have_segs)
+        vcpu_ops->get(&e->s->vcpu, VCPU_SEGS, &e->segs);
+    e->have_segs = true;
+    return &e->segs;
 }
 
 enum hv_err emu_raise(struct emu *e, uint8_t vector, bool has_error)
@@ -56,7 +61,7 @@ static void emu_inject(struct emu *e)
 static enum hv_err emu_fetch_part(struct emu *e, uint8_t *bytes, size_t *have)
 {
     uint64_t offset = (e->rip & emu_size_mask(e->mode)) + *have, lin = offset;
-    uint64_t limit = e->segs.seg[SEG_CS].limit;
+    uint64_t limit = e->code.limit;
     uint32_t access = PFEC_I | (e->access & PFEC_U);
     size_t n = INSN_MAX - *have;
     struct guest_fault f = {0};
@@ -67,7 +72,7 @@ static enum hv_err emu_fetch_part(struct emu *e, uint8_t *bytes, size_t *have)
             return emu_raise(e, VEC_GP, true);
         if (n - 1 > limit - offset)
             n = (size_t)(limit - offset) + 1;
-        lin = (offset + e->segs.seg[SEG_CS].base) & 0xffffffffull;
+        lin = (offset + e->code.base) & 0xffffffffull;
     }
     if (n > PAGE_SIZE - (lin & PAGE_MASK))
         n = PAGE_SIZE - (size_t)(lin & PAGE_MASK);
@@ -97,6 +102,8 @@ enum hv_err emu_fetch(struct emu *e)
 
     if (e->x->insn_len > 0 && e->x->insn_len <= sizeof(e->x->insn))
         r = emu_decoded(e, insn_decode(e->x->insn, e->x->insn_len, e->mode, &e->in));
+    else if (fetch_insn(e->s, &e->code, e->mode, &e->in) == HV_OK)
+        return HV_OK;
     /* At most two pages; the second only when the first does not hold the whole instruction. */
     while (r == HV_RANGE && have < INSN_MAX) {
         TRY(emu_fetch_part(e, bytes, &have));
@@ -144,8 +151,12 @@ enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t
 
 enum hv_err emulate_decode(struct subvmm *s, const struct vmexit *x, struct insn *out)
 {
+    struct vcpu_code c;
     struct emu e;
 
+    vcpu_ops->code(&s->vcpu, &c);
+    if (!x->insn_len && fetch_insn(s, &c, fetch_mode(&s->vcpu, &c), out) == HV_OK)
+        return HV_OK;
     emu_begin(&e, s, x);
     enum hv_err r = emu_fetch(&e);
     if (r == HV_FAULT)
@@ -167,7 +178,7 @@ enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bo
     if (in->op == INSN_INVLPG) {
         /* Faults for neither limits nor non-canonical addresses: SDM volume 2A "INVLPG". */
         bool based = e.mode != 8 || in->segment == SEG_FS || in->segment == SEG_GS;
-        uint64_t lin = offset + (based ? e.segs.seg[in->segment].base : 0);
+        uint64_t lin = offset + (based ? emu_segs(&e)->seg[in->segment].base : 0);
         *out = gva(e.mode == 8 ? lin : lin & 0xffffffffull);
         return HV_OK;
     }

@@ -20,7 +20,9 @@ struct emu_fault {
 };
 struct emu {
     struct subvmm *s;
-    struct vcpu_segs segs;
+    struct vcpu_code code;
+    struct vcpu_segs segs; /* outside 64-bit mode; in it once emu_segs was called */
+    bool have_segs;
     struct insn in;
     unsigned mode;   /* code size: 2, 4, 8 */
     bool real;       /* real or virtual-8086 mode: no segment types */
@@ -34,9 +36,17 @@ struct emu {
 
 /* --- emulate.c --- */
 void emu_begin(struct emu *e, struct subvmm *s, const struct vmexit *x);
+const struct vcpu_segs *emu_segs(struct emu *e);
 enum hv_err emu_fetch(struct emu *e) HV_MUST_CHECK;
 enum emulate_result emu_finish(struct emu *e, enum hv_err r) HV_MUST_CHECK;
 enum hv_err emu_raise(struct emu *e, uint8_t vector, bool has_error) HV_MUST_CHECK;
+
+/* --- fetch.c --- */
+unsigned fetch_mode(const struct vcpu *v, const struct vcpu_code *c); /* code size: 2, 4, 8 */
+/* The instruction at RIP through this CPU's own shadow tables, decoded anew only when its bytes are
+ * not those of last time. HV_AGAIN: not to be had this way, take gmem_read. */
+enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mode,
+                       struct insn *out) HV_MUST_CHECK;
 
 /* --- emulate_linear.c --- */
 uint64_t emu_size_mask(unsigned size);

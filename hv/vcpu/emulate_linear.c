@@ -67,7 +67,7 @@ static bool emu_segment_ok(const struct emu *e, enum seg seg, uint64_t first, ui
 /* #AC for a misaligned access of user code that asked for it: APM volume 2 8.2.17. */
 static enum hv_err emu_alignment(struct emu *e, uint64_t lin, size_t n)
 {
-    bool asked = e->segs.cpl == 3 && (e->s->vcpu.ctl.cr0 & CR0_AM) && (e->rflags & RFLAGS_AC);
+    bool asked = e->code.cpl == 3 && (e->s->vcpu.ctl.cr0 & CR0_AM) && (e->rflags & RFLAGS_AC);
 
     if (!asked || n > 8 || (n & (n - 1)) || !(lin & (n - 1)))
         return HV_OK;
@@ -82,7 +82,7 @@ enum hv_err emu_linear(struct emu *e, enum seg seg, uint64_t offset, size_t n, b
 
     if (e->mode == 8) {
         if (seg == SEG_FS || seg == SEG_GS)
-            lin += e->segs.seg[seg].base;
+            lin += emu_segs(e)->seg[seg].base;
         if (__builtin_add_overflow(lin, n - 1, &end) || !emu_canonical(lin) || !emu_canonical(end))
             return emu_raise(e, vector, true);
     } else {

@@ -5,6 +5,7 @@
 #include "hv/coherency/coherency.h"
 #include "hv/mmu/mmu.h"
 #include "hv/mmu/state.h"
+#include "hv/vcpu/decode.h"
 #include "hv/vcpu/vcpu.h"
 
 #define INPUT_QUEUE 512 /* keys typed ahead of the guest */
@@ -13,6 +14,13 @@ struct input_queue {    /* console keys that the guest's UART has no room for ye
     uint32_t head, count;
     bool ready;         /* the console may have more */
     uint64_t moved_tsc; /* when the guest took one last, or the first began to wait */
+};
+
+#define FETCHED 32
+struct fetched { /* an instruction that exited and how it was decoded */
+    uint64_t rip, bytes[2];
+    unsigned mode; /* code size 2, 4, 8; 0: empty */
+    struct insn in;
 };
 
 struct vm;
@@ -31,6 +39,7 @@ struct subvmm {
     bool kick_soon;             /* an event waits that no window can announce: exit soon */
     uint64_t debug_lines;       /* rate limit of lines the guest can cause */
     uint64_t entered_tsc;       /* of the last entry, for the event ring */
+    struct fetched fetched[FETCHED];
     struct input_queue input;
 };
 /* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the

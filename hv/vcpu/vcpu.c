@@ -38,20 +38,20 @@ bool vcpu_long_mode(const struct vcpu *v)
 
 unsigned vcpu_code_size(struct subvmm *s)
 {
-    struct vcpu_segs segs;
+    struct vcpu_code c;
 
-    vcpu_ops->get(&s->vcpu, VCPU_SEGS, &segs);
-    if (vcpu_long_mode(&s->vcpu) && (segs.seg[SEG_CS].attr & ATTR_L))
+    vcpu_ops->code(&s->vcpu, &c);
+    if (vcpu_long_mode(&s->vcpu) && (c.attr & ATTR_L))
         return 8;
-    return segs.seg[SEG_CS].attr & ATTR_DB ? 4 : 2;
+    return c.attr & ATTR_DB ? 4 : 2;
 }
 
 unsigned vcpu_cpl(struct subvmm *s)
 {
-    struct vcpu_segs segs;
+    struct vcpu_code c;
 
-    vcpu_ops->get(&s->vcpu, VCPU_SEGS, &segs);
-    return segs.cpl;
+    vcpu_ops->code(&s->vcpu, &c);
+    return c.cpl;
 }
 
 void vcpu_ctl_commit(struct subvmm *s)

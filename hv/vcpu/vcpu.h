@@ -29,6 +29,13 @@ struct vcpu_segs {
     struct dtable gdtr, idtr;
     uint8_t cpl;
 };
+/* What nearly every exit asks of the segments: CS and the privilege level. */
+struct vcpu_code {
+    uint64_t base;
+    uint32_t limit; /* bytes, expanded */
+    uint16_t attr;
+    uint8_t cpl;
+};
 struct vcpu_msrs { /* natively switched ones */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
@@ -98,6 +105,8 @@ struct vcpu_ops {
     void (*run)(struct vcpu *v, struct vmexit *x);
     void (*get)(struct vcpu *v, enum vcpu_group g, void *out);
     void (*put)(struct vcpu *v, enum vcpu_group g, const void *in);
+    /* As get(VCPU_SEGS), of CS alone. */
+    void (*code)(const struct vcpu *v, struct vcpu_code *out);
     /* Places an event for the next run. Exceptions with error codes etc. already decided. */
     void (*inject)(struct vcpu *v, const struct vcpu_event *e);
     void (*set_root)(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);

@@ -32,6 +32,8 @@ static uint64_t actions;
 static unsigned port_count, mmio_count, xchg_count, cmpxchg_stored, bulk_count;
 static struct vio last_mmio, last_port;
 static uint64_t port_value;
+static bool native_code = true; /* the shadow tables map the code */
+static unsigned native_fetches;
 static struct vcpu_segs segs;
 static struct subvmm *sv;
 static struct vm vm;
@@ -44,7 +46,13 @@ static void fake_get(struct vcpu *v, enum vcpu_group g, void *out)
     if (g == VCPU_SEGS)
         memcpy(out, &segs, sizeof(segs));
 }
-static const struct vcpu_ops fake_ops = {.name = "fake", .get = fake_get};
+static void fake_code(const struct vcpu *v, struct vcpu_code *out)
+{
+    const struct segment *cs = &segs.seg[SEG_CS];
+    (void)v;
+    *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, segs.cpl};
+}
+static const struct vcpu_ops fake_ops = {.name = "fake", .get = fake_get, .code = fake_code};
 const struct vcpu_ops *vcpu_ops = &fake_ops;
 
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
@@ -146,6 +154,15 @@ static enum hv_err fake_span(gva_t va, size_t n, uint32_t access, struct guest_f
         return HV_MMIO;
     }
     return HV_OK;
+}
+const void *mmu_code(struct mmu *m, gva_t va)
+{
+    (void)m;
+    if (!native_code || (va.v - CODE_VA) >= CODE_BYTES ||
+        !code_page[(va.v - CODE_VA) >> PAGE_SHIFT])
+        return NULL;
+    native_fetches++;
+    return (const void *)va.v;
 }
 enum hv_err gmem_read(struct mmu *m, gva_t va, void *buf, size_t n, uint32_t access,
                       struct guest_fault *f, gpa_t *at)

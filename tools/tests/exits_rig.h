@@ -76,6 +76,12 @@ static void fv_put(struct vcpu *v, enum vcpu_group g, const void *in)
     else
         memcpy(&f->ctl, in, sizeof(f->ctl));
 }
+static void fv_code(const struct vcpu *v, struct vcpu_code *out)
+{
+    const struct fake_vendor *f = v->arch;
+    const struct segment *cs = &f->segs.seg[SEG_CS];
+    *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, f->segs.cpl};
+}
 static void fv_inject(struct vcpu *v, const struct vcpu_event *e)
 {
     ((struct fake_vendor *)v->arch)->injected = *e;
@@ -125,6 +131,7 @@ static const struct vcpu_ops fake_ops = {
     .run = fv_run,
     .get = fv_get,
     .put = fv_put,
+    .code = fv_code,
     .inject = fv_inject,
     .set_root = fv_root,
     .window = fv_window,
