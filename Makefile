@@ -46,7 +46,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-protot
 	-Wcast-align -Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Wframe-larger-than=2048 \
 	-Wno-sign-conversion -Werror
 CFLAGS := -std=gnu11 -O2 -g -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-pic -fno-pie \
-	-fno-stack-protector -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none \
+	-fno-stack-protector -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none -ffunction-sections \
 	-ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(O)/=out/ -I. $(WARN)
 LDFLAGS := -nostdlib -z max-page-size=4096 -z noexecstack --build-id=none
 
@@ -89,7 +89,7 @@ $(O)/obj/%.S.o: %.S $(O)/obj/.flags
 # A link rule of boot/boot.mk (symbol table) takes precedence over the plain one.
 ifeq ($(shell grep -sc '^$$(O)/patchbay.elf:' boot/boot.mk),1)
 else
-$(O)/patchbay.elf: $(OBJ) linker.ld
+$(O)/patchbay.elf: $(OBJ) linker.ld boot/hot.ld
 	@$(call say,LD,$@)
 	$(Q)$(LD) $(LDFLAGS) -T linker.ld -o $@ $(OBJ)
 endif
