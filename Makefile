@@ -46,10 +46,11 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-protot
 	-Wcast-align -Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Wframe-larger-than=2048 \
 	-Wno-sign-conversion -Werror
 CFLAGS := -std=gnu11 -O2 -g -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-pic -fno-pie \
-	-fno-stack-protector -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none -ffunction-sections \
+	-fno-stack-protector -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none -ffunction-sections -fdata-sections \
 	-ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(O)/=out/ -I. $(WARN)
 LDFLAGS := -nostdlib -z max-page-size=4096 -z noexecstack --build-id=none
 
+HOT_LISTS := boot/hot.ld boot/hot_rodata.ld boot/hot_bss.ld
 HV_SRC := $(sort $(wildcard hv/*.c hv/*/*.c))
 ARCH_SRC := $(sort $(wildcard arch-x86/*/*.c boot/*.c))
 ASM_SRC := $(sort $(wildcard arch-x86/*/*.S boot/*.S))
@@ -89,7 +90,7 @@ $(O)/obj/%.S.o: %.S $(O)/obj/.flags
 # A link rule of boot/boot.mk (symbol table) takes precedence over the plain one.
 ifeq ($(shell grep -sc '^$$(O)/patchbay.elf:' boot/boot.mk),1)
 else
-$(O)/patchbay.elf: $(OBJ) linker.ld boot/hot.ld
+$(O)/patchbay.elf: $(OBJ) linker.ld $(HOT_LISTS)
 	@$(call say,LD,$@)
 	$(Q)$(LD) $(LDFLAGS) -T linker.ld -o $@ $(OBJ)
 endif

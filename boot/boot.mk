@@ -2,7 +2,7 @@
 # The image: linked twice, so that it can hold its own symbol table, and the ELF32 copy that
 # `qemu -kernel` wants. Included by the Makefile. Tested by every build.
 
-$(O)/patchbay.pass1.elf: $(OBJ) linker.ld boot/hot.ld
+$(O)/patchbay.pass1.elf: $(OBJ) linker.ld $(HOT_LISTS)
 	@mkdir -p $(@D)
 	$(Q)$(LD) $(LDFLAGS) -T linker.ld -o $@ $(OBJ)
 $(O)/obj/symtab.S: $(O)/patchbay.pass1.elf tools/symtab.py
@@ -11,7 +11,7 @@ $(O)/obj/symtab.S: $(O)/patchbay.pass1.elf tools/symtab.py
 $(O)/obj/symtab.o: $(O)/obj/symtab.S
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
 # Addresses of text symbols must be those of the first link, or every backtrace lies.
-$(O)/patchbay.elf: $(OBJ) $(O)/obj/symtab.o linker.ld boot/hot.ld
+$(O)/patchbay.elf: $(OBJ) $(O)/obj/symtab.o linker.ld $(HOT_LISTS)
 	@$(call say,LD,$@)
 	$(Q)$(LD) $(LDFLAGS) -T linker.ld -o $@.tmp $(OBJ) $(O)/obj/symtab.o
 	$(Q)$(NM) -n $@.tmp | $(PYTHON) tools/symtab.py | cmp -s - $(O)/obj/symtab.S || \

@@ -2,6 +2,7 @@
 /* The event ring of each CPU. Tested by tools/tests/test_base.c. */
 #include "hv/base/log.h"
 #include "hv/base/ring.h"
+#include "hv/base/stats.h"
 #include "hv/port/cpu.h"
 #include <stdatomic.h>
 
@@ -11,8 +12,7 @@ struct slot {
     _Atomic uint32_t kind;
 };
 static struct {
-    _Alignas(64) _Atomic uint64_t head; /* events ever added */
-    struct slot slot[RING_EVENTS];
+    _Alignas(64) struct slot slot[RING_EVENTS];
 } ring[HV_MAX_CPUS];
 
 static const char *const kind_name[RING_KIND_COUNT] = {
@@ -26,20 +26,21 @@ void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
 {
     if (cpu >= HV_MAX_CPUS)
         return;
-    uint64_t head = atomic_load_explicit(&ring[cpu].head, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_relaxed);
     struct slot *s = &ring[cpu].slot[head % RING_EVENTS];
     atomic_store_explicit(&s->tsc, port_tsc(), memory_order_relaxed);
     atomic_store_explicit(&s->a, a, memory_order_relaxed);
     atomic_store_explicit(&s->b, b, memory_order_relaxed);
     atomic_store_explicit(&s->kind, (uint32_t)kind, memory_order_relaxed);
     /* pairs with the acquire in ring_head */
-    atomic_store_explicit(&ring[cpu].head, head + 1, memory_order_release);
+    atomic_store_explicit(&hv_stats[cpu].ring_head, head + 1, memory_order_release);
 }
 
 uint64_t ring_head(uint32_t cpu)
 {
     /* pairs with the release in ring_add */
-    return cpu < HV_MAX_CPUS ? atomic_load_explicit(&ring[cpu].head, memory_order_acquire) : 0;
+    return cpu < HV_MAX_CPUS ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
+                             : 0;
 }
 
 bool ring_get(uint32_t cpu, uint64_t n, struct ring_event *out)

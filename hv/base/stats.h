@@ -64,10 +64,13 @@ enum stat {
 
 #define STATS_MAX_EXITS 64 /* >= EXIT_KIND_COUNT of hv/vcpu/vmexit.h */
 
+/* Aligned so that what a CPU writes at every exit lies in one page. */
 struct stats {
-    _Alignas(64) _Atomic uint64_t n[STAT_COUNT];
+    _Alignas(1024) _Atomic uint64_t n[STAT_COUNT];
     _Atomic uint64_t exits[STATS_MAX_EXITS];
+    _Atomic uint64_t ring_head; /* events ever added to the CPU's ring (ring.c) */
 };
+_Static_assert(sizeof(struct stats) == 1024, "a quarter of a page a CPU");
 extern struct stats hv_stats[HV_MAX_CPUS];
 extern const char *const stat_name[STAT_COUNT];
 

@@ -115,12 +115,8 @@ struct mmu {
 
     uint32_t unsync_head, unsync_tail, unsync_count;
     uint32_t zap_count; /* of them, pages that wait for their zap */
-    struct mmu_out out[MMU_UNSYNC_OUT];
     uint32_t nout;
-    uint64_t left[MMU_HOT]; /* frames left recently: gfn + 1 */
-    struct mmu_hot hot[MMU_HOT];
 
-    struct mmu_xlate xlate[MMU_XLATE];
     uint64_t xlate_gen;
 
     struct patch_sink sink;
@@ -131,4 +127,10 @@ struct mmu {
     uint64_t spurious_va; /* last fault that found nothing to do */
     uint32_t spurious_count;
     uint32_t audit_cursor;
+
+    /* arrays last: the fields above share a page with what every exit touches */
+    struct mmu_xlate xlate[MMU_XLATE];
+    struct mmu_out out[MMU_UNSYNC_OUT];
+    uint64_t left[MMU_HOT]; /* frames left recently: gfn + 1 */
+    struct mmu_hot hot[MMU_HOT];
 };

@@ -10,10 +10,10 @@
 
 #define INPUT_QUEUE 512 /* keys typed ahead of the guest */
 struct input_queue {    /* console keys that the guest's UART has no room for yet */
-    uint8_t byte[INPUT_QUEUE];
     uint32_t head, count;
     bool ready;         /* the console may have more */
     uint64_t moved_tsc; /* when the guest took one last, or the first began to wait */
+    uint8_t byte[INPUT_QUEUE];
 };
 
 #define FETCHED 32
@@ -24,23 +24,24 @@ struct fetched { /* an instruction that exited and how it was decoded */
 };
 
 struct vm;
+/* What every exit touches comes first and lies in one page; arrays follow. */
 struct subvmm {
     uint32_t cpu;
+    bool paused;
+    bool kick_soon; /* an event waits that no window can announce: exit soon */
     struct vm *vm;
+    uint64_t entries; /* VMRUNs so far */
+    uint64_t last_audit;
+    uint64_t timer_armed;       /* deadline of the physical timer, UINT64_MAX none */
+    uint64_t debug_lines;       /* rate limit of lines the guest can cause */
+    uint64_t entered_tsc;       /* of the last entry, for the event ring */
+    struct vcpu_event injected; /* what the last entry injected */
     struct p2m p2m; /* the VM's, less the page where this CPU's local APIC lies over RAM */
     struct coh_cpu coh;
     struct vcpu vcpu;
-    struct mmu mmu;
-    uint64_t entries; /* VMRUNs so far */
-    bool paused;
-    uint64_t last_audit;
-    struct vcpu_event injected; /* what the last entry injected */
-    uint64_t timer_armed;       /* deadline of the physical timer, UINT64_MAX none */
-    bool kick_soon;             /* an event waits that no window can announce: exit soon */
-    uint64_t debug_lines;       /* rate limit of lines the guest can cause */
-    uint64_t entered_tsc;       /* of the last entry, for the event ring */
-    struct fetched fetched[FETCHED];
     struct input_queue input;
+    struct mmu mmu;
+    struct fetched fetched[FETCHED];
 };
 /* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the
  * other CPUs; the loop of this CPU then calls subvmm_end_hook, outside every device lock. Any CPU's
