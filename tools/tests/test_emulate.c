@@ -426,9 +426,55 @@ static void test_linear(void)
     tap_eq(va.v, DATA_VA + 2, "... that one");
 }
 
+static unsigned decoded_length(void)
+{
+    const struct vmexit x = {.kind = EXIT_CPUID};
+    struct insn in = {0};
+
+    return emulate_decode(sv, &x, &in) == HV_OK ? in.length : 0;
+}
+
+/* The short way to the instruction: same answers as the long one, and no old decoding for new
+ * bytes. */
+static void test_fetch_cached(void)
+{
+    static const uint8_t cpuid[] = {0x0f, 0xa2}, wrmsr_rex[] = {0x48, 0x0f, 0x30};
+
+    for (unsigned way = 0; way < 2; way++) {
+        setup();
+        native_code = way != 0;
+        native_fetches = 0;
+        put_code(CODE_VA, cpuid, sizeof(cpuid));
+        tap_eq(decoded_length(), 2, "CPUID");
+        tap_eq(decoded_length(), 2, "... again");
+        put_code(CODE_VA, wrmsr_rex, sizeof(wrmsr_rex));
+        tap_eq(decoded_length(), 3, "other bytes at the same RIP");
+        segs.seg[SEG_CS].attr = 0xc9b;
+        sv->vcpu.ctl.efer = 0;
+        tap_eq(decoded_length(), 1, "the same bytes in 32-bit mode: DEC EAX");
+        segs.seg[SEG_CS].base = 1;
+        sv->vcpu.regs.rip = CODE_VA - 1;
+        tap_eq(decoded_length(), 1, "a segment that is not flat");
+        setup();
+        put_code(CODE_VA + 4096 - 2, wrmsr_rex, sizeof(wrmsr_rex));
+        sv->vcpu.regs.rip = CODE_VA + 4096 - 2;
+        tap_eq(decoded_length(), 3, "across a page");
+        tap_eq(native_fetches, way ? 4 : 0, "the way taken");
+        code_page[1] = PAGE_NONE;
+        tap_eq(decoded_length(), 0, "... of which the second is not there");
+        sv->vcpu.pending.type = EVENT_NONE;
+        code_page[0] = PAGE_NONE;
+        sv->vcpu.regs.rip = CODE_VA;
+        tap_eq(decoded_length(), 0, "no page at all");
+        sv->vcpu.pending.type = EVENT_NONE;
+    }
+    native_code = true;
+}
+
 int main(void)
 {
     rig_open();
+    test_fetch_cached();
     test_faults();
     test_fetch();
     test_segments();
