@@ -27,3 +27,16 @@ bench-micro: ## posts, drains, fills and walks on the host's CPUs, in ns; agains
 	@$(MAKE) --no-print-directory micro
 	@$(PYTHON) tools/benchmicro.py
 .PHONY: micro bench-micro
+
+# The same guest under the distribution's own KVM, nested in the same emulator.
+$(O)/cache/kvm-vmlinuz: tools/fetch.sh
+	@$(call say,FETCH,$@)
+	$(Q)tools/fetch.sh kvm $(O)/cache
+	@touch $@
+$(O)/kvm-initrd: tools/kvmguest.py $(O)/cache/kvm-vmlinuz $(O)/cache/busybox $(O)/cache/vmlinuz $(O)/initrd.gz
+	@$(call say,CPIO,$@)
+	$(Q)$(PYTHON) tools/kvmguest.py $@ $(O)/cache/busybox $(O)/cache/kvm $(O)/cache/vmlinuz $(O)/initrd.gz
+bench-kvm: ## as bench, with KVM's shadow paging (npt=0) beside it, nested in the same emulator; NPT="0 1": both
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS) $(O)/kvm-initrd
+	@$(PYTHON) tools/bench.py kvm
+.PHONY: bench-kvm

@@ -4,7 +4,7 @@
 invocation. All guests are booted at the start; while one works the others stand still. Host CPU time of the whole
 emulator is the measure, since it hardly depends on what else the machine does; wall time is shown beside it.
 `ops`: the operations; `modes`: each option of the design away from its default; `pool`: smaller and smaller shadow
-pools; `growth`: 1, 2, 4, 8 CPUs. Figures, never a verdict. Tested by the step linux/bench of tools/check.py."""
+pools; `growth`: 1, 2, 4, 8 CPUs; `kvm`: Linux's KVM beside it, nested in the same emulator. Figures, never a verdict. Tested by the step linux/bench of tools/check.py."""
 import argparse
 import json
 import os
@@ -22,6 +22,16 @@ def machine(args, name, smp, hv, bare):
                      bare=bare, direct=not bare, test=True)
     run.log = run.file("console")
     return benchguest.Machine(name, run)
+
+
+def kvm_machine(args, npt):
+    """The same guest, as large, under KVM in a Linux that owns the emulated machine."""
+    out = os.environ.get("O") or "build"
+    run = config.Run(out=out, name="%s-kvm-%s" % (args.name, npt), kernel=out + "/cache/kvm-vmlinuz", mem=2048,
+                     initrd=out + "/kvm-initrd", smp=args.smp, bare=True, test=True,
+                     append="console=ttyS0 quiet pb.npt=%s pb.smp=%d pb.mem=1024" % (npt, args.smp))
+    run.log = run.file("console")
+    return benchguest.Machine("kvm npt=" + npt, run, limit=400)
 
 
 def say(text=""):
@@ -79,9 +89,11 @@ def measure(machines, work):
 
 
 def compare(args, ops, variants):
-    """Bare, Patchbay, and Patchbay with each variant's options."""
+    """Bare, Patchbay, Patchbay with each variant's options, KVM."""
     machines = [machine(args, BARE, args.smp, "", True), machine(args, HOSTED, args.smp, args.hv, False)]
     machines += [machine(args, v, args.smp, (args.hv + " " + v).strip(), False) for v in variants]
+    kvm = [kvm_machine(args, npt) for npt in args.npt.split()] if args.what == "kvm" else []
+    machines += kvm
     results = benchreport.Results([m.name for m in machines])
 
     def work():
@@ -93,7 +105,7 @@ def compare(args, ops, variants):
                 one_op(machines, results, op)
 
     problem = measure(machines, work)
-    parts = [benchreport.cost_table(results, ops, [HOSTED]), benchreport.boot_line(results)]
+    parts = [benchreport.cost_table(results, ops, [HOSTED] + [m.name for m in kvm]), benchreport.boot_line(results)]
     parts += [benchreport.variant_table(results, ops)] if variants else []
     parts += [benchreport.exit_table(results, ops, HOSTED), benchreport.counter_table(results, ops, HOSTED)]
     say("\n" + "\n\n".join("\n".join(p) for p in parts if p))
@@ -140,13 +152,14 @@ def growth(args):
 def arguments(argv):
     e = os.environ.get
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", default="ops", choices=["ops", "modes", "pool", "growth"])
+    parser.add_argument("what", nargs="?", default="ops", choices=["ops", "modes", "pool", "growth", "kvm"])
     parser.add_argument("--ops", default=e("OPS") or "", help="operations, labels or groups; default: all")
     parser.add_argument("--rounds", type=int, default=int(e("ROUNDS") or 3))
     parser.add_argument("--smp", type=int, default=int(e("SMP") or 4))
     parser.add_argument("--hv", default=e("HV") or "", help="options of the hypervisor")
     parser.add_argument("--variants", default=e("VARIANTS") or "", help="modes, pool: these instead, separated by ;")
     parser.add_argument("--scale", type=float, default=float(e("SCALE") or 1), help="factor on all counts")
+    parser.add_argument("--npt", default=e("NPT") or "0", help="kvm: 0 shadow paging, 1 nested paging, or both")
     parser.add_argument("--name", default="bench", help="of the files with results and consoles")
     parser.add_argument("--cpus", type=lambda text: [int(n) for n in text.split(",")],
                         default=list(benchops.GROWTH_CPUS), help="growth: numbers of CPUs, by commas")

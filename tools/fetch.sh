@@ -3,7 +3,7 @@
 # Downloads the distribution's own packages and unpacks files of them into the cache; installs nothing and leaves
 # apt's own state alone: what apt does not know (another architecture, lists that are too old) goes through lists of
 # our own below CACHE/apt.
-# Usage: fetch.sh WHAT CACHE: kernel, kernel-686-pae, kernel-686, busybox, busybox-i386, memtest, xen, mach, tools,
+# Usage: fetch.sh WHAT CACHE: kernel, kvm, kernel-686-pae, kernel-686, busybox, busybox-i386, memtest, xen, mach, tools,
 # libc-i386. Exit status 3: this distribution has no such package. Tested by `make run` on a fresh machine and by the
 # guests group of tools/check.py.
 set -eu
@@ -164,6 +164,18 @@ busybox-i386)
     need busybox-static:i386
     download busybox-static:i386
     keep 755 busybox-i386 "$work/root/bin/busybox" "$work/root/usr/bin/busybox"
+    ;;
+kvm)
+    # The kernel with its own modules, all of them: tools/kvmguest.py takes what KVM needs.
+    need linux-image-amd64
+    package=$(behind linux-image-amd64)
+    [ -n "$package" ] || die "no linux-image package known to apt"
+    download "$package"
+    keep 644 kvm-vmlinuz "$work"/root/boot/vmlinuz-*
+    rm -rf "$cache/kvm"
+    mkdir -p "$cache/kvm"
+    find "$work/root" -name '*.ko' \( -path '*/arch/x86/kvm/*' -o -path '*/virt/lib/*' -o -path '*/crypto/ccp/*' \
+        -o -path '*/char/hw_random/*' \) -exec mv {} "$cache/kvm/" ';'
     ;;
 memtest)
     need memtest86+

@@ -143,14 +143,30 @@ class Machine:
                     raise Failed("%s: %s" % (self.name, line.strip()))
             left = end - time.monotonic()
             if left <= 0:
+                self._ask_monitor()
                 raise Failed("%s: no '%s' within %d s; console: %s" % (self.name, word, self.limit, self.run.log))
-            if select.select([self._child.stdout], [], [], min(left, 1))[0]:
-                data = os.read(self._child.stdout.fileno(), 65536)
-                if not data:
-                    raise Failed("%s: the emulator ended; console: %s" % (self.name, self.run.log))
-                self._log.write(data)
-                self._log.flush()
-                self._text += data.decode("utf-8", "replace")
+            self._read(min(left, 1))
+
+    def _read(self, seconds):
+        """Takes what the console says within this time; false if nothing."""
+        if not select.select([self._child.stdout], [], [], seconds)[0]:
+            return False
+        data = os.read(self._child.stdout.fileno(), 65536)
+        if not data:
+            raise Failed("%s: the emulator ended; console: %s" % (self.name, self.run.log))
+        self._log.write(data)
+        self._log.flush()
+        self._text += data.decode("utf-8", "replace")
+        return True
+
+    def _ask_monitor(self):
+        """A guest that does not answer: CPUs, devices, registers and events go to its console's log."""
+        if not self.counters:
+            return
+        for keys in ["\x14\x14", "c", "d", "s"] + ["r%d\r" % cpu for cpu in range(self.run.smp)] + ["e\r"]:
+            os.write(self._child.stdin.fileno(), keys.encode())
+            while self._read(2):
+                pass
 
     # --- measurements ----------------------------------------------------------------------------
     def _cpu_seconds(self):
