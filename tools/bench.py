@@ -4,7 +4,8 @@
 invocation. All guests are booted at the start; while one works the others stand still. Host CPU time of the whole
 emulator is the measure, since it hardly depends on what else the machine does; wall time is shown beside it.
 `ops`: the operations; `modes`: each option of the design away from its default; `pool`: smaller and smaller shadow
-pools; `growth`: 1, 2, 4, 8 CPUs; `kvm`: Linux's KVM beside it, nested in the same emulator. Figures, never a verdict. Tested by the step linux/bench of tools/check.py."""
+pools; `growth`: 1, 2, 4, 8 CPUs; `kvm`: Linux's KVM beside it, nested in the same emulator. Figures, never a verdict.
+Tested by the step linux/bench of tools/check.py."""
 import argparse
 import json
 import os
