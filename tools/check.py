@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 
-from pblib import badinput, consoles, gdbsteps, kinds, ktap, lint, models, monitor, steps
+from pblib import badinput, consoles, gdbsteps, kinds, ktap, lint, menu, models, monitor, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
 from pblib.steps import Step
 
@@ -234,6 +234,7 @@ def all_steps():
         name = "linux-" + mode.replace("=", "-").replace(" ", "-")
         s.append(Step("linux/" + mode, "linux", linux(name, "smoke", "audit=2 " + mode, 10), image))
     s += boot_steps(image)
+    s += [Step("boot/" + name, "boot", action, ("build/reproducible",)) for name, action in menu.CASES]
     s += [Step("boot/" + name, "boot", action, image) for name, action in kinds.CASES]
     s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]
     s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES]
@@ -250,7 +251,6 @@ def boot_steps(image):
         step("cpus-8", smp=8, ops=10, timeout=1200),
         step("uefi", fw="uefi", smp=2, ops=5),
         step("usb", usb=True, smp=2, ops=5),
-        step("usb-uefi", usb=True, fw="uefi", smp=1, ops=5),
         step("multiboot1", direct=True, smp=2, ops=5),
         step("q35", machine="q35", smp=2, ops=5),
         step("qemu64", cpu="qemu64", smp=2, ops=5),

@@ -26,6 +26,7 @@ class Run:
     cpu: str = "max"
     machine: str = "pc"
     test: bool = False  # a guest reset is a failure
+    image: str = ""  # an image that there is, instead of one made for this run
     usb: bool = False  # the image as a USB disk
     bare: bool = False  # the kernel without Patchbay
     direct: bool = False  # multiboot1 by qemu -kernel instead of the image

@@ -51,7 +51,7 @@ def boot_args(run):
         # QEMU separates modules by commas; a doubled one is a comma.
         packed = ",".join(s.replace(",", ",,") for s in strings)
         return ["-kernel", run.elf + "32", "-append", run.hv] + (["-initrd", packed] if packed else [])
-    image = make_image(run)
+    image = run.image or make_image(run)
     if run.usb:
         return ["-device", "qemu-xhci", "-drive", "if=none,id=stick,format=raw,readonly=on,file=" + image,
                 "-device", "usb-storage,drive=stick,bootindex=0"]

@@ -83,7 +83,7 @@ def grub_cfg_menu(hv, names, append):
         ("Patchbay", hv, append),
         ("Patchbay, verbose", hv + " loglvl=debug", append + " ignore_loglevel"),
         ("Patchbay, console on COM1 only", hv + " console=com1,115200", append),
-        ("Patchbay, self-test: verified load under audit", hv + " audit=2", append + " pb.script=full"),
+        ("Patchbay, self-test: verified load under audit", hv + " audit=2", append + " pb.script=full pb.ops=40"),
         ("Patchbay, safe: one CPU, reference pager", hv + " smp=1 mmu=ref", append),
         ("Patchbay, one CPU, shadow pager under audit, no optimisation",
          hv + " smp=1 audit=2 large=off batch=off unsync=off", append),
