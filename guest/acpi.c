@@ -11,13 +11,13 @@ static uint64_t le(uint64_t at, unsigned n)
 {
     uint64_t v = 0;
 
-    memcpy(&v, (const void *)at, n);
+    memcpy(&v, (const void *)(uintptr_t)at, n);
     return v;
 }
 
 static bool signature(uint64_t at, const char *s, unsigned n)
 {
-    return memcmp((const void *)at, s, n) == 0;
+    return memcmp((const void *)(uintptr_t)at, s, n) == 0;
 }
 
 static uint64_t scan(uint64_t from, uint64_t to)
@@ -50,6 +50,21 @@ static unsigned count_cpus(uint64_t madt)
             n++;
     }
     return n;
+}
+
+uint64_t high_end;
+
+/* Linux boot protocol, "Zero Page": E820 entries of 20 bytes. */
+uint64_t ram_high_end(const uint8_t *boot_params)
+{
+    uint64_t at = (uintptr_t)boot_params, end = 0;
+
+    for (unsigned i = 0; i < le(at + 0x1e8, 1); i++) {
+        uint64_t e = at + 0x2d0 + 20 * i, base = le(e, 8);
+        if (le(e + 16, 4) == 1 && base >= 1ull << 32 && base + le(e + 8, 8) > end)
+            end = base + le(e + 8, 8);
+    }
+    return end;
 }
 
 unsigned acpi_init(const uint8_t *boot_params)

@@ -75,40 +75,43 @@ static inline void halt(void)
 }
 static inline uint64_t save_flags(void)
 {
-    uint64_t f;
-    asm volatile("pushfq; popq %0" : "=r"(f) : : "memory");
+    uintptr_t f;
+    asm volatile("pushf; pop %0" : "=r"(f) : : "memory");
     return f;
+}
+static inline void load_flags(uint64_t f)
+{
+    asm volatile("push %0; popf" : : "r"((uintptr_t)f) : "memory", "cc");
 }
 static inline void invlpg(uint64_t va)
 {
-    asm volatile("invlpg (%0)" : : "r"(va) : "memory");
+    asm volatile("invlpg (%0)" : : "r"((uintptr_t)va) : "memory");
 }
 #define CR_ACCESSORS(n)                                                                            \
     static inline uint64_t read_cr##n(void)                                                        \
     {                                                                                              \
-        uint64_t v;                                                                                \
+        uintptr_t v;                                                                               \
         asm volatile("mov %%cr" #n ", %0" : "=r"(v) : : "memory");                                 \
         return v;                                                                                  \
     }                                                                                              \
     static inline void write_cr##n(uint64_t v)                                                     \
     {                                                                                              \
-        asm volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                                     \
+        asm volatile("mov %0, %%cr" #n : : "r"((uintptr_t)v) : "memory");                          \
     }
 CR_ACCESSORS(0)
 CR_ACCESSORS(2)
 CR_ACCESSORS(3)
 CR_ACCESSORS(4)
-CR_ACCESSORS(8)
 #define DR_ACCESSORS(n)                                                                            \
     static inline uint64_t read_dr##n(void)                                                        \
     {                                                                                              \
-        uint64_t v;                                                                                \
+        uintptr_t v;                                                                               \
         asm volatile("mov %%dr" #n ", %0" : "=r"(v) : : "memory");                                 \
         return v;                                                                                  \
     }                                                                                              \
     static inline void write_dr##n(uint64_t v)                                                     \
     {                                                                                              \
-        asm volatile("mov %0, %%dr" #n : : "r"(v) : "memory");                                     \
+        asm volatile("mov %0, %%dr" #n : : "r"((uintptr_t)v) : "memory");                          \
     }
 DR_ACCESSORS(0)
 DR_ACCESSORS(1)
@@ -116,6 +119,8 @@ DR_ACCESSORS(2)
 DR_ACCESSORS(3)
 DR_ACCESSORS(6)
 DR_ACCESSORS(7)
+#ifdef __x86_64__
+CR_ACCESSORS(8)
 /* Memory that another CPU or a page-table change alters. */
 static inline uint64_t load64(uint64_t va)
 {
@@ -131,3 +136,25 @@ static inline void stosq(uint64_t va, uint64_t v, uint64_t n)
 {
     asm volatile("rep stosq" : "+D"(va), "+c"(n) : "a"(v) : "memory");
 }
+#else
+/* Eight bytes in one access, as above: through an SSE register, which nothing else uses. */
+static inline uint64_t load64(uint64_t va)
+{
+    uint64_t v;
+    asm volatile("movq (%1), %%xmm0; movq %%xmm0, %0" : "=m"(v) : "r"((uintptr_t)va) : "memory");
+    return v;
+}
+static inline void store64(uint64_t va, uint64_t v)
+{
+    asm volatile("movq %1, %%xmm0; movq %%xmm0, (%0)" : : "r"((uintptr_t)va), "m"(v) : "memory");
+}
+static inline void stosq(uint64_t va, uint64_t v, uint64_t n)
+{
+    uintptr_t to = (uintptr_t)va, count = (uintptr_t)n * 2;
+    if ((uint32_t)v == (uint32_t)(v >> 32))
+        asm volatile("rep stosl" : "+D"(to), "+c"(count) : "a"((uint32_t)v) : "memory");
+    else
+        for (uint64_t i = 0; i < n; i++)
+            store64(va + 8 * i, v);
+}
+#endif

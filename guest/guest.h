@@ -10,6 +10,7 @@
 #include "arch-x86/defs/x86.h"
 #include "guest/asm.h"
 #include "guest/layout.h"
+#include "guest/word.h"
 
 /* --- output: KTAP and diagnostics (console.c) --- */
 void console_init(void);
@@ -45,31 +46,21 @@ static inline unsigned ops(unsigned n)
 /* --- ACPI (acpi.c) --- */
 /* Finds the tables. Returns the number of enabled CPUs of the MADT, 0 if there is none. */
 unsigned acpi_init(const uint8_t *boot_params);
+/* End of the RAM above 4 GiB, 0: none, or nobody said so. */
+uint64_t ram_high_end(const uint8_t *boot_params);
+extern uint64_t high_end; /* that, as found at the start */
 /* Ends the machine: debug-exit port, then ACPI S5, then halt. */
 void machine_exit(bool passed) __attribute__((noreturn));
 
 /* --- CPUs and traps --- */
-struct trapframe {
-    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
-    uint64_t vector, error, rip, cs, rflags, rsp, ss;
-};
 struct catch_ctx {
-    struct catch_ctx *prev; /* offsets known to trap.S */
+    struct catch_ctx *prev; /* offsets known to trap.S and trap32.S */
     uint64_t rsp;
     uint64_t rflags;
 };
 struct trap { /* the last trap caught on a CPU */
     uint64_t vector, error, cr2, rip, rflags;
 };
-struct tss {
-    uint32_t reserved0;
-    uint64_t rsp0, rsp1, rsp2, reserved1, ist[7];
-    uint64_t reserved2;
-    uint16_t reserved3, iomap;
-} __attribute__((packed));
-_Static_assert(sizeof(struct tss) == 104, "64-bit TSS");
-_Static_assert(offsetof(struct tss, ist) == 36, "64-bit TSS");
-
 enum cpu_state { CPU_OFF, CPU_IDLE, CPU_READY, CPU_RUNNING };
 /* Returns true: the trap is dealt with, continue at frame->rip. */
 typedef bool (*trap_hook)(struct trapframe *f, uint64_t cr2);
@@ -93,13 +84,6 @@ struct cpu {
 extern struct cpu cpus[MAX_CPUS];
 extern unsigned ncpus; /* running */
 
-#define SEL_KCODE 0x08
-#define SEL_KDATA 0x10
-#define SEL_UDATA 0x23
-#define SEL_UCODE 0x2b
-#define SEL_TSS 0x30
-#define SEL_SPARE 0x40 /* a free GDT slot, index 8, for tests */
-
 static inline struct cpu *this_cpu(void)
 {
     struct cpu *c;
@@ -110,6 +94,9 @@ static inline struct cpu *this_cpu(void)
 void cpu_init(unsigned index);
 /* Control registers and kernel address space as a test expects to find them. */
 void cpu_baseline(void);
+/* What differs between the two instruction sets (cpu64.c, cpu32.c). */
+void trap_report(const struct trapframe *f, uint64_t cr2);
+void trap_continue_at(struct trapframe *f, struct catch_ctx *ctx);
 void trap_entry(struct trapframe *f);
 /* Runs fn(arg); true if a trap ended it, then this_cpu()->trap tells which. */
 bool caught(void (*fn)(void *), void *arg);
@@ -202,47 +189,55 @@ void apic_setup(void);
 void timer_periodic(void); /* the watchdog's tick on this CPU */
 
 /* --- page tables (page.c) --- */
-extern uint64_t boot_pml4[512], boot_pdpt[512];
 #define PAGE 4096ull
+#define PTES (PAGE / sizeof(pte_t))
+#define TABLE_BYTES (PAGE * PTES) /* what one table of the lowest level maps */
 #define PAGE_2M 0x200000ull
 #define PTE_TABLE (PTE_P | PTE_W | PTE_U)
 #define PTE_RW (PTE_P | PTE_W)
 #define PTE_RWAD (PTE_P | PTE_W | PTE_A | PTE_D)
-/* A free area of the address space, new for each test: PML4 slot 1 and up. */
-#define TEST_VA 0x8000000000ull
-#define SLOT_BYTES 0x8000000000ull
 void *page_alloc(void); /* zeroed; physical address = pointer. Any CPU. */
 void page_free(void *page);
 void page_pool_reset(void);
+/* A root that maps what the kernel needs, and nothing else. */
+pte_t *root_new(void);
+/* Takes everything out of the kernel's tables but what the kernel needs; flush afterwards. */
+void test_space_clear(void);
 /* The entry of `level` (1 = PTE) that maps va below root; builds tables on the way if asked, else
  * NULL. */
-uint64_t *pte_at(uint64_t *root, uint64_t va, int level, bool build);
+pte_t *pte_at(pte_t *root, uint64_t va, int level, bool build);
 /* Maps one 4 KiB page in the kernel's tables; returns its entry. */
-uint64_t *map(uint64_t va, uint64_t pa, uint64_t flags);
-uint64_t *map_2m(uint64_t va, uint64_t pa, uint64_t flags);
+pte_t *map(uint64_t va, uint64_t pa, uint64_t flags);
+/* Maps one large page: LARGE_PAGE bytes. */
+pte_t *map_2m(uint64_t va, uint64_t pa, uint64_t flags);
 /* A page filled with a tag, to be recognised when read through some mapping. */
 uint64_t *tagged_page(uint64_t tag);
 static inline uint64_t pa_of(const void *p)
 {
-    return (uint64_t)p;
+    return (uintptr_t)p;
 }
-static inline uint64_t pte_read(const uint64_t *pte)
+static inline uint64_t pte_read(const pte_t *pte)
 {
     return __atomic_load_n(pte, __ATOMIC_SEQ_CST);
 }
-/* One MOV. */
-static inline void pte_write(uint64_t *pte, uint64_t v)
+/* One MOV, or two where an entry is wider than a register. */
+static inline void pte_write(pte_t *pte, uint64_t v)
 {
-    asm volatile("movq %1, %0" : "=m"(*pte) : "r"(v) : "memory");
+    pte_store(pte, (pte_t)v);
 }
-static inline uint64_t pte_xchg(uint64_t *pte, uint64_t v)
+static inline uint64_t pte_xchg(pte_t *pte, uint64_t v)
 {
-    return __atomic_exchange_n(pte, v, __ATOMIC_SEQ_CST);
+    return __atomic_exchange_n(pte, (pte_t)v, __ATOMIC_SEQ_CST);
+}
+/* Clears bits atomically. */
+static inline void pte_clear(pte_t *pte, uint64_t bits)
+{
+    __atomic_fetch_and(pte, (pte_t)~bits, __ATOMIC_SEQ_CST);
 }
 /* Compares what this CPU reads at n pages from va with what its tables say: the frame's first word
  * must be read through a present entry, #PF through any other. Flush first. Returns the number of
  * differences. */
-unsigned verify_range(uint64_t *root, uint64_t va, unsigned n);
+unsigned verify_range(pte_t *root, uint64_t va, unsigned n);
 
 /* --- tests (main.c) --- */
 struct test {
@@ -255,7 +250,8 @@ struct test_group {
     unsigned n;
 };
 extern const struct test_group tests_basic, tests_cpu, tests_smp, tests_trans, tests_flush,
-    tests_prot, tests_table, tests_store, tests_race, tests_hostile, tests_platform, tests_devices;
+    tests_prot, tests_table, tests_store, tests_race, tests_hostile, tests_platform, tests_devices,
+    tests_modes, tests_memory;
 void test_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void test_skip(const char *why);

@@ -3,8 +3,16 @@
 #include "guest/guest.h"
 
 static const struct test_group *const groups[] = {
-    &tests_basic, &tests_cpu,   &tests_smp,  &tests_trans,   &tests_flush,    &tests_prot,
-    &tests_table, &tests_store, &tests_race, &tests_hostile, &tests_platform, &tests_devices};
+#ifdef __x86_64__
+    &tests_basic, &tests_cpu,
+#endif
+    &tests_smp,   &tests_trans, &tests_flush,   &tests_prot,     &tests_race,    &tests_memory,
+#ifdef __x86_64__
+    &tests_table, &tests_store, &tests_hostile, &tests_platform, &tests_devices,
+#else
+    &tests_modes,
+#endif
+};
 #define NGROUPS (sizeof(groups) / sizeof(groups[0]))
 #define MAX_DIAGS 6
 
@@ -65,7 +73,7 @@ void watchdog_check(struct trapframe *f)
 {
     if (rdtsc() < atomic_load_explicit(&test_deadline, memory_order_relaxed) || test_abandoned())
         return;
-    test_fail(__FILE__, __LINE__, "watchdog: cpu %u at %lx", this_cpu()->index, f->rip);
+    test_fail(__FILE__, __LINE__, "watchdog: cpu %u at %lx", this_cpu()->index, (uint64_t)f->rip);
     test_abandon();
 }
 
@@ -107,10 +115,7 @@ static void reload_baseline(void *arg)
 static void clean_up(void *arg)
 {
     (void)arg;
-    for (unsigned i = 1; i < 512; i++) {
-        if (pte_read(&boot_pml4[i]) != 0)
-            pte_write(&boot_pml4[i], 0);
-    }
+    test_space_clear();
     flush_all_local();
     run_on(ncpus, reload_baseline, NULL);
     page_pool_reset();
@@ -161,6 +166,7 @@ void guest_main(const uint8_t *boot_params)
     console_init();
     options_init(boot_params);
     expected = acpi_init(boot_params);
+    high_end = ram_high_end(boot_params);
     if (options.cpus != 0)
         expected = options.cpus;
     smp_init(expected);

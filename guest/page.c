@@ -42,46 +42,52 @@ void page_pool_reset(void)
     free_list = 0;
 }
 
-/* CPUs may build the same path at once: the first one's table is taken. */
-static void install_table(uint64_t *e)
+/* CPUs may build the same path at once: the first one's table is taken. PDPTEs of PAE know P only.
+ */
+static void install_table(pte_t *e, int level)
 {
-    uint64_t *table = page_alloc(), none = pte_read(e);
+    pte_t *table = page_alloc(), none = (pte_t)pte_read(e);
+    pte_t link = (pte_t)(pa_of(table) | (level > TOP_FLAGS_LEVEL ? PTE_P : PTE_TABLE));
 
     if ((none & PTE_P) != 0 ||
-        !__atomic_compare_exchange_n(e, &none, pa_of(table) | PTE_TABLE, false, __ATOMIC_SEQ_CST,
-                                     __ATOMIC_SEQ_CST))
+        !__atomic_compare_exchange_n(e, &none, link, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
         page_free(table);
 }
 
-uint64_t *pte_at(uint64_t *root, uint64_t va, int level, bool build)
+static unsigned index_of(uint64_t va, int level)
 {
-    uint64_t *table = root;
+    return (unsigned)(va >> (12 + PTE_BITS * (level - 1))) & ((1u << PTE_BITS) - 1);
+}
 
-    for (int l = 4; l > level; l--) {
-        uint64_t *e = &table[(va >> (12 + 9 * (l - 1))) & 511];
+pte_t *pte_at(pte_t *root, uint64_t va, int level, bool build)
+{
+    pte_t *table = root;
+
+    for (int l = ROOT_LEVEL; l > level; l--) {
+        pte_t *e = &table[index_of(va, l)];
         if ((pte_read(e) & PTE_P) == 0) {
             if (!build)
                 return NULL;
-            install_table(e);
-        } else if (l < 4 && (pte_read(e) & PTE_PS) != 0) {
+            install_table(e, l);
+        } else if (l <= 3 && l <= TOP_FLAGS_LEVEL && (pte_read(e) & PTE_PS) != 0) {
             return NULL;
         }
-        table = (uint64_t *)(pte_read(e) & PTE_ADDR);
+        table = (pte_t *)(uintptr_t)(pte_read(e) & PTE_ADDR);
     }
-    return &table[(va >> (12 + 9 * (level - 1))) & 511];
+    return &table[index_of(va, level)];
 }
 
-uint64_t *map(uint64_t va, uint64_t pa, uint64_t flags)
+pte_t *map(uint64_t va, uint64_t pa, uint64_t flags)
 {
-    uint64_t *pte = pte_at(boot_pml4, va, 1, true);
+    pte_t *pte = pte_at(kernel_root, va, 1, true);
 
     pte_write(pte, pa | flags);
     return pte;
 }
 
-uint64_t *map_2m(uint64_t va, uint64_t pa, uint64_t flags)
+pte_t *map_2m(uint64_t va, uint64_t pa, uint64_t flags)
 {
-    uint64_t *pde = pte_at(boot_pml4, va, 2, true);
+    pte_t *pde = pte_at(kernel_root, va, 2, true);
 
     pte_write(pde, pa | flags | PTE_PS);
     return pde;
@@ -95,12 +101,12 @@ uint64_t *tagged_page(uint64_t tag)
     return p;
 }
 
-unsigned verify_range(uint64_t *root, uint64_t va, unsigned n)
+unsigned verify_range(pte_t *root, uint64_t va, unsigned n)
 {
     unsigned bad = 0;
 
     for (unsigned i = 0; i < n; i++, va += PAGE) {
-        const uint64_t *pte = pte_at(root, va, 1, false);
+        const pte_t *pte = pte_at(root, va, 1, false);
         uint64_t e = pte == NULL ? 0 : pte_read(pte), got = 0;
         bool present = (e & PTE_P) != 0, read = try_read64(va, &got);
 

@@ -29,7 +29,7 @@ _start:
     .long 0x200000              /* kernel_alignment */
     .byte 0                     /* not relocatable */
     .byte 21
-    .word 1                     /* xloadflags: 64-bit entry at +0x200 */
+    .word XLOADFLAGS            /* 1: 64-bit entry at +0x200 */
     .long 2047
     .long 0
     .quad 0

@@ -13,12 +13,12 @@ void ap_main(unsigned index);
 
 uint32_t apic_read(uint32_t reg)
 {
-    return *(volatile uint32_t *)(APIC_BASE + reg);
+    return *(volatile uint32_t *)(uintptr_t)(APIC_BASE + reg);
 }
 
 void apic_write(uint32_t reg, uint32_t value)
 {
-    *(volatile uint32_t *)(APIC_BASE + reg) = value;
+    *(volatile uint32_t *)(uintptr_t)(APIC_BASE + reg) = value;
 }
 
 static void icr_write(uint32_t dest, uint32_t icr)
@@ -282,13 +282,13 @@ void ipi_call(uint32_t mask, void (*fn)(void *), void *arg)
 
 static void do_invlpg(void *arg)
 {
-    invlpg((uint64_t)arg);
+    invlpg((uintptr_t)arg);
 }
 
 void tlb_shootdown(uint64_t va)
 {
     invlpg(va);
-    ipi_call(ALL_CPUS, do_invlpg, (void *)va);
+    ipi_call(ALL_CPUS, do_invlpg, (void *)(uintptr_t)va);
 }
 
 void flush_all_local(void)

@@ -5,7 +5,7 @@
 
 static uint64_t tags[2]; /* frames holding 0x280 and 0x281 */
 
-static uint64_t *flush_setup(uint64_t flags)
+static pte_t *flush_setup(uint64_t flags)
 {
     uint64_t v;
 
@@ -13,7 +13,7 @@ static uint64_t *flush_setup(uint64_t flags)
         tags[k] = pa_of(tagged_page(0x280 + k));
     map(TEST_VA, tags[0], flags);
     CHECK(try_read64(TEST_VA, &v) && v == 0x280, "first read %lx", v);
-    return pte_at(boot_pml4, TEST_VA, 1, false);
+    return pte_at(kernel_root, TEST_VA, 1, false);
 }
 
 static void by_invlpg(void *arg)
@@ -49,7 +49,8 @@ static void by_paging_cr0(void *arg)
 /* Changes the entry back and forth; after each flush the new frame must be read. */
 static void flush_works(uint64_t flags, void (*flush)(void *))
 {
-    uint64_t *pte = flush_setup(flags), v;
+    pte_t *pte = flush_setup(flags);
+    uint64_t v;
 
     for (unsigned r = 1; r < ops(30); r++) {
         pte_write(pte, tags[r & 1] | flags);
@@ -92,7 +93,8 @@ static void test_wp_and_cr3(void)
  * next PGE toggle or INVLPG shows it. */
 static void test_global_deferred(void)
 {
-    uint64_t *pte = flush_setup(PTE_RW | PTE_G), v;
+    pte_t *pte = flush_setup(PTE_RW | PTE_G);
+    uint64_t v;
 
     for (unsigned r = 1; r < ops(20); r++) {
         pte_write(pte, tags[r & 1] | PTE_RW | PTE_G);
@@ -110,7 +112,7 @@ static void test_global_deferred(void)
 /* The same through other CPUs: CPU 0 changes, all flush in turn by each means. */
 struct flush_smp {
     struct barrier b;
-    uint64_t *pte;
+    pte_t *pte;
     unsigned rounds;
 };
 
@@ -142,11 +144,11 @@ static void test_flush_smp(void)
  * and a change made to the root that is not loaded is seen when it is. */
 static void test_two_roots(void)
 {
-    uint64_t *roots[2], *ptes[2], v;
+    pte_t *roots[2], *ptes[2];
+    uint64_t v;
 
     for (unsigned k = 0; k < 2; k++) {
-        roots[k] = page_alloc();
-        roots[k][0] = pte_read(&boot_pml4[0]);
+        roots[k] = root_new();
         ptes[k] = pte_at(roots[k], TEST_VA, 1, true);
         tags[k] = pa_of(tagged_page(0x290 + k));
         pte_write(ptes[k], tags[k] | PTE_RW);
@@ -161,7 +163,7 @@ static void test_two_roots(void)
             pte_write(ptes[1], tags[swapped] | PTE_RW);
         }
     }
-    write_cr3(pa_of(boot_pml4));
+    write_cr3(pa_of(kernel_root));
     CHECK(!try_read64(TEST_VA, &v), "the first root has nothing there");
 }
 
@@ -170,17 +172,17 @@ static void test_two_roots(void)
 #define MANY 24
 static void test_many_roots(void)
 {
-    uint64_t *roots[MANY], v;
+    pte_t *roots[MANY];
+    uint64_t v;
 
     for (unsigned k = 0; k < MANY; k++) {
-        roots[k] = page_alloc();
-        roots[k][0] = pte_read(&boot_pml4[0]);
+        roots[k] = root_new();
         pte_write(pte_at(roots[k], TEST_VA, 1, true), pa_of(tagged_page(0x1000 * k)) | PTE_RW);
     }
     for (unsigned r = 0; r < ops(4); r++) {
         for (unsigned k = 0; k < MANY; k++) {
             unsigned other = (k * 7 + 3) % MANY;
-            uint64_t *pte = pte_at(roots[other], TEST_VA, 1, false);
+            pte_t *pte = pte_at(roots[other], TEST_VA, 1, false);
             write_cr3(pa_of(roots[k]));
             CHECK(try_read64(TEST_VA, &v) && v >> 12 == k && (v & 0xfff) <= r, "root %u: %lx", k,
                   v);
@@ -191,7 +193,7 @@ static void test_many_roots(void)
             CHECK(try_read64(TEST_VA, &v) && v == 0x1000 * k + r, "round %u root %u: %lx", r, k, v);
         }
     }
-    write_cr3(pa_of(boot_pml4));
+    write_cr3(pa_of(kernel_root));
 }
 
 static const struct test tests[] = {

@@ -5,6 +5,7 @@
 
 #define CPUID7_SMEP (1u << 7)
 #define CPUID7_SMAP (1u << 20)
+#define CPUID7_UMIP (1u << 2) /* ECX */
 
 static uint32_t features7(void)
 {
@@ -21,7 +22,8 @@ static uint64_t code_page(void)
 
 static void test_write_protect(void)
 {
-    uint64_t frame = pa_of(tagged_page(1)), *pte = map(TEST_VA, frame, PTE_P | PTE_A);
+    uint64_t frame = pa_of(tagged_page(1));
+    pte_t *pte = map(TEST_VA, frame, PTE_P | PTE_A);
 
     for (unsigned r = 0; r < ops(10); r++) {
         uint64_t user = r & 1 ? PTE_U : 0;
@@ -39,7 +41,8 @@ static void test_write_protect(void)
 
 static void test_write_protect_large(void)
 {
-    uint64_t *pde = map_2m(TEST_VA, LARGE_BASE_PA, PTE_P | PTE_U), v;
+    pte_t *pde = map_2m(TEST_VA, LARGE_BASE_PA, PTE_P | PTE_U);
+    uint64_t v;
 
     CHECK(try_read64(TEST_VA + 0x3000, &v), "load");
     CHECK(!try_write64(TEST_VA + 0x3000, 2) && faulted_at(3, TEST_VA + 0x3000),
@@ -57,7 +60,8 @@ static void test_write_protect_large(void)
 
 static void test_smep(void)
 {
-    uint64_t frame = code_page(), *pte = map(TEST_VA, frame, PTE_P | PTE_U);
+    uint64_t frame = code_page();
+    pte_t *pte = map(TEST_VA, frame, PTE_P | PTE_U);
 
     if ((features7() & CPUID7_SMEP) == 0) {
         test_skip("no SMEP");
@@ -86,12 +90,11 @@ struct ac_access {
 static void load_with_ac(void *arg)
 {
     struct ac_access *a = arg;
+    uint64_t flags = save_flags();
 
-    asm volatile("pushfq; orq $0x40000, (%%rsp); popfq; movq (%1), %0; pushfq; andq $~0x40000, "
-                 "(%%rsp); popfq"
-                 : "=r"(a->value)
-                 : "r"(a->va)
-                 : "memory", "cc");
+    load_flags(flags | RFLAGS_AC);
+    a->value = load64(a->va);
+    load_flags(flags);
 }
 
 static void test_smap(void)
@@ -116,12 +119,12 @@ static void test_smap(void)
 
 static void load_ldt_selector(void *arg)
 {
+    uint64_t flags = save_flags();
+
     (void)arg;
-    asm volatile(
-        "pushfq; orq $0x40000, (%%rsp); popfq; mov %0, %%fs; pushfq; andq $~0x40000, (%%rsp); popfq"
-        :
-        : "r"((uint16_t)0x0c)
-        : "memory", "cc");
+    load_flags(flags | RFLAGS_AC);
+    asm volatile("mov %0, %%fs" : : "r"((uint16_t)0x0c) : "memory");
+    load_flags(flags);
 }
 
 /* Trap 24: an implicit supervisor access (LDT) to a user page. The manuals say #PF even with AC set
@@ -147,10 +150,20 @@ static void test_smap_implicit(void)
     asm volatile("mov %0, %%fs; lldt %0" : : "r"((uint16_t)0));
 }
 
+static bool no_nx(void)
+{
+    if (NX_LEVEL == 0)
+        test_skip("entries without NX");
+    return NX_LEVEL == 0;
+}
+
 static void test_nx(void)
 {
-    uint64_t frame = code_page(), *pte = map(TEST_VA, frame, PTE_P), v;
+    uint64_t frame = code_page(), v;
+    pte_t *pte = map(TEST_VA, frame, PTE_P), *upper;
 
+    if (no_nx())
+        return;
     CHECK(try_exec(TEST_VA), "without NX");
     pte_write(pte, frame | PTE_P | PTE_NX);
     invlpg(TEST_VA);
@@ -159,10 +172,10 @@ static void test_nx(void)
     pte_write(pte, frame | PTE_P); /* promotion: needs no flush, may fault once */
     if (!try_exec(TEST_VA))
         CHECK(try_exec(TEST_VA), "NX gone");
-    pte_write(pte_at(boot_pml4, TEST_VA, 3, false),
-              pte_read(pte_at(boot_pml4, TEST_VA, 3, false)) | PTE_NX);
+    upper = pte_at(kernel_root, TEST_VA, NX_LEVEL, false);
+    pte_write(upper, pte_read(upper) | PTE_NX);
     invlpg(TEST_VA);
-    CHECK(!try_exec(TEST_VA) && faulted_at(0x11, TEST_VA), "NX inherited from the PDPTE");
+    CHECK(!try_exec(TEST_VA) && faulted_at(0x11, TEST_VA), "NX inherited from above");
 }
 
 /* Trap 23: with EFER.NXE clear, bit 63 is reserved. QEMU 7.2 leaves P out of the error code. */
@@ -170,6 +183,8 @@ static void test_nxe_off(void)
 {
     uint64_t frame = code_page(), v, error;
 
+    if (no_nx())
+        return;
     map(TEST_VA, frame, PTE_P | PTE_NX);
     map(TEST_VA + PAGE, frame, PTE_P);
     for (unsigned r = 0; r < ops(4); r++) {
@@ -190,13 +205,14 @@ static void test_nxe_off(void)
 static void test_reserved_bits(void)
 {
     unsigned phys = cpuid(0x80000000, 0).eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
-    uint64_t *pte = map(TEST_VA, pa_of(tagged_page(1)), PTE_RW), good = pte_read(pte), v;
-    uint64_t bad[2] = {0, 1ull << 20};
+    pte_t *pte = map(TEST_VA, pa_of(tagged_page(1)), PTE_RW);
+    uint64_t good = pte_read(pte), bad[2] = {0, LARGE_RESERVED}, v;
 
-    if (phys < 52)
+    if (phys < 52 && sizeof(pte_t) == 8)
         bad[0] = 1ull << 51;
     for (unsigned i = 0; i < 2; i++) {
-        uint64_t *e = i == 0 ? pte : pte_at(boot_pml4, TEST_VA, 2, false), old = pte_read(e);
+        pte_t *e = i == 0 ? pte : pte_at(kernel_root, TEST_VA, 2, false);
+        uint64_t old = pte_read(e);
         if (bad[i] == 0)
             continue;
         pte_write(e, i == 0 ? old | bad[0] : (LARGE_BASE_PA | bad[1] | PTE_RW | PTE_PS));
@@ -215,11 +231,11 @@ static void test_reserved_bits(void)
 /* Trap 16: the same table under two directory entries with different rights. */
 static void test_inherited(void)
 {
-    uint64_t rw = TEST_VA, ro = TEST_VA + PAGE_2M, frame = pa_of(tagged_page(0x16)), v;
-    uint64_t *pte = map(rw, frame, PTE_RW), *pde_rw, *pde_ro;
+    uint64_t rw = TEST_VA, ro = TEST_VA + LARGE_PAGE, frame = pa_of(tagged_page(0x16)), v;
+    pte_t *pte = map(rw, frame, PTE_RW), *pde_rw, *pde_ro;
 
-    pde_rw = pte_at(boot_pml4, rw, 2, true);
-    pde_ro = pte_at(boot_pml4, ro, 2, true);
+    pde_rw = pte_at(kernel_root, rw, 2, true);
+    pde_ro = pte_at(kernel_root, ro, 2, true);
     pte_write(pde_ro, (pte_read(pde_rw) & PTE_ADDR) | PTE_P | PTE_U);
     for (unsigned r = 0; r < ops(10); r++) {
         CHECK(try_write64(rw, r), "store through the writable entry");
@@ -242,7 +258,7 @@ static void test_inherited(void)
     }
 }
 
-static const uint8_t user_load[] = {0x48, 0x8b, 0x07, 0xcd, 0x80}; /* mov rax, [rdi]; int 0x80 */
+static const uint8_t user_load[] = {USER_LOAD_CODE};
 
 /* U/S of any level, in ring 3 and in ring 0, on one address. */
 static void test_user_bit(void)
@@ -253,8 +269,8 @@ static void test_user_bit(void)
     memcpy(page, user_load, sizeof(user_load));
     map(code, pa_of(page), PTE_P | PTE_U);
     map(data, frame, PTE_RW | PTE_U);
-    for (int level = 1; level <= 4; level++) {
-        uint64_t *e = pte_at(boot_pml4, data, level, false);
+    for (int level = 1; level <= TOP_FLAGS_LEVEL; level++) {
+        pte_t *e = pte_at(kernel_root, data, level, false);
         user_run(code, 0, data);
         CHECK(trapped(VEC_USER_RETURN, 0), "level %d: ring 3 load", level);
         pte_write(e, pte_read(e) & ~PTE_U);
@@ -273,6 +289,34 @@ static void test_user_bit(void)
     }
 }
 
+/* CR4.UMIP keeps SGDT and SMSW from ring 3. */
+static void test_umip(void)
+{
+    static const uint8_t user_sgdt[] = {0x0f, 0x01, 0x07, 0xcd, 0x80}; /* sgdt [rdi]; int 0x80 */
+    static const uint8_t user_smsw[] = {0x0f, 0x01, 0xe0, 0xcd, 0x80}; /* smsw eax; int 0x80 */
+    static const uint8_t *const code[] = {user_sgdt, user_smsw};
+    uint64_t at = TEST_VA, data = TEST_VA + PAGE;
+    uint64_t *page = page_alloc();
+
+    if (cpuid(0, 0).eax < 7 || (cpuid(7, 0).ecx & CPUID7_UMIP) == 0) {
+        test_skip("no UMIP");
+        return;
+    }
+    map(at, pa_of(page), PTE_P | PTE_U);
+    map(data, pa_of(page_alloc()), PTE_RW | PTE_U);
+    for (unsigned i = 0; i < 2; i++) {
+        memcpy(page, code[i], sizeof(user_sgdt));
+        user_run(at, data, data);
+        CHECK(trapped(VEC_USER_RETURN, 0), "instruction %u with UMIP clear", i);
+        write_cr4(read_cr4() | CR4_UMIP);
+        user_run(at, data, data);
+        CHECK(trapped(VEC_GP, 0), "instruction %u with UMIP set", i);
+        write_cr4(read_cr4() & ~CR4_UMIP);
+        user_run(at, data, data);
+        CHECK(trapped(VEC_USER_RETURN, 0), "instruction %u with UMIP clear again", i);
+    }
+}
+
 static const struct test tests[] = {
     {"prot.write_protect", test_write_protect, 1},
     {"prot.write_protect_large", test_write_protect_large, 1},
@@ -284,5 +328,6 @@ static const struct test tests[] = {
     {"prot.reserved_bits", test_reserved_bits, 1},
     {"prot.inherited", test_inherited, 1},
     {"prot.user_bit", test_user_bit, 1},
+    {"prot.umip", test_umip, 1},
 };
 const struct test_group tests_prot = GROUP(tests);

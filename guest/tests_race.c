@@ -4,28 +4,41 @@
  * by running it bare. */
 #include "guest/guest.h"
 
-/* Trap 10: each CPU toggles its own software bit of one live entry with locked instructions. */
+/* Trap 10: each CPU toggles its own software bit of one live entry with locked instructions; one
+ * that has none only looks. */
 static void bits_job(void *arg)
 {
     static const uint8_t bit_of[] = {9, 10, 11, 52, 53, 54, 55, 56};
-    uint64_t *pte = arg, v;
-    uint64_t bit = bit_of[this_cpu()->index];
-    bool expect = false;
+    pte_t *pte = arg;
+    uintptr_t bit = bit_of[this_cpu()->index];
+    bool expect = false, mine = this_cpu()->index < 3 || SOFT_SHIFT > 11;
+    uint64_t v;
 
     for (unsigned i = 0; i < ops(500); i++) {
-        bool old;
-        if ((i & 1) == 0)
-            asm volatile("lock btcq %2, %0" : "+m"(*pte), "=@ccc"(old) : "r"(bit) : "memory");
+        bool old = expect;
+        if (!mine)
+            pause();
+        else if ((i & 1) == 0)
+            asm volatile("lock btc %2, %0"
+                         : "+m"(*(uintptr_t *)pte), "=@ccc"(old)
+                         : "r"(bit)
+                         : "memory");
         else if (expect)
-            asm volatile("lock btrq %2, %0" : "+m"(*pte), "=@ccc"(old) : "r"(bit) : "memory");
+            asm volatile("lock btr %2, %0"
+                         : "+m"(*(uintptr_t *)pte), "=@ccc"(old)
+                         : "r"(bit)
+                         : "memory");
         else
-            asm volatile("lock btsq %2, %0" : "+m"(*pte), "=@ccc"(old) : "r"(bit) : "memory");
+            asm volatile("lock bts %2, %0"
+                         : "+m"(*(uintptr_t *)pte), "=@ccc"(old)
+                         : "r"(bit)
+                         : "memory");
         if (old != expect) {
             test_fail(__FILE__, __LINE__, "cpu %u, operation %u: an update was lost",
                       this_cpu()->index, i);
             return;
         }
-        expect = !expect;
+        expect = expect != mine;
         if (i % 16 == 0) {
             invlpg(TEST_VA);
             CHECK(try_read64(TEST_VA, &v) && v == 0x1000, "the page: %lx", v);
@@ -35,7 +48,8 @@ static void bits_job(void *arg)
 
 static void test_locked_bits(void)
 {
-    uint64_t frame = pa_of(tagged_page(0x1000)), *pte = map(TEST_VA, frame, PTE_RW);
+    uint64_t frame = pa_of(tagged_page(0x1000));
+    pte_t *pte = map(TEST_VA, frame, PTE_RW);
 
     run_on(ncpus, bits_job, pte);
     CHECK_EQ(pte_read(pte) & ~(PTE_A | PTE_D), frame | PTE_RW, "the entry in the end");
@@ -43,12 +57,13 @@ static void test_locked_bits(void)
 
 static void add_job(void *arg)
 {
-    uint64_t *pte = arg;
+    const pte_t one = (pte_t)1 << SOFT_SHIFT;
+    pte_t *pte = arg;
 
     for (unsigned i = 0; i < ops(400); i++) {
-        __atomic_fetch_add(pte, 1ull << 52, __ATOMIC_SEQ_CST);
-        for (uint64_t old = pte_read(pte);;) {
-            if (__atomic_compare_exchange_n(pte, &old, old - (1ull << 52), false, __ATOMIC_SEQ_CST,
+        __atomic_fetch_add(pte, one, __ATOMIC_SEQ_CST);
+        for (pte_t old = (pte_t)pte_read(pte);;) {
+            if (__atomic_compare_exchange_n(pte, &old, old - one, false, __ATOMIC_SEQ_CST,
                                             __ATOMIC_SEQ_CST))
                 break;
             if (test_abandoned())
@@ -61,7 +76,8 @@ static void add_job(void *arg)
 
 static void test_locked_sum(void)
 {
-    uint64_t frame = pa_of(tagged_page(0x1000)), *pte = map(TEST_VA, frame, PTE_RW);
+    uint64_t frame = pa_of(tagged_page(0x1000));
+    pte_t *pte = map(TEST_VA, frame, PTE_RW);
 
     run_on(ncpus, add_job, pte);
     CHECK_EQ(pte_read(pte) & ~(PTE_A | PTE_D), frame | PTE_RW, "the entry in the end");
@@ -69,8 +85,9 @@ static void test_locked_sum(void)
 
 /* Trap 10: tokens change hands by XCHG, mostly through one entry, now and then through three
  * others. Each must be found once in the end: in an entry or in a hand. */
+#define TOKENS ((1ull << (SOFT_BITS < 4 ? SOFT_BITS : 4)) - 1) /* numbers there are, less one */
 struct tokens {
-    uint64_t *slots[4];
+    pte_t *slots[4];
     uint64_t base;
     uint64_t hand[MAX_CPUS];
 };
@@ -94,17 +111,21 @@ static void test_tokens(void)
     struct tokens t = {.base = pa_of(tagged_page(0)) | PTE_RW};
     unsigned seen = 0;
 
+    if (4 + ncpus > TOKENS + 1) {
+        test_skip("too few software bits for so many CPUs");
+        return;
+    }
     for (unsigned k = 0; k < 4; k++) {
-        t.slots[k] = pte_at(boot_pml4, TEST_VA + (k & 1) * PAGE_2M + (k >> 1) * PAGE, 1, true);
-        pte_write(t.slots[k], t.base | (uint64_t)k << 52);
+        t.slots[k] = pte_at(kernel_root, TEST_VA + (k & 1) * LARGE_PAGE + (k >> 1) * PAGE, 1, true);
+        pte_write(t.slots[k], t.base | (uint64_t)k << SOFT_SHIFT);
     }
     for (unsigned c = 0; c < ncpus; c++)
-        t.hand[c] = t.base | (uint64_t)(4 + c) << 52;
+        t.hand[c] = t.base | (uint64_t)(4 + c) << SOFT_SHIFT;
     run_on(ncpus, token_job, &t);
     for (unsigned k = 0; k < 4 + ncpus; k++) {
         uint64_t token = k < 4 ? pte_read(t.slots[k]) & ~(PTE_A | PTE_D) : t.hand[k - 4];
-        CHECK((token & ~(0xfull << 52)) == t.base, "no token: %lx", token);
-        seen |= 1u << (token >> 52 & 15);
+        CHECK((token & ~(TOKENS << SOFT_SHIFT)) == t.base, "no token: %lx", token);
+        seen |= 1u << (token >> SOFT_SHIFT & TOKENS);
     }
     CHECK_EQ(seen, (1u << (4 + ncpus)) - 1, "tokens found");
 }
@@ -113,7 +134,7 @@ static void test_tokens(void)
  * it. */
 struct alternate {
     struct barrier b;
-    uint64_t *pte;
+    pte_t *pte;
     uint64_t frames[MAX_CPUS];
 };
 
@@ -153,7 +174,7 @@ static void test_alternate(void)
 /* Each CPU owns every ncpus-th page of four shared tables, and changes and checks its own at
  * random. */
 struct storm {
-    uint64_t *tables[4];
+    pte_t *tables[4];
 };
 
 static uint32_t next_random(uint32_t *seed)
@@ -185,9 +206,9 @@ static void storm_job(void *arg)
         mine[k] = pa_of(tagged_page(me << 8 | k));
     for (unsigned i = 0; i < ops(300); i++) {
         unsigned t = next_random(&seed) % 4,
-                 slot = (next_random(&seed) % (512 / ncpus)) * ncpus + me;
+                 slot = (next_random(&seed) % (PTES / ncpus)) * ncpus + me;
         unsigned k = next_random(&seed) % 3, kind = next_random(&seed) % 8;
-        uint64_t va = TEST_VA + t * PAGE_2M + slot * PAGE;
+        uint64_t va = TEST_VA + t * LARGE_PAGE + slot * PAGE;
         uint64_t e =
             kind == 0 ? 0 : mine[k] | PTE_P | (kind & 1 ? PTE_W : 0) | (kind & 2 ? PTE_A : 0);
         if (kind == 7)
@@ -208,7 +229,7 @@ static void test_storm(void)
 
     for (unsigned t = 0; t < 4; t++) {
         s.tables[t] = page_alloc();
-        pte_write(pte_at(boot_pml4, TEST_VA + t * PAGE_2M, 2, true),
+        pte_write(pte_at(kernel_root, TEST_VA + t * LARGE_PAGE, 2, true),
                   pa_of(s.tables[t]) | PTE_TABLE);
     }
     run_on(ncpus, storm_job, &s);
@@ -225,16 +246,17 @@ static struct cow cow;
 
 static void cow_copy(uint64_t va)
 {
-    uint64_t *pte = pte_at(boot_pml4, va, 1, false), old = pte_read(pte), *copy;
+    pte_t *pte = pte_at(kernel_root, va, 1, false);
+    uint64_t old = pte_read(pte), *copy;
 
     if ((old & PTE_W) != 0)
         return;
     copy = page_alloc();
-    memcpy(copy, (void *)(old & PTE_ADDR), PAGE);
+    memcpy(copy, (void *)(uintptr_t)(old & PTE_ADDR), PAGE);
     pte_write(pte, pa_of(copy) | PTE_RWAD);
     tlb_shootdown(va);
     stosq(old & PTE_ADDR, 0xbadbadbadbadbad0, 512);
-    page_free((void *)(old & PTE_ADDR));
+    page_free((void *)(uintptr_t)(old & PTE_ADDR));
 }
 
 static bool cow_hook(struct trapframe *f, uint64_t cr2)
@@ -258,8 +280,7 @@ static void cow_job(void *arg)
         barrier_wait(&cow.b, ncpus);
         if (me == 0) {
             for (unsigned i = 0; i < COW_PAGES; i++)
-                __atomic_fetch_and(pte_at(boot_pml4, TEST_VA + i * PAGE, 1, false), ~PTE_W,
-                                   __ATOMIC_SEQ_CST);
+                pte_clear(pte_at(kernel_root, TEST_VA + i * PAGE, 1, false), PTE_W);
             tlb_shootdown_all();
         }
         barrier_wait(&cow.b, ncpus);
@@ -306,7 +327,7 @@ static void migrate_job(void *arg)
     this_cpu()->hook = retry_hook;
     while (!atomic_load_explicit(&migrate_stop, memory_order_acquire)) {
         for (unsigned i = 0; i < MOVING; i++)
-            asm volatile("lock incq (%0)" : : "r"(TEST_VA + i * PAGE) : "memory");
+            __atomic_fetch_add((uintptr_t *)(uintptr_t)(TEST_VA + i * PAGE), 1, __ATOMIC_SEQ_CST);
         done[this_cpu()->index]++;
         if (test_abandoned())
             job_abort();
@@ -316,8 +337,8 @@ static void migrate_job(void *arg)
 
 static void test_migrate(void)
 {
-    uint64_t *done = page_alloc(), total = 0, frame[MOVING], spare = pa_of(page_alloc()),
-             *pte[MOVING];
+    uint64_t *done = page_alloc(), total = 0, frame[MOVING], spare = pa_of(page_alloc());
+    pte_t *pte[MOVING];
 
     for (unsigned i = 0; i < MOVING; i++) {
         frame[i] = pa_of(page_alloc());
@@ -331,7 +352,7 @@ static void test_migrate(void)
         uint64_t old = frame[i];
         pte_write(pte[i], 0);
         tlb_shootdown(TEST_VA + i * PAGE);
-        memcpy((void *)spare, (void *)old, PAGE);
+        memcpy((void *)(uintptr_t)spare, (void *)(uintptr_t)old, PAGE);
         stosq(old, 0xbadbadbadbadbad0, 512);
         pte_write(pte[i], spare | PTE_RW);
         frame[i] = spare;
@@ -353,8 +374,8 @@ static void test_migrate(void)
 /* A page becomes a table on one CPU while others still write entries into it by plain stores. */
 struct birth {
     struct barrier b;
-    uint64_t *pde;
-    uint64_t *table;
+    pte_t *pde;
+    pte_t *table;
     uint64_t frames[2];
     unsigned rounds;
 };
@@ -384,7 +405,7 @@ static void birth_job(void *arg)
         }
         barrier_wait(&t->b, ncpus);
         flush_all_local();
-        CHECK(verify_range(boot_pml4, TEST_VA, 16) == 0, "round %u cpu %u", r, me);
+        CHECK(verify_range(kernel_root, TEST_VA, 16) == 0, "round %u cpu %u", r, me);
         barrier_wait(&t->b, ncpus);
         if (me == 0) { /* the table dies: data again, while nobody uses it */
             pte_write(t->pde, 0);
@@ -403,7 +424,7 @@ static void test_birth(void)
 
     t.frames[0] = pa_of(tagged_page(0xb0));
     t.frames[1] = pa_of(tagged_page(0xb1));
-    t.pde = pte_at(boot_pml4, TEST_VA, 2, true);
+    t.pde = pte_at(kernel_root, TEST_VA, 2, true);
     run_on(ncpus, birth_job, &t);
 }
 

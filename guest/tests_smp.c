@@ -210,6 +210,7 @@ static void test_nmi(void)
     cpu_join(1);
 }
 
+#ifdef __x86_64__ /* CR8 */
 /* Task priority holds an interrupt back; CR8 and the APIC register are one. */
 static void test_task_priority(void)
 {
@@ -233,6 +234,7 @@ static void test_task_priority(void)
     apic_write(APIC_TPR, 0);
     wait_irqs(0, VEC_TEST, base + 2);
 }
+#endif
 
 /* The instruction after STI still runs with interrupts held off. */
 static void test_sti_shadow(void)
@@ -360,7 +362,9 @@ static const struct test tests[] = {
     {"smp.hlt_wake", test_hlt_wake, 2},
     {"smp.apic_timer", test_apic_timer, 1},
     {"smp.nmi", test_nmi, 2},
+#ifdef __x86_64__
     {"smp.task_priority", test_task_priority, 1},
+#endif
     {"smp.sti_shadow", test_sti_shadow, 1},
     {"smp.atomics", test_atomics, 1},
     {"smp.restart", test_restart, 2},

@@ -19,7 +19,7 @@ static bool count_pf(struct trapframe *f, uint64_t cr2)
 /* A and B in step: CPU 0 changes, every other CPU looks. */
 struct pair {
     struct barrier b;
-    uint64_t *pte;
+    pte_t *pte;
     uint64_t *frame;
     unsigned rounds;
     _Atomic bool stop; /* set by CPU 0, pairs with the other CPUs' loops */
@@ -67,7 +67,7 @@ static void test_promote(void)
 /* Trap 1, free running: the others store in a loop, and fault at most once with the page already
  * writable. */
 struct promote_loop {
-    uint64_t *pte;
+    pte_t *pte;
     _Atomic uint32_t epoch; /* odd: the page is writable, or about to be; pairs with the stores */
     _Atomic bool stop;
     unsigned spurious[MAX_CPUS];
@@ -207,7 +207,7 @@ static void reuse_job(void *arg)
 static void test_reuse(void)
 {
     struct pair p = {.frame = tagged_page(GOOD)};
-    uint64_t *pte = map(TEST_VA, pa_of(p.frame), PTE_RW);
+    pte_t *pte = map(TEST_VA, pa_of(p.frame), PTE_RW);
 
     for (unsigned c = 1; c < ncpus; c++)
         cpu_start(c, reuse_job, &p);
@@ -232,8 +232,8 @@ static void test_reuse(void)
 /* Trap 4: INVLPG of any address drops the cached non-leaf entries as well. */
 struct pde_test {
     struct barrier b;
-    uint64_t *pde;
-    uint64_t *tables[2];
+    pte_t *pde;
+    pte_t *tables[2];
     unsigned rounds;
 };
 
@@ -267,10 +267,10 @@ static void test_pde_invlpg(void)
     for (unsigned k = 0; k < 2; k++) {
         uint64_t tag = pa_of(tagged_page(0x400 + k));
         t.tables[k] = page_alloc();
-        for (unsigned i = 0; i < 512; i++)
-            t.tables[k][i] = tag | PTE_RW;
+        for (unsigned i = 0; i < PTES; i++)
+            t.tables[k][i] = (pte_t)(tag | PTE_RW);
     }
-    t.pde = pte_at(boot_pml4, TEST_VA, 2, true);
+    t.pde = pte_at(kernel_root, TEST_VA, 2, true);
     pte_write(t.pde, pa_of(t.tables[0]) | PTE_TABLE);
     run_on(ncpus, pde_job, &t);
 }
@@ -278,7 +278,7 @@ static void test_pde_invlpg(void)
 /* Trap 5: an upper-level entry changes, CR3 is reloaded with the same value. */
 struct upper_test {
     struct barrier b;
-    uint64_t *entry;
+    pte_t *entry;
     uint64_t value[2];
     unsigned rounds;
 };
@@ -304,7 +304,7 @@ static void upper_level(int level)
     struct upper_test t = {.rounds = ops(40)};
 
     for (unsigned k = 0; k < 2; k++) {
-        t.entry = pte_at(boot_pml4, TEST_VA, level, true);
+        t.entry = pte_at(kernel_root, TEST_VA, level, true);
         pte_write(t.entry, 0);
         map(TEST_VA, pa_of(tagged_page(0x500 + k)), PTE_RW);
         t.value[k] = pte_read(t.entry);
@@ -312,14 +312,14 @@ static void upper_level(int level)
     run_on(ncpus, upper_job, &t);
 }
 
-static void test_pml4e(void)
+static void test_root_entry(void)
 {
-    upper_level(4);
+    upper_level(ROOT_LEVEL);
 }
 
-static void test_pdpte(void)
+static void test_upper_entry(void)
 {
-    upper_level(3);
+    upper_level(ROOT_LEVEL > 2 ? ROOT_LEVEL - 1 : 2);
 }
 
 /* Trap 7: an entry written in two halves, high first to map and low first to unmap. */
@@ -340,13 +340,17 @@ static void halves_job(void *arg)
 
 static void test_halves(void)
 {
+    if (sizeof(pte_t) != 8) {
+        test_skip("entries are written whole");
+        return;
+    }
     struct pair p = {0};
     uint64_t frame[2], v;
     uint32_t *half = (uint32_t *)map(TEST_VA, 0, 0);
 
     for (unsigned k = 0; k < 2; k++) {
         frame[k] = pa_of(tagged_page(0x700 + k));
-        *(uint8_t *)(frame[k] + 2048) = 0xc3; /* ret */
+        *(uint8_t *)(uintptr_t)(frame[k] + 2048) = 0xc3; /* ret */
     }
     for (unsigned c = 1; c < ncpus; c++)
         cpu_start(c, halves_job, &p);
@@ -383,7 +387,8 @@ static void resurrect_job(void *arg)
 static void test_resurrect(void)
 {
     struct pair p = {.frame = tagged_page(0)};
-    uint64_t marker = 0x00123456789ab000 | PTE_W | PTE_U, *pte = map(TEST_VA, 0, 0);
+    uint64_t marker = (pte_t)0x00123456789ab000 | PTE_W | PTE_U;
+    pte_t *pte = map(TEST_VA, 0, 0);
 
     for (unsigned c = 1; c < ncpus; c++)
         cpu_start(c, resurrect_job, &p);
@@ -418,7 +423,8 @@ static void test_resurrect(void)
 /* Trap 13. */
 static void test_accessed_dirty(void)
 {
-    uint64_t frame = pa_of(tagged_page(13)), *pte = map(TEST_VA, frame, PTE_RW);
+    uint64_t frame = pa_of(tagged_page(13));
+    pte_t *pte = map(TEST_VA, frame, PTE_RW);
 
     CHECK_EQ(pte_read(pte), frame | PTE_RW, "before any access");
     for (unsigned r = 0; r < ops(20); r++) {
@@ -438,7 +444,7 @@ static void test_accessed_dirty(void)
         invlpg(TEST_VA);
         (void)load64(TEST_VA);
         CHECK_EQ(pte_read(pte), frame | PTE_RWAD, "A cleared, after a load");
-        __atomic_fetch_and(pte, ~(PTE_A | PTE_D), __ATOMIC_SEQ_CST);
+        pte_clear(pte, PTE_A | PTE_D);
         invlpg(TEST_VA);
         store64(TEST_VA, r);
         CHECK_EQ(pte_read(pte), frame | PTE_RWAD, "both cleared, after a store");
@@ -451,22 +457,22 @@ static void test_accessed_dirty(void)
 
 static void test_accessed_upper(void)
 {
-    uint64_t *pte = map(TEST_VA, pa_of(tagged_page(1)), PTE_RW), *up[3];
+    pte_t *pte = map(TEST_VA, pa_of(tagged_page(1)), PTE_RW), *up[3];
 
     (void)pte;
-    for (int l = 2; l <= 4; l++) {
-        up[l - 2] = pte_at(boot_pml4, TEST_VA, l, false);
+    for (int l = 2; l <= TOP_FLAGS_LEVEL; l++) {
+        up[l - 2] = pte_at(kernel_root, TEST_VA, l, false);
         CHECK((pte_read(up[l - 2]) & PTE_A) == 0, "level %d before: %lx", l, pte_read(up[l - 2]));
     }
     store64(TEST_VA, 1);
-    for (int l = 2; l <= 4; l++)
+    for (int l = 2; l <= TOP_FLAGS_LEVEL; l++)
         CHECK((pte_read(up[l - 2]) & (PTE_A | PTE_D)) == PTE_A, "level %d: %lx", l,
               pte_read(up[l - 2]));
-    for (int l = 2; l <= 4; l++)
-        __atomic_fetch_and(up[l - 2], ~PTE_A, __ATOMIC_SEQ_CST);
+    for (int l = 2; l <= TOP_FLAGS_LEVEL; l++)
+        pte_clear(up[l - 2], PTE_A);
     write_cr3(read_cr3());
     (void)load64(TEST_VA);
-    for (int l = 2; l <= 4; l++)
+    for (int l = 2; l <= TOP_FLAGS_LEVEL; l++)
         CHECK((pte_read(up[l - 2]) & PTE_A) != 0, "level %d cleared, after a load: %lx", l,
               pte_read(up[l - 2]));
 }
@@ -475,7 +481,7 @@ static void test_accessed_upper(void)
  * store that was made after the last clearing and flush. */
 struct ad_race {
     struct barrier b;
-    uint64_t *pte;
+    pte_t *pte;
     uint64_t frame;
     unsigned rounds;
 };
@@ -488,7 +494,7 @@ static void ad_race_job(void *arg)
     for (unsigned r = 0; r < t->rounds; r++) {
         unsigned writer = r % ncpus;
         if (me == (r + 1) % ncpus) {
-            __atomic_fetch_and(t->pte, ~(PTE_A | PTE_D), __ATOMIC_SEQ_CST);
+            pte_clear(t->pte, PTE_A | PTE_D);
             tlb_shootdown(TEST_VA);
         }
         barrier_wait(&t->b, ncpus);
@@ -510,13 +516,13 @@ static void test_accessed_dirty_smp(void)
     run_on(ncpus, ad_race_job, &t);
 }
 
-/* Trap 26: one INVLPG anywhere in a 2 MiB page covers all of it. */
+/* Trap 26: one INVLPG anywhere in a large page covers all of it (of 4 MiB without PAE: trap 27). */
 struct large_test {
     struct barrier b;
-    uint64_t *pde;
+    pte_t *pde;
     unsigned rounds;
 };
-static const uint64_t large_spots[] = {0, 0x123000, 0x1ff000};
+static const uint64_t large_spots[] = {0, 0x123000, LARGE_PAGE - 0x1000};
 
 static void large_job(void *arg)
 {
@@ -525,7 +531,7 @@ static void large_job(void *arg)
 
     for (unsigned r = 0; r < t->rounds; r++) {
         if (this_cpu()->index == 0)
-            pte_write(t->pde, (LARGE_BASE_PA + (r % 3) * PAGE_2M) | PTE_RW | PTE_PS);
+            pte_write(t->pde, (LARGE_BASE_PA + (r % 3) * LARGE_PAGE) | PTE_RW | PTE_PS);
         barrier_wait(&t->b, ncpus);
         invlpg(TEST_VA + large_spots[r % 3] + 0x1000 * (r & 1) * (r % 3 != 2));
         for (unsigned i = 0; i < 3; i++)
@@ -541,20 +547,21 @@ static void test_large(void)
 
     for (unsigned k = 0; k < 3; k++) {
         for (unsigned i = 0; i < 3; i++)
-            store64(LARGE_BASE_PA + k * PAGE_2M + large_spots[i], 0x2600 + 16 * k + i);
+            store64(LARGE_BASE_PA + k * LARGE_PAGE + large_spots[i], 0x2600 + 16 * k + i);
     }
     run_on(ncpus, large_job, &t);
 }
 
-/* A 2 MiB page becomes a table of 4 KiB pages elsewhere, and back; D is kept for the whole page. */
+/* A large page becomes a table of 4 KiB pages elsewhere, and back; D is kept for the whole page. */
 static void test_large_split(void)
 {
-    uint64_t *pde = map_2m(TEST_VA, LARGE_BASE_PA, PTE_RW), *table = page_alloc(), v;
+    pte_t *pde = map_2m(TEST_VA, LARGE_BASE_PA, PTE_RW), *table = page_alloc();
+    uint64_t v;
 
     for (unsigned r = 0; r < ops(10); r++) {
         for (unsigned i = 0; i < 3; i++) {
             store64(LARGE_BASE_PA + large_spots[i], 0x2700 + i);
-            store64(LARGE_BASE_PA + PAGE_2M + large_spots[i], 0x2800 + i);
+            store64(LARGE_BASE_PA + LARGE_PAGE + large_spots[i], 0x2800 + i);
         }
         pte_write(pde, LARGE_BASE_PA | PTE_RW | PTE_PS);
         tlb_shootdown(TEST_VA);
@@ -563,8 +570,8 @@ static void test_large_split(void)
         store64(TEST_VA + 0x77000, r);
         CHECK_EQ(pte_read(pde), LARGE_BASE_PA | PTE_RWAD | PTE_PS, "PDE after a store");
         CHECK_EQ(load64(LARGE_BASE_PA + 0x77000), r, "stored");
-        for (unsigned i = 0; i < 512; i++)
-            table[i] = (LARGE_BASE_PA + PAGE_2M + i * PAGE) | PTE_RW;
+        for (unsigned i = 0; i < PTES; i++)
+            table[i] = (pte_t)((LARGE_BASE_PA + LARGE_PAGE + i * PAGE) | PTE_RW);
         pte_write(pde, pa_of(table) | PTE_TABLE);
         tlb_shootdown(TEST_VA + 0x100000);
         for (unsigned i = 0; i < 3; i++)
@@ -580,8 +587,8 @@ static const struct test tests[] = {
     {"trans.appear_poll", test_appear_poll, 2},
     {"trans.reuse", test_reuse, 2},
     {"trans.pde_invlpg", test_pde_invlpg, 1},
-    {"trans.pml4e", test_pml4e, 1},
-    {"trans.pdpte", test_pdpte, 1},
+    {"trans.root_entry", test_root_entry, 1},
+    {"trans.upper_entry", test_upper_entry, 1},
     {"trans.halves", test_halves, 1},
     {"trans.resurrect", test_resurrect, 2},
     {"trans.accessed_dirty", test_accessed_dirty, 1},

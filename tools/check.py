@@ -213,6 +213,19 @@ def all_steps():
     for name, words, hv in (("race-emulated", "test=race.* scale=4", "unsync=off"),
                             ("resurrect", "test=trans.resurrect scale=10", "")):
         s.append(Step("guest/" + name, "guest", guest_tests("guest-" + name, 4, False, hv, append=words, mem=512), image))
+    # The same tests as 32-bit guests with PAE and two-level tables, and modes mixed; by multiboot; above 4 GiB.
+    for kind in ("pae", "32"):
+        for smp, bare in ((2, True), (1, False), (4, False)):
+            name = "%s-%s-%d" % (kind, "bare" if bare else "hosted", smp)
+            s.append(Step("guest/" + name, "guest", guest_tests(
+                "guest-" + name, smp, bare, mem=256 if bare else 512, image="tests-%s.bin" % kind), image))
+        s.append(Step("guest/%s-audit" % kind, "guest", guest_tests(
+            "guest-%s-audit" % kind, 4, False, "audit=3", "test=modes.*", mem=512, image="tests-%s.bin" % kind), image))
+    s.append(Step("guest/pae-multiboot", "guest", guest_tests(
+        "guest-pae-multiboot", 2, False, append="test=smp.*", mem=512, image="tests-pae.elf"), image))
+    for name, kind in (("tests.bin", "64"), ("tests-pae.bin", "pae"), ("tests-32.bin", "32")):
+        s.append(Step("guest/above-4g-" + kind, "guest", guest_tests(
+            "guest-above-4g-" + kind, 2, False, append="test=memory.*", mem=6144, image=name), image))
     # TSC 100 MHz: the watchdog's second is 25 there.
     for smp in (1, 2):
         for kind, words in (("bare", "watchdog=4 bochs=1"), ("hosted", "watchdog=4")):
