@@ -6,9 +6,10 @@ static const struct test_group *const groups[] = {
 #ifdef __x86_64__
     &tests_basic, &tests_cpu,
 #endif
-    &tests_smp,   &tests_trans, &tests_flush,   &tests_prot,     &tests_race,    &tests_memory,
+    &tests_smp,   &tests_trans,   &tests_flush,    &tests_prot,
+    &tests_race,  &tests_memory,  &tests_store,
 #ifdef __x86_64__
-    &tests_table, &tests_store, &tests_hostile, &tests_platform, &tests_devices,
+    &tests_table, &tests_hostile, &tests_platform, &tests_devices,
 #else
     &tests_modes,
 #endif
