@@ -237,7 +237,8 @@ static void port92(void *dev, struct vio *io)
 void vkbc_init(struct vpc *pc)
 {
     pc->misc.port92 = A20; /* on, and memory does not wrap when it is off */
-    pc->kbc.ram = RAM_DISABLED | RAM_AUX_DISABLED | STATUS_SYSTEM;
+    /* as firmware leaves it: systems without a driver of their own count on its interrupt */
+    pc->kbc.ram = RAM_TRANSLATE | RAM_AUX_DISABLED | STATUS_SYSTEM | RAM_IRQ;
     keyboard_reset(&pc->kbc);
     vbus_add_pio_bytes(&pc->bus, 0x60, 1, vkbc_io, pc);
     vbus_add_pio_bytes(&pc->bus, 0x64, 1, vkbc_io, pc);
