@@ -159,6 +159,28 @@ static void pdpte_directories(uint64_t *d[2])
     }
 }
 
+static void load_by_cr3(void)
+{
+    write_cr3(read_cr3());
+}
+static void load_by_cd(void)
+{
+    write_cr0(read_cr0() ^ CR0_CD);
+    if (options.bochs) /* which does not */
+        write_cr3(read_cr3());
+}
+static void load_by_pse(void)
+{
+    write_cr4(read_cr4() ^ CR4_PSE);
+}
+static const struct {
+    void (*load)(void);
+    const char *what;
+} pdpte_loads[] = {{load_by_cr3, "after CR3"},
+                   {flush_all_local, "after CR4.PGE"},
+                   {load_by_cd, "after CR0.CD"},
+                   {load_by_pse, "after CR4.PSE"}};
+
 /* Trap 6. SDM vol. 3, 4.4.1 "PDPTE Registers": loaded by MOV to CR3, and by writes that change
  * CR0.CD, NW, PG or CR4.PAE, PGE, PSE, SMEP. QEMU reads them from memory all the time. */
 static void test_pdpte_loads(void)
@@ -176,15 +198,8 @@ static void test_pdpte_loads(void)
         invlpg(TEST_VA);
         if (options.hosted)
             pae_sees(0x3400, "PDPTE changed in memory, INVLPG");
-        if (r % 4 == 0)
-            write_cr3(read_cr3());
-        else if (r % 4 == 1)
-            flush_all_local(); /* CR4.PGE */
-        else if (r % 4 == 2)
-            write_cr0(read_cr0() ^ CR0_CD);
-        else
-            write_cr4(read_cr4() ^ CR4_PSE);
-        pae_sees(0x3401, "after the load");
+        pdpte_loads[r % 4].load();
+        pae_sees(0x3401, pdpte_loads[r % 4].what);
         pdpte_set(p.root, d[0], PTE_P);
         write_cr3(read_cr3());
     }

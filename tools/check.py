@@ -225,13 +225,19 @@ def all_steps():
         "guest-pae-multiboot", 2, False, append="test=smp.*", mem=512, image="tests-pae.elf"), image))
     for name, kind in (("tests.bin", "64"), ("tests-pae.bin", "pae"), ("tests-32.bin", "32")):
         s.append(Step("guest/above-4g-" + kind, "guest", guest_tests(
-            "guest-above-4g-" + kind, 2, False, append="test=memory.*", mem=6144, image=name), image))
+            "guest-above-4g-" + kind, 2, False, append="test=memory.*", mem=6144, image=name,
+            machine="q35" if kind == "64" else "pc"), image))
     # TSC 100 MHz: the watchdog's second is 25 there.
     for smp in (1, 2):
         for kind, words in (("bare", "watchdog=4 bochs=1"), ("hosted", "watchdog=4")):
             name = "%s-%d" % (kind, smp)
             s.append(Step("bochs/" + name, "bochs", guest_tests(
                 "bochs-" + name, smp, kind == "bare", append=words, bochs=True), image))
+    for kind in ("pae", "32"):
+        for how, words in (("bare", "watchdog=4 bochs=1"), ("hosted", "watchdog=4")):
+            name = "%s-%s-1" % (kind, how)
+            s.append(Step("bochs/" + name, "bochs", guest_tests(
+                "bochs-" + name, 1, how == "bare", append=words, bochs=True, image="tests-%s.bin" % kind), image))
     s.append(Step("bochs/linux-1", "bochs", linux("bochs-linux-1", "smoke", ops=5, smp=1, mem=512, emu="bochs"), image))
     s += [
         Step("linux/full-4", "linux", linux("linux-full-4", "full", "audit=2", 100, timeout=1500), image),
