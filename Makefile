@@ -177,6 +177,19 @@ INITRD_PARTS := $(sort $(wildcard tools/initramfs/init tools/initramfs/scripts/*
 $(O)/initrd.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/pbbench
 	@$(call say,CPIO,$@)
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/pbbench
+# With stress-ng, memtester and their libraries: the script "stress".
+$(O)/initrd-tools.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/cache/tools
+	@$(call say,CPIO,$@)
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/cache/tools
+# With the kernel itself and what jumps into it: the script "kexec".
+$(O)/pbkexec: tools/initramfs/pbkexec.c
+	@mkdir -p $(@D)
+	@$(call say,HOSTCC,$@)
+	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
+$(O)/initrd-kexec.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/pbkexec $(O)/cache/vmlinuz
+	@$(call say,CPIO,$@)
+	$(Q)rm -rf $(O)/kexec-root && mkdir -p $(O)/kexec-root/boot && cp $(O)/cache/vmlinuz $(O)/kexec-root/boot/
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/pbkexec $(O)/kexec-root
 $(O)/initrd-i386.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox-i386 $(O)/i386/pbload
 	@$(call say,CPIO,$@)
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox-i386 $(O)/i386/pbload

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest bochs linux boot badinput console monitor, or the beginning of a
+"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest bochs linux guests boot badinput console monitor, or the beginning of a
 step's name. Prints each step, keeps logs in build/logs, and ends with "N passed, N failed"; the exit status is 0
 only if nothing failed. Time limits are bounds against hanging, never assertions. Tested by .ci/run."""
 import glob
@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 
-from pblib import badinput, consoles, gdbsteps, kinds, ktap, lint, menu, models, monitor, steps
+from pblib import badinput, consoles, gdbsteps, guests, kinds, ktap, lint, menu, models, monitor, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
 from pblib.steps import Step
 
@@ -255,6 +255,7 @@ def all_steps():
     s += boot_steps(image)
     s += [Step("boot/" + name, "boot", action, ("build/reproducible",)) for name, action in menu.CASES]
     s += [Step("boot/" + name, "boot", action, image) for name, action in kinds.CASES]
+    s += [Step("guests/" + name, "guests", action, image) for name, action in guests.CASES]
     s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]
     s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES]
     s += [Step("monitor/" + name, "monitor", action, image) for name, action in monitor.CASES]

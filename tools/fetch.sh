@@ -129,13 +129,14 @@ install_tree() {
     tree=$1
     shift
     rm -rf "$tree"
-    mkdir -p "$tree/bin" "$tree/lib64"
+    mkdir -p "$tree/bin" "$tree/lib"
+    ln -s lib "$tree/lib64"
     libs=$(find "$work/root" -name '*.so*' -printf '%h\n' | sort -u | tr '\n' ':')
     for f; do
         install -m 755 "$f" "$tree/bin/"
         LD_LIBRARY_PATH=$libs ldd "$f" | sed -n 's/^.* => \(\/[^ ]*\) .*/\1/p; s/^\t*\(\/[^ ]*ld-linux[^ ]*\) .*/\1/p'
     done | sort -u | while read -r lib; do
-        install -m 755 "$lib" "$tree/lib64/"
+        install -m 755 "$lib" "$tree/lib/"
     done
 }
 

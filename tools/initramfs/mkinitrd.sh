@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Builds the initramfs: busybox, /init, the scripted sessions, and programs; the same bytes each time.
-# Usage: mkinitrd.sh OUT.gz BUSYBOX PROGRAM...   Tested by the Linux groups of tools/check.py.
+# Usage: mkinitrd.sh OUT.gz BUSYBOX PROGRAM|FOLDER...; what is in a folder goes to /.   Tested by the Linux groups of tools/check.py.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=$1
@@ -15,7 +15,11 @@ ln -s busybox "$root/bin/sh"
 install -m 755 "$here/init" "$root/init"
 install -m 755 "$here"/scripts/* "$root/scripts/"
 for program; do
-    install -m 755 "$program" "$root/bin/"
+    if [ -d "$program" ]; then
+        cp -r "$program/." "$root/"
+    else
+        install -m 755 "$program" "$root/bin/"
+    fi
 done
 # A fixed date: the guest needs no other, and the archive need not follow each commit.
 find "$root" -exec touch -h -d "@1700000000" {} +

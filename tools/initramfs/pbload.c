@@ -284,14 +284,26 @@ static void shoot_free_running(unsigned me)
     pthread_barrier_wait(&barrier);
 }
 
+/* To the CPU of that rank among those that are online, which need not be numbered without gaps. */
+static void pin(unsigned me)
+{
+    cpu_set_t all, one;
+    CPU_ZERO(&all);
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof(all), &all) != 0 || CPU_COUNT(&all) == 0)
+        FAIL("thread %u: no CPUs: errno %d", me, errno);
+    unsigned cpu = 0, rank = me % (unsigned)CPU_COUNT(&all);
+    while (!CPU_ISSET(cpu, &all) || rank-- > 0)
+        cpu++;
+    CPU_SET(cpu, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) != 0)
+        FAIL("thread %u cannot be pinned to CPU %u: errno %d", me, cpu, errno);
+}
+
 static void *worker(void *arg)
 {
     unsigned me = (unsigned)(uintptr_t)arg;
-    cpu_set_t cpus;
-    CPU_ZERO(&cpus);
-    CPU_SET(me % (unsigned)sysconf(_SC_NPROCESSORS_ONLN), &cpus);
-    if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0)
-        FAIL("thread %u cannot be pinned: errno %d", me, errno);
+    pin(me);
     uint64_t *arena =
         map_pages(NULL, PAGES + 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     pthread_barrier_wait(&barrier);

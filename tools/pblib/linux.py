@@ -13,11 +13,11 @@ OUT = os.environ.get("O") or "build"
 LOGS = os.path.join(OUT, "logs")
 
 
-def boot(results, name, run):
+def boot(results, name, run, done=None):
     """One emulator run with its console in the log folder; the finished Session, or None."""
     run.out, run.name, run.log = OUT, "check-" + name, os.path.join(LOGS, name + ".console")
     results.log("console: " + run.log)
-    s = session.Session(run)
+    s = session.Session(run, done=done)
     try:
         s.run()
     except emu.Problem as e:

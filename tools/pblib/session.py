@@ -25,13 +25,14 @@ ESCAPE = 0x01  # Ctrl-A, as in QEMU
 class Session:
     """After run(): status, reason, stats (the parsed stats lines), lines (the console), seconds."""
 
-    def __init__(self, run, interactive=False, feed=None, echo=None):
+    def __init__(self, run, interactive=False, feed=None, echo=None, done=None):
         """feed: file descriptor of what is typed into the guest's shell, or None.
-        echo: called with the console's bytes as they come."""
+        echo: called with the console's bytes as they come. done: the same, and what it returns ends the run well."""
         self.run_ = run
         self.interactive = interactive
         self.feed = feed
         self.echo = echo
+        self.done = done
         self.lines, self.stats = [], []
         self.status, self.reason = None, ""
         self.marks = {}  # line prefix -> seconds since start
@@ -85,6 +86,8 @@ class Session:
         *whole, self._partial = text.split("\n")
         for line in whole:
             self._line(line.rstrip("\r"))
+        if self.done and self.done(data):
+            self._end(OK, "", 0)
 
     def at_prompt(self):
         return PROMPT.search(ANSI.sub("", self._partial).lstrip("\r")) is not None
