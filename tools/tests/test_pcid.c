@@ -232,6 +232,8 @@ static void change(bool unsync, uint64_t value)
 
 static void test_coherency(void)
 {
+    struct guest_fault f;
+    gpa_t g;
     for (unsigned unsync = 0; unsync < 2; unsync++) {
         const char *how = unsync ? "unsync" : "posted";
         change(unsync, 0x400000 | ALL);
@@ -241,6 +243,8 @@ static void test_coherency(void)
         change(unsync, 0x400000 | ALL);
         mmu_event_invpcid(&bsp()->mmu, 1, 1, gva(0));
         (void)cr_write(bsp(), 3, ROOT_A | 1 | NOFLUSH);
+        tap_ok(mmu_translate(&bsp()->mmu, gva(DESC), 0, &g, &f) == HV_OK,
+               "%s: the emulator is the first in the new space", how);
         tap_ok(reach() == 0x400000, "%s: INVPCID of another PCID", how);
         change(unsync, 0);
         mmu_event_invpcid(&bsp()->mmu, 3, 0, gva(0));
@@ -262,8 +266,6 @@ static void test_coherency(void)
     *at(0x111000) = 0x112000 | ALL;
     at(0x112000)[12] = 0x113000 | ALL;
     *at(0x113000) = 0x600000 | ALL;
-    struct guest_fault f;
-    gpa_t g;
     tap_ok(mmu_translate(&bsp()->mmu, gva(VA), 0, &g, &f) == HV_OK && g.v == 0x200000,
            "translated in one");
     (void)cr_write(bsp(), 3, ROOT_B | 7 | NOFLUSH);
