@@ -27,6 +27,7 @@ struct options {
     unsigned cpus;     /* CPUs expected; 0: as ACPI says */
     bool bochs;        /* bare on Bochs, a real processor as far as CPUID tells */
     bool hosted;       /* runs under Patchbay: no allowance for known deviations of bare QEMU */
+    bool tasks;        /* hosted where task switches can be intercepted: not QEMU */
     bool idle_spin;    /* idle CPUs spin instead of halting */
 };
 extern struct options options;
@@ -251,7 +252,7 @@ struct test_group {
 };
 extern const struct test_group tests_basic, tests_cpu, tests_smp, tests_trans, tests_flush,
     tests_prot, tests_table, tests_store, tests_race, tests_hostile, tests_platform, tests_devices,
-    tests_modes, tests_memory;
+    tests_modes, tests_memory, tests_task;
 void test_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void test_skip(const char *why);

@@ -67,6 +67,8 @@ static void take_word(const char *p)
         options.idle_spin = true;
     } else if ((v = value_of(p, "bochs=")) != NULL) {
         options.bochs = number(v) != 0;
+    } else if ((v = value_of(p, "tasks=")) != NULL) {
+        options.tasks = number(v) != 0;
     } else if ((v = value_of(p, "hosted=")) != NULL) {
         options.hosted = number(v) != 0;
     }

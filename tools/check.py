@@ -10,7 +10,7 @@ import shutil
 import sys
 
 from pblib import badinput, consoles, gdbsteps, guests, kinds, ktap, lint, menu, models, monitor, steps
-from pblib.linux import LOGS, OUT, guest_tests, linux, terminal
+from pblib.linux import LOGS, OUT, guest_tests, linux, tasks_stopped, terminal
 from pblib.steps import Step
 
 JOBS = str(os.cpu_count() or 2)
@@ -227,6 +227,12 @@ def all_steps():
         s.append(Step("guest/above-4g-" + kind, "guest", guest_tests(
             "guest-above-4g-" + kind, 2, False, append="test=memory.*", mem=6144, image=name,
             machine="q35" if kind == "64" else "pc"), image))
+    # Hardware task switches exit under Bochs only.
+    s.append(Step("guest/tasks-stopped", "guest", tasks_stopped, image))
+    for kind in ("pae", "32"):
+        s.append(Step("bochs/tasks-" + kind, "bochs", guest_tests(
+            "bochs-tasks-" + kind, 2, False, append="watchdog=4 test=task.* tasks=1", bochs=True,
+            image="tests-%s.bin" % kind), image))
     # TSC 100 MHz: the watchdog's second is 25 there.
     for smp in (1, 2):
         for kind, words in (("bare", "watchdog=4 bochs=1"), ("hosted", "watchdog=4")):

@@ -99,6 +99,18 @@ def guest_tests(name, smp, bare, hv="", append="", timeout=900, mem=256, bochs=F
     return action
 
 
+def tasks_stopped(results):
+    """Hardware task switches on QEMU, which does not let them be intercepted: the VM ends with a message that says so."""
+    run = config.Run(kernel=os.path.join(OUT, "guest/tests-32.bin"), append="test=task.switch tasks=1", smp=2, mem=512,
+                     hv="test=1", test=True, timeout=300)
+    s = boot(results, "guest-tasks-stopped", run)
+    if s is None:
+        return
+    results.expect(s.status == session.PARKED, "status %s: %s" % (s.status, s.reason))
+    said = [line for line in s.lines if "a hardware task switch, which this machine" in line]
+    results.expect(said, "nothing says that a task switch was the cause")
+
+
 class Terminal:
     """`make run` on a pseudo-terminal, as a person has it."""
 
