@@ -32,7 +32,7 @@ echo "kvm-amd: npt $(cat /sys/module/kvm_amd/parameters/npt)"
 stty raw -echo </dev/console
 qemu-system-x86_64 -accel kvm -machine pc -cpu host -smp $smp -m $mem -nodefaults -no-user-config -display none \\
     -nic none -no-reboot -L /share -chardev stdio,id=s,signal=off -serial chardev:s -kernel /guest/vmlinuz \\
-    -initrd /guest/initrd.gz -append "console=ttyS0 quiet pb.script=bench" || echo "PBB error the inner emulator"
+    -initrd /guest/initrd.gz -append "console=ttyS0 quiet no_timer_check pb.script=bench" || echo "PBB error the inner emulator"
 poweroff -f
 """
 FIRMWARE = ["bios-256k.bin", "linuxboot_dma.bin", "kvmvapic.bin"]

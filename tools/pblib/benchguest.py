@@ -13,6 +13,7 @@ import time
 from pblib import elfsym, emu
 
 BAD = ("patchbay: panic", "patchbay: stopped", "patchbay: parked", "Kernel panic", "PBB error")
+MAX_CPUS = 31  # HV_MAX_CPUS of hv/base/types.h
 SETTLE_SECONDS = 0.05  # after a start and before a measurement: what is left over is not measured
 
 
@@ -28,10 +29,12 @@ class Counters:
         self.names = image.strings("stat_name")
         self.exits = image.strings("vmexit_name")
         self.address, self.size = image.symbols["hv_stats"]
+        if self.size % MAX_CPUS or self.size // MAX_CPUS < (len(self.names) + len(self.exits)) * 8:
+            raise Failed("hv_stats is not what hv/base/stats.h has: counters, then exits, for %d CPUs" % MAX_CPUS)
 
     def parse(self, data, cpus):
         """Sums of all CPUs: name -> value, exits as exit:NAME."""
-        stride = self.size // self._cpus_in_image()
+        stride = self.size // MAX_CPUS
         total = {}
         for cpu in range(cpus):
             values = struct.unpack_from("<%dQ" % (stride // 8), data, cpu * stride)
@@ -40,13 +43,6 @@ class Counters:
             for name, value in zip(self.exits, values[len(self.names):]):
                 total["exit:" + name] = total.get("exit:" + name, 0) + value
         return total
-
-    def _cpus_in_image(self):
-        # struct stats: the counters, then 64 kinds of exits, aligned to 64 bytes.
-        each = -(-(len(self.names) + 64) * 8 // 64) * 64
-        if self.size % each:
-            raise Failed("struct stats is not as hv/base/stats.h has it")
-        return self.size // each
 
 
 class Sample:

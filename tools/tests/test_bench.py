@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from pblib import benchguest, benchops, benchplot, benchreport, elfsym  # pylint: disable=wrong-import-position
 from pblib.benchreport import BARE, HOSTED  # pylint: disable=wrong-import-position
 
+TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 count, bad = 0, 0
 PROGRAM = """
 static const char one[] = "posts", two[] = "exits";
@@ -50,6 +51,8 @@ def test_elf(folder):
     data = b"".join(struct.pack("<72Q", 10 + cpu, 20, 30, *([0] * 69)) for cpu in range(31))
     found = counters.parse(data, 2)
     ok(found == {"posts": 21, "exits": 40, "exit:exits": 60}, "counters of two CPUs, summed")
+    with open(os.path.join(os.path.dirname(TOOLS), "hv/base/types.h"), encoding="ascii") as f:
+        ok("#define HV_MAX_CPUS %d " % benchguest.MAX_CPUS in f.read(), "as many CPUs as the hypervisor has")
     try:
         elfsym.Image(source)
         ok(False, "a file that is no ELF file")
