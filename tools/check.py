@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest bochs linux guests boot badinput console monitor, or the beginning of a
-step's name. Prints each step, keeps logs in build/logs, and ends with "N passed, N failed"; the exit status is 0
-only if nothing failed. Time limits are bounds against hanging, never assertions. Tested by .ci/run."""
+"""Runs the checks: check.py [GROUP...], groups: build lint unit model guest bochs linux guests boot badinput console
+monitor gdb docs, or the beginning of a step's name. Prints each step, keeps logs in build/logs, and ends with
+"N passed, N failed"; the exit status is 0 only if nothing failed. Time limits are bounds against hanging, never
+assertions. Tested by .ci/run."""
 import glob
 import json
 import os
 import shutil
 import sys
 
-from pblib import badinput, consoles, gdbsteps, guests, kinds, ktap, lint, menu, models, monitor, steps
+from pblib import badinput, consoles, docs, gdbsteps, guests, kinds, ktap, lint, menu, models, monitor, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, tasks_stopped, terminal
 from pblib.steps import Step
 
@@ -198,6 +199,7 @@ def all_steps():
         Step("unit/micro", "unit", micro),
         Step("unit/fuzz", "unit", fuzz),
         Step("unit/tools", "unit", python_tests),
+        Step("lint/docs", "lint", lint_step(docs.problems_of), image),
         Step("lint/model-map", "lint", lint_step(models.problems)),
         Step("model/map", "model", lint_step(models.problems)),
         Step("model/explored", "model", explore_models),
@@ -266,6 +268,7 @@ def all_steps():
     s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES]
     s += [Step("monitor/" + name, "monitor", action, image) for name, action in monitor.CASES]
     s += [Step("gdb/" + name, "gdb", action, image) for name, action in gdbsteps.CASES]
+    s.append(Step("docs/commands", "docs", docs.commands(OUT, lambda: {step.name for step in all_steps()}), image))
     return s
 
 
