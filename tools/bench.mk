@@ -13,7 +13,14 @@ bench-pool: ## the same with smaller and smaller shadow pools
 bench-growth: ## costs with 1, 2, 4 and 8 CPUs
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
 	@$(PYTHON) tools/bench.py growth
-.PHONY: bench bench-modes bench-pool bench-growth
+# With the distribution's stress-ng and its libraries.
+$(O)/initrd-bench.gz: $(O)/initrd.gz $(O)/cache/tools
+	@$(call say,CPIO,$@)
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbbench $(O)/cache/tools
+bench-stress: ## stress-ng with 4 workers, bare and on Patchbay in turn
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS) $(O)/initrd-bench.gz
+	@$(PYTHON) tools/bench.py stress
+.PHONY: bench-stress bench bench-modes bench-pool bench-growth
 
 # On the host's own CPUs, with the objects of the simulator's plain build.
 MICRO := $(patsubst tools/micro/%.c,$(O)/micro/%,$(wildcard tools/micro/*.c))

@@ -4,8 +4,8 @@
 invocation. All guests are booted at the start; while one works the others stand still. Host CPU time of the whole
 emulator is the measure, since it hardly depends on what else the machine does; wall time is shown beside it.
 `ops`: the operations; `modes`: each option of the design away from its default; `pool`: smaller and smaller shadow
-pools; `growth`: 1, 2, 4, 8 CPUs; `kvm`: Linux's KVM beside it, nested in the same emulator. Figures, never a verdict.
-Tested by the step linux/bench of tools/check.py."""
+pools; `growth`: 1, 2, 4, 8 CPUs; `kvm`: Linux's KVM beside it, nested in the same emulator;
+`stress`: stress-ng. Figures, never a verdict. Tested by the step linux/bench of tools/check.py."""
 import argparse
 import json
 import os
@@ -22,7 +22,7 @@ GUEST = "console=ttyS0 quiet no_timer_check pb.script=bench"
 def machine(args, name, smp, hv, bare):
     out = os.environ.get("O") or "build"
     run = config.Run(out=out, name=args.name + "-" + "-".join(name.replace("=", " ").split()), kernel=out + "/cache/vmlinuz",
-                     initrd=out + "/initrd.gz", append=GUEST, hv=hv, smp=smp,
+                     initrd=out + args.initrd, append=GUEST, hv=hv, smp=smp,
                      bare=bare, direct=not bare, test=True)
     run.log = run.file("console")
     return benchguest.Machine(name, run)
@@ -156,7 +156,7 @@ def growth(args):
 def arguments(argv):
     e = os.environ.get
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", default="ops", choices=["ops", "modes", "pool", "growth", "kvm"])
+    parser.add_argument("what", nargs="?", default="ops", choices=["ops", "modes", "pool", "growth", "kvm", "stress"])
     parser.add_argument("--ops", default=e("OPS") or "", help="operations, labels or groups; default: all")
     parser.add_argument("--rounds", type=int, default=int(e("ROUNDS") or 3))
     parser.add_argument("--smp", type=int, default=int(e("SMP") or 4))
@@ -167,7 +167,9 @@ def arguments(argv):
     parser.add_argument("--name", default="bench", help="of the files with results and consoles")
     parser.add_argument("--cpus", type=lambda text: [int(n) for n in text.split(",")],
                         default=list(benchops.GROWTH_CPUS), help="growth: numbers of CPUs, by commas")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.initrd = "/initrd-bench.gz" if args.what == "stress" else "/initrd.gz"
+    return args
 
 
 def main(argv):
@@ -177,7 +179,10 @@ def main(argv):
     if args.variants:
         variants = [v.strip() for v in args.variants.split(";") if v.strip()]
     try:
-        ops = benchops.choose((args.ops or words).split(), args.smp, args.scale)
+        if args.what == "stress":
+            ops = benchops.scaled(benchops.STRESS, args.smp, args.scale)
+        else:
+            ops = benchops.choose((args.ops or words).split(), args.smp, args.scale)
     except benchops.Unknown as e:
         print("bench: %s" % e, file=sys.stderr)
         return 2

@@ -40,9 +40,15 @@ struct worker {
 
 struct op {
     const char *name;
-    void (*setup)(struct worker *w);                 /* before the measurement; NULL: nothing */
-    void (*run)(struct worker *w);                   /* the measurement */
-    enum { PROCESSES, THREADS, SPINNERS, PAIR } how; /* SPINNERS: all but the first only spin */
+    void (*setup)(struct worker *w); /* before the measurement; NULL: nothing */
+    void (*run)(struct worker *w);   /* the measurement */
+    enum {
+        PROCESSES,
+        THREADS,
+        SPINNERS,
+        PAIR,
+        DRIVER
+    } how; /* SPINNERS: all but the first only spin */
 };
 
 static _Atomic bool stop_spinning;
@@ -268,6 +274,30 @@ static void op_walk(struct worker *w)
     }
 }
 
+/* stress-ng's own workers, `count` of them, so many bogo operations each; one process waits. */
+static const char *stressor;
+
+static void op_stress(struct worker *w)
+{
+    char option[64], ops_option[64], workers[16], operations[32];
+    snprintf(option, sizeof(option), "--%s", stressor);
+    snprintf(ops_option, sizeof(ops_option), "--%s-ops", stressor);
+    snprintf(workers, sizeof(workers), "%u", w->count);
+    snprintf(operations, sizeof(operations), "%llu", (unsigned long long)(w->n * w->count));
+    char *const args[] = {"stress-ng",    "--quiet",  "--oomable",  "--temp-path", "/tmp",
+                          "--mmap-bytes", "1m",       "--vm-bytes", "2m",          option,
+                          workers,        ops_option, operations,   NULL};
+    pid_t pid = fork();
+    if (pid == 0) {
+        cpu_set_t all;
+        memset(&all, 0xff, sizeof(all));
+        (void)sched_setaffinity(0, sizeof(all), &all);
+        execvp(args[0], args);
+        _exit(1);
+    }
+    reap(pid);
+}
+
 /* THREADS: setup runs once a thread. SPINNERS: only for the first. */
 static const struct op ops[] = {
     {"null", NULL, op_null, PROCESSES},
@@ -289,6 +319,7 @@ static const struct op ops[] = {
     {"thr-mprotect", setup_page, op_mprotect, THREADS},
     {"shoot-munmap", NULL, op_mmap1, SPINNERS},
     {"shoot-mprotect", setup_page, op_mprotect, SPINNERS},
+    {"stress", NULL, op_stress, DRIVER},
 };
 
 /* --- how they are run --------------------------------------------------------------------------
@@ -387,22 +418,22 @@ static unsigned start_pair(const struct op *op, unsigned count, uint64_t n, pid_
 static unsigned start(const struct op *op, unsigned count, uint64_t n, pid_t *pids,
                       unsigned *parties)
 {
-    *parties = op->how == PAIR ? 2 : count;
+    *parties = op->how == PAIR ? 2 : op->how == DRIVER ? 1 : count;
     if (op->how == PAIR)
         return start_pair(op, count, n, pids);
-    if (op->how != PROCESSES) {
+    if (op->how == THREADS || op->how == SPINNERS) {
         pids[0] = fork();
         if (pids[0] == 0)
             threads_main(count, n);
         return 1;
     }
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < *parties; i++) {
         struct worker w = {.index = i, .count = count, .n = n};
         pids[i] = fork();
         if (pids[i] == 0)
             process_main(op, &w, i);
     }
-    return count;
+    return *parties;
 }
 
 static bool read_line(char *line, size_t size)
@@ -461,6 +492,12 @@ static void command(const char *line, unsigned cpus)
     if (sscanf(line, "run %31s %u %llu", name, &count, &n) != 3) {
         printf("PBB error what is: %s\n", line);
         return;
+    }
+    /* "stress-NAME": the stressor NAME of stress-ng */
+    stressor = name;
+    if (!strncmp(name, "stress-", 7)) {
+        stressor = name + 7;
+        name[6] = 0;
     }
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
         if (strcmp(ops[i].name, name) != 0)

@@ -62,6 +62,10 @@ OPS = (
 
 
 BOOT_TARGET = 1.8
+# stress-ng, bogo operations of each worker; another initramfs (make bench-stress).
+STRESS = [Op("stress-" + name, 4, count, "stress-ng --%s 4" % name, 3.0, 0, "stress")
+          for name, count in (("fork", 40), ("mmap", 2), ("mprotect", 150), ("tlb-shootdown", 4), ("fault", 200),
+                              ("vm", 16), ("switch", 1500))]
 # One option each away from the default: what each part of the design is worth.
 MODES = ["coherency=locked", "coherency=shootdown", "overflow=shootdown", "consumers=all", "interest=off", "derived=on",
          "unsync=off", "postpone=off", "batch=off", "large=off", "pveoi=off", "hvsig=own", "mmu=ref"]
@@ -86,10 +90,14 @@ class Unknown(Exception):
     """An operation that is not there."""
 
 
+def scaled(ops, cpus, scale):
+    return [dataclasses.replace(op, count=max(1, int(op.count * scale))) for op in ops if op.workers <= cpus]
+
+
 def choose(words, cpus, scale=1):
     """OPS= of the user: labels (fork/4), names (fork: with every number of workers) or groups; none: all.
     scale: factor on all counts."""
-    known = [dataclasses.replace(op, count=max(1, int(op.count * scale))) for op in OPS if op.workers <= cpus]
+    known = scaled(OPS, cpus, scale)
     if not words:
         return known
     chosen = []
