@@ -79,8 +79,8 @@ static void answer_state(struct subvmm *s)
     char line[MON_LINE];
 
     hv_snprintf(line, sizeof(line),
-                "cpu%u  %s%s, %s cpl %u %s, rip %016lx cr3 %lx rflags %lx, %lu entries", s->cpu,
-                state[v->state], s->paused ? " (PAUSED)" : "", guest_mode(s), vcpu_cpl(s),
+                "cpu%-2u %-14s%9s  %s cpl %u %s, rip %016lx cr3 %-9lx rflags %-6lx, %lu entries",
+                s->cpu, state[v->state], s->paused ? "(PAUSED)" : "", guest_mode(s), vcpu_cpl(s),
                 paging(&v->ctl), v->regs.rip, v->ctl.cr3, v->regs.rflags, s->entries);
     answer_emit(line);
 }

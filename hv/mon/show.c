@@ -177,10 +177,11 @@ static void event_say(uint32_t cpu, const struct ring_event *e, uint64_t now)
     uint64_t in_guest = ((e->tsc << 8) - (e->a & ~0xffull)) >> 8;
 
     if (e->kind == RING_EXIT && RING_EXIT_KIND(e->a) < EXIT_KIND_COUNT)
-        mon_say("  cpu%u -%lu us  exit   %s rip 0x%lx, %lu us in the guest", cpu, ago,
+        mon_say("  cpu%-2u %9lu us ago  exit   %-10s rip 0x%lx, %lu us in the guest", cpu, ago,
                 vmexit_name[RING_EXIT_KIND(e->a)], e->b, in_guest / us_hz);
     else
-        mon_say("  cpu%u -%lu us  %-6s 0x%lx 0x%lx", cpu, ago, ring_kind_name(e->kind), e->a, e->b);
+        mon_say("  cpu%-2u %9lu us ago  %-6s 0x%lx 0x%lx", cpu, ago, ring_kind_name(e->kind), e->a,
+                e->b);
 }
 
 void mon_show_events(uint32_t cpu, unsigned n)

@@ -89,7 +89,8 @@ def commands_known(name, text, steps):
         elif steps is not None and how not in steps:
             problems.append("docs.py: there is no step %s for '%s'" % (how, command))
         words = shlex.split(command.split("|")[-1].split("<")[0])
-        for word in words if "make" in words else []:
+        plain = [w for w in words if "=" not in w]
+        for word in words if plain[:1] == ["make"] else []:
             variable = re.match(r"([A-Z_]+)=", word)
             if variable and variable.group(1) not in variables and variable.group(1) not in tools:
                 problems.append("%s: '%s': nothing reads %s=" % (name, command, variable.group(1)))

@@ -17,7 +17,7 @@ KEYS = [  # what is typed, what must appear before the monitor's next prompt
     ("m", r"used slots \(of 128\)(?s:.*)cpu0 +\d+/[1-9]\d*"),
     ("t1000\r", r"gfn 0x1000 \(gpa 0x1000000, hpa 0x[0-9a-f]+\): word 0x[0-9a-f]{16}"),
     ("s", r"exit HLT +[1-9]\d* +[1-9]"),
-    ("e0\r", r"cpu0 -\d+ us  exit +[A-Z]"),
+    ("e0\r", r"cpu0 +\d+ us ago  exit +[A-Z]"),
     ("a", r"cpu0  audit: 0 findings(?s:.*)cpu3  audit: 0 findings"),
     ("p2\r", r"cpu2  paused"),
     ("c", r"cpu2  [^\n]*\(PAUSED\)"),

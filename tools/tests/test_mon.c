@@ -159,7 +159,7 @@ static void test_own_cpus(void)
     start("");
     says("\x14\x14"
          "c",
-         "cpu0  running, 64-bit");
+         "cpu0  running                  64-bit");
     tap_ok(strstr(fake_console(), "cpu1  waits for SIPI") && strstr(fake_console(), "cpu2  "),
            "c: every CPU answers");
     tap_ok(strstr(fake_console(), "now: 0:host 1:host 2:host") != NULL, "c: and what it was doing");
@@ -266,7 +266,7 @@ static void test_public(void)
     says("lx\r", "e, w, i or d");
     says("li\r", "log level i");
     ring_add(2, RING_EXIT, EXIT_HLT, 0xfff0);
-    says("e2\r", "exit   HLT rip 0xfff0");
+    says("e2\r", "us ago  exit   HLT        rip 0xfff0");
     says("e\r", "cpu2 ");
     says("Pno\r", "not done");
     says("Rno\r", "not done");
