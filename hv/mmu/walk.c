@@ -86,6 +86,7 @@ static enum hv_err walk_leaf(struct mmu *m, struct walk *w, unsigned idx)
     if (!gpte_mark(m, sp_at(m, w->sp), idx, w->raw, bits))
         return HV_AGAIN;
     w->gpte |= bits;
+    ASSERT(w->level >= 1); /* entries of level 1 are leaves */
     uint64_t frames = level_frames(w->level);
     w->target = gfn((((w->gpte & PTE_ADDR) >> PAGE_SHIFT) & ~(frames - 1)) |
                     ((w->va.v >> PAGE_SHIFT) & (frames - 1)));

@@ -42,15 +42,16 @@ static void test_each(void)
         "/boot/patchbay.elf  coherency=locked overflow=shootdown consumers=all interest=off "
         "derived=on\t"
         "unsync=off postpone=off batch=off large=off mmu=ref audit=2 loglvl=debug smp=4 mem=2G "
-        "pool=4096 test=1 noreboot=1 hvsig=own pcid=off invpcid=off x2apic=off help console=com1,115200 console=vga --");
+        "pool=4096 test=1 noreboot=1 hvsig=own pcid=off invpcid=off x2apic=off help "
+        "console=com1,115200 console=vga --");
     tap_eq(warnings, 0, "a full command line parses without a warning");
     tap_ok(o.coherency == COHERENCY_LOCKED && o.overflow == OVERFLOW_SHOOTDOWN &&
                !o.consumers_traced && !o.interest && o.derived && !o.unsync && !o.postpone &&
                !o.batch && !o.large && o.mmu == MMU_REF,
            "coherency options");
     tap_ok(o.audit == 2 && o.loglvl == LOG_DEBUG && o.smp == 4 && o.mem_mib == 2048 &&
-               o.pool_pages == 4096 && o.test && o.noreboot && o.hvsig == HVSIG_OWN &&
-               !o.pcid && !o.invpcid && !o.x2apic_host && o.help,
+               o.pool_pages == 4096 && o.test && o.noreboot && o.hvsig == HVSIG_OWN && !o.pcid &&
+               !o.invpcid && !o.x2apic_host && o.help,
            "other options");
     tap_ok(o.nconsoles == 2 && !strcmp(o.console[0], "com1,115200") && !strcmp(o.console[1], "vga"),
            "consoles in order");
