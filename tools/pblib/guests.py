@@ -27,9 +27,9 @@ def obtain(results, *names):
 
 # --- Linux ----------------------------------------------------------------------------------------
 def linux(name, script="smoke", kernel="vmlinuz", initrd="initrd.gz", append="", ops=5, hv="audit=2", nproc=None,
-          expect=(), allow=None, **fields):
-    """(name, action). nproc: CPUs that Linux must find, if not all. expect: patterns of console lines. allow: pattern
-    of lines that would be complaints elsewhere."""
+          allow=None, status=session.OK, **fields):
+    """(name, action). nproc: CPUs that Linux must find, if not all. allow: pattern of lines that would be complaints
+    elsewhere. status: how the run ends."""
 
     def action(results):
         if not obtain(results, "cache/" + kernel, initrd):
@@ -42,8 +42,8 @@ def linux(name, script="smoke", kernel="vmlinuz", initrd="initrd.gz", append="",
             return
         if allow:
             s.lines = [line for line in s.lines if not re.search(allow, line)]
-        for pattern in expect:
-            results.expect(any(re.search(pattern, line) for line in s.lines), "nothing says '%s'" % pattern)
+        results.expect(s.status == status, "status %s, not %s: %s" % (s.status, status, s.reason))
+        s.status = session.OK if s.status == status else s.status
         run.smp = nproc or run.smp
         judge_linux(results, s, run, dict(word.partition("=")[::2] for word in hv.split()))
 
@@ -152,6 +152,24 @@ def xen(results):
 # 32-bit kernels measure it against the PIT once, and an emulator that loses its CPU in those milliseconds fails that.
 PM_TIMER = r"PM-Timer running at invalid rate"
 
+def mach(results):
+    """GNU Mach, two-level paging and segments with limits, to where it misses the servers it was not given."""
+    if not obtain(results, "cache/mach"):
+        return
+    text = bytearray()
+
+    def done(data):
+        text.extend(data)
+        return b"No bootstrap code loaded" in text
+
+    run = config.Run(kernel=os.path.join(OUT, "cache/mach"), append="console=com0", hv="audit=2", smp=2, mem=512,
+                     direct=True, test=True, timeout=600)
+    s = boot(results, "guests-mach", run, done)
+    if s is not None:
+        results.expect(s.status == session.OK, "status %s: %s" % (s.status, s.reason))
+        results.expect(b"GNU Mach" in text and b"RTC time is" in text, "it does not say what it should")
+
+
 CASES = [
     # Three paging modes: PAE, two levels, and four (in the linux group).
     linux("686-pae", "full", "vmlinuz-686-pae", "initrd-i386.gz", ops=10, allow=PM_TIMER),
@@ -160,6 +178,12 @@ CASES = [
     linux("hotplug", "hotplug", ops=10, allow=r"smpboot: CPU \d is now offline"),
     # The old kernel's timer interrupt is still on its way.
     linux("kexec", "kexec", initrd="initrd-kexec.gz", allow="Spurious LAPIC timer interrupt"),
+    # The MP table, the PIT and the 8259 instead of ACPI; a reset by the keyboard controller, as there is no S5.
+    linux("acpi-off", append="acpi=off no_timer_check pb.end=reboot", status=session.RESET),
+    linux("noapic", append="noapic"),
+    linux("nolapic", "load", append="nolapic", nproc=1, smp=2),
+    linux("pti", append="pti=on maxcpus=2 mem=300M hugepages=8 nokaslr", nproc=2),
     ("memtest", memtest),
+    ("mach", mach),
     ("xen", xen),
 ]
