@@ -69,12 +69,14 @@
       "movd %%esp, %%xmm2; leal 4(%%edi), %%esp; pushl $0x1000; movd %%xmm2, %%esp")               \
     X(pop, F_ALL, "pushl %%ebx; popl (%%edi)")
 
+/* Flags are loaded whole before: after CMP, QEMU 7.2's CMPXCHG8B takes the operand for the flags.
+ */
 #define DEFINE(name, flags_, text)                                                                 \
     static void op_##name(struct regs *r, uint64_t p, const void *src)                             \
     {                                                                                              \
         uint32_t a = (uint32_t)r->rax, b = (uint32_t)r->rbx, c = (uint32_t)r->rcx;                 \
         uint32_t d = (uint32_t)r->rdx, flags, to = (uint32_t)p;                                    \
-        asm volatile(text "; pushf; pop %4"                                                        \
+        asm volatile("pushl $0x46; popf; " text "; pushf; pop %4"                                  \
                      : "+a"(a), "+b"(b), "+c"(c), "+d"(d), "=m"(flags), "+D"(to), "+S"(src)        \
                      :                                                                             \
                      : "memory", "cc");                                                            \
