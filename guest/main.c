@@ -11,7 +11,7 @@ static const struct test_group *const groups[] = {
 #ifdef __x86_64__
     &tests_table,  &tests_hostile, &tests_platform, &tests_apic, &tests_devices,
 #else
-    &tests_modes, &tests_task,
+    &tests_modes, &tests_task,   &tests_hostile32,
 #endif
 };
 #define NGROUPS (sizeof(groups) / sizeof(groups[0]))

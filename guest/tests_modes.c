@@ -134,6 +134,12 @@ static void do_cr3(void *arg)
     write_cr3((uintptr_t)arg);
 }
 
+static void do_flush_all(void *arg)
+{
+    (void)arg;
+    flush_all_local();
+}
+
 /* Makes PDPTE 1 of a PAE root lead to the page directory d. */
 static void pdpte_set(uint64_t root, const uint64_t *d, uint64_t flags)
 {
@@ -232,8 +238,7 @@ static void test_pdpte_reserved(void)
     CHECK(!caught(do_cr3, (void *)(uintptr_t)p.root), "a good one");
     pae_sees(0x3401, "the good one");
     pdpte_set(p.root, d[0], PTE_P | 2);
-    CHECK(caught((void (*)(void *))(void (*)(void))flush_all_local, NULL) && trapped(VEC_GP, 0),
-          "CR4.PGE with a bad PDPTE: no #GP");
+    CHECK(caught(do_flush_all, NULL) && trapped(VEC_GP, 0), "CR4.PGE with a bad PDPTE: no #GP");
     pae_sees(0x3401, "after #GP by CR4");
     paging_set(&kernel);
 }
