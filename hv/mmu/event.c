@@ -110,7 +110,9 @@ void mmu_event_cr3(struct mmu *m, uint64_t cr3, bool noflush)
     if (!m->paged)
         return;
     m->xlate_gen++; /* another address space, also where nothing is flushed */
-    if (!noflush)
+    if (noflush)
+        unsync_leave_quiet(m);
+    else
         full_flush(m);
     root_invalidate(m);
     sync_new_root(m);
@@ -197,7 +199,7 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     m->coh->serve = serve_cb;
     m->coh->ctx = m;
     m->coh->derive = derive_cb;
-    m->root = SP_NONE;
+    m->root = m->last_root = SP_NONE;
     m->xlate_gen = 1;
     m->nroots = cfg->nasids - 1 < MMU_ROOTS ? cfg->nasids - 1 : MMU_ROOTS;
     if (m->nroots == 0 || cfg->pool_hpa.v + cfg->pool_bytes > BIT(32))

@@ -39,10 +39,19 @@ static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 
 void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at)
 {
-    gfn_t f = gpa_gfn(at);
-    (void)va; /* the re-executed store faults once and is mapped writable by the fill */
-    uint64_t old = unsync_enter(m, f);
-    unsync_announce(m, f, old);
+    struct walk w;
+    gpa_t filled;
+
+    /* As a supervisor with AC set: what the store itself may do was decided when it faulted. */
+    if (!(m->role & ROLE_WP0) && m->cfg.opt->mmu != MMU_REF &&
+        walk_guest(m, va, PFEC_W | ACCESS_AC, &w) == HV_OK && w.target.v == gpa_gfn(at).v) {
+        w.give_up = true;
+        (void)fill_leaf(m, &w, &filled);
+        return;
+    }
+    /* The re-executed store faults once more and is mapped writable by the fill. */
+    uint64_t old = unsync_enter(m, gpa_gfn(at));
+    unsync_announce(m, gpa_gfn(at), old);
 }
 
 /* A fault that found everything in place: an implicit access under SMAP with AC=1 faults on

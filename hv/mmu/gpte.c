@@ -82,6 +82,26 @@ bool gpte_mark(struct mmu *m, const struct sp *s, unsigned idx, uint64_t raw, ui
                                        __ATOMIC_SEQ_CST);
 }
 
+/* SDM vol. 3 4.4.2 and 4.5.4: reserved bits of each format. */
+bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level)
+{
+    uint64_t rsvd = MASK(51, m->cfg.phys_bits);
+    if (role & ROLE_4B)
+        return (gpte & PTE_PS) && level == 2 &&
+               (gpte & rsvd); /* PSE-36 beyond MAXPHYADDR, bit 21 */
+    if (!(role & ROLE_NXE))
+        rsvd |= PTE_NX;
+    if (role & ROLE_PAE)
+        rsvd |= MASK(62, 52);
+    if (level == 4)
+        rsvd |= PTE_PS;
+    else if (level == 3 && (gpte & PTE_PS))
+        rsvd |= MASK(29, 13);
+    else if (level == 2 && (gpte & PTE_PS))
+        rsvd |= MASK(20, 13);
+    return (gpte & rsvd) != 0;
+}
+
 uint32_t role_child(uint32_t role, uint64_t gpte, unsigned idx)
 {
     if (role & ROLE_4B)

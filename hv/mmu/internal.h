@@ -60,25 +60,7 @@ static inline bool gpte_is_leaf(uint64_t gpte, unsigned level)
 {
     return level == 1 || (level <= 3 && (gpte & PTE_PS));
 }
-/* SDM vol. 3 4.4.2 and 4.5.4: reserved bits of each format. */
-static inline bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level)
-{
-    uint64_t rsvd = MASK(51, m->cfg.phys_bits);
-    if (role & ROLE_4B)
-        return (gpte & PTE_PS) && level == 2 &&
-               (gpte & rsvd); /* PSE-36 beyond MAXPHYADDR, bit 21 */
-    if (!(role & ROLE_NXE))
-        rsvd |= PTE_NX;
-    if (role & ROLE_PAE)
-        rsvd |= MASK(62, 52);
-    if (level == 4)
-        rsvd |= PTE_PS;
-    else if (level == 3 && (gpte & PTE_PS))
-        rsvd |= MASK(29, 13);
-    else if (level == 2 && (gpte & PTE_PS))
-        rsvd |= MASK(20, 13);
-    return (gpte & rsvd) != 0;
-}
+bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level);
 uint32_t role_child(uint32_t role, uint64_t gpte, unsigned idx);
 
 /* --- set.c: the one writer of sptes --- */
@@ -92,6 +74,9 @@ void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte);
 /* Drops every writable spte of frame f and a writable 2 MiB spte over it, then clears this
  * CPU's writer bits. */
 void rmap_drop_writable(struct mmu *m, gfn_t f);
+/* Frame f is no table of this CPU any more: what became read-only when it was made one is writable
+ * again, which saves the fault of whoever writes the recycled page. */
+void rmap_regain(struct mmu *m, gfn_t f);
 bool rmap_has_writable(struct mmu *m, gfn_t f);
 bool rmap_has_large(struct mmu *m, gfn_t f);
 
@@ -130,6 +115,7 @@ struct walk {
     bool eff_w, eff_u, eff_nx;
     gfn_t target;  /* 4 KiB frame that va maps to */
     uint32_t pfec; /* for HV_FAULT */
+    bool by_links; /* begin below the links the shadow has */
     bool give_up;  /* fill_leaf: map a traced frame writable by making it unsync */
 };
 /* Walks the guest's tables for va through traced shadow pages, sets A and, for writes, D, links the
@@ -170,6 +156,8 @@ uint64_t unsync_enter(struct mmu *m, gfn_t f);
 void unsync_announce(struct mmu *m, gfn_t f, uint64_t old);
 /* Full flush or idle: leave what other CPUs consume. */
 void unsync_leave(struct mmu *m, bool idle);
+/* An address space is loaded without a flush: leave what was re-read for nothing of late. */
+void unsync_leave_quiet(struct mmu *m);
 /* Policy: should the trapped store to f be emulated (false) or the frame be given up (true)? */
 bool unsync_wanted(struct mmu *m, gfn_t f);
 

@@ -153,11 +153,15 @@ static void zap_one(struct mmu *m, uint32_t page)
     hash_remove(m, page);
     if (!(s->role & ROLE_DIRECT) && sp_first(m, s->gfn) == SP_NONE)
         trace_drop(m->coh, s->gfn);
+    gfn_t f = s->gfn;
+    bool source = !(s->role & ROLE_DIRECT);
     memset(s, 0, sizeof(*s));
     s->hash_next = m->free_head;
     m->free_head = page;
     m->nfree++;
     stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
+    if (source)
+        rmap_regain(m, f);
 }
 
 static void orphans_free(struct mmu *m)

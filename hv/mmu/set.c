@@ -167,6 +167,54 @@ bool rmap_has_large(struct mmu *m, gfn_t f)
            rmap_first(m, h.v, true);
 }
 
+static struct mmu_lost *lost_slot(struct mmu *m, gfn_t f)
+{
+    return &m->lost[(f.v * 0x9e3779b97f4a7c15ull) >> 56];
+}
+_Static_assert(MMU_LOST == 256, "lost_slot takes 8 bits");
+
+/* May (page, idx), a read-only leaf of f that once was writable, be writable again? */
+static bool may_regain(struct mmu *m, uint32_t page, unsigned idx, gfn_t f)
+{
+    const struct sp *s = &m->sps[page];
+    uint64_t e = *sp_spte(m, page, idx);
+    hpa_t h;
+
+    if (!s->used || s->level != 1 || (s->role & (ROLE_WP0 | ROLE_REF)) || !(e & PTE_P) ||
+        (e & PTE_W) || !p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h) || (e & PTE_ADDR) != h.v)
+        return false;
+    if (s->role & ROLE_DIRECT)
+        return true; /* the link above has the entry's rights */
+    uint64_t g = gpte_of(m, s, idx);
+    const uint64_t need = PTE_P | PTE_W | PTE_A | PTE_D;
+    return (g & need) == need && (g & PTE_ADDR) >> PAGE_SHIFT == f.v &&
+           !gpte_reserved(m, s->role, g, 1);
+}
+
+void rmap_regain(struct mmu *m, gfn_t f)
+{
+    struct mmu_lost *l = lost_slot(m, f);
+    uint64_t word;
+
+    if (!l->loc || l->gfn != f.v)
+        return;
+    sploc_t loc = l->loc - 1;
+    l->loc = 0;
+    if ((trace_word(m->coh, f) & TRACE_TRACED) || !may_regain(m, loc >> 9, loc & 511, f))
+        return;
+    switch (trace_fill_writable(m->coh, f, &word)) {
+    case TRACE_FILL_RW:
+        spte_set(m, loc >> 9, loc & 511, m->sptes[loc] | PTE_W | PTE_D, f);
+        break;
+    case TRACE_FILL_UNSYNC: /* a table again meanwhile */
+        if (!rmap_has_writable(m, f))
+            (void)trace_clear_writer(m->coh, f);
+        break;
+    case TRACE_FILL_RO:
+        break;
+    }
+}
+
 void rmap_drop_writable(struct mmu *m, gfn_t f)
 {
     hpa_t h;
@@ -176,6 +224,7 @@ void rmap_drop_writable(struct mmu *m, gfn_t f)
         return;
     while ((l = rmap_first(m, h.v, false))) { /* W and D go together: trap 25 */
         uint64_t e = m->sptes[l - 1];
+        *lost_slot(m, f) = (struct mmu_lost){.gfn = f.v, .loc = l};
         spte_set(m, (l - 1) >> 9, (l - 1) & 511, e & ~(PTE_W | PTE_D), f);
     }
     while ((l = rmap_first(m, h.v & ~REGION_MASK, true))) { /* lazy split */

@@ -9,6 +9,7 @@
 #define MMU_ROOTS 16      /* retained roots at most */
 #define MMU_XLATE 32      /* entries of the software gva -> gpa cache */
 #define MMU_HOT 64        /* recently trapped frames remembered */
+#define MMU_LOST 256      /* writable mappings remembered for when their frame is no table again */
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
 #ifndef MMU_POOL_FLOOR
 #define MMU_POOL_FLOOR 64 /* shadow pages without which an instruction might never retire */
@@ -37,6 +38,7 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     bool used, is_root;
     bool listed; /* on the unsync list */
     uint16_t npresent;
+    uint8_t quiet;                 /* re-reads in a row that changed nothing */
     uint32_t hash_next;            /* other pages of the same hash chain */
     uint32_t parent;               /* head of the list of parent entries: location + 1, 0 = none */
     uint32_t list_prev, list_next; /* unsync list */
@@ -66,6 +68,11 @@ struct mmu_xlate {
 struct mmu_hot { /* write-trap history of a frame */
     uint64_t gfn, epoch;
     uint32_t count;
+};
+
+struct mmu_lost { /* a frame that was mapped writable when it became a table */
+    uint64_t gfn;
+    sploc_t loc; /* of that spte, + 1 */
 };
 
 struct mmu_out { /* a frame this CPU made unsync */
@@ -102,7 +109,8 @@ struct mmu {
     /* roots */
     struct mmu_root_slot roots[MMU_ROOTS];
     uint32_t nroots;
-    uint32_t root; /* slot in use, or SP_NONE: to be found before entry */
+    uint32_t last_root; /* shadow page of the root used before, or SP_NONE */
+    uint32_t root;      /* slot in use, or SP_NONE: to be found before entry */
     uint64_t root_clock;
 
     uint64_t downgrades; /* flush generation: bumped by every downgrade of a spte */
@@ -133,4 +141,5 @@ struct mmu {
     struct mmu_out out[MMU_UNSYNC_OUT];
     uint64_t left[MMU_HOT]; /* frames left recently: gfn + 1 */
     struct mmu_hot hot[MMU_HOT];
+    struct mmu_lost lost[MMU_LOST];
 };

@@ -7,6 +7,7 @@
 #define LEAF_TRAPS_FAR 4 /* ... or this many over the last HOT_EPOCHS events */
 #define HOT_EPOCHS 16
 #define UPPER_TRAPS 6 /* traps between two own events that make a CPU give up a non-leaf table */
+#define QUIET 4       /* re-reads in a row without a change before the writer gives up the table */
 #define LISTED_EPOCHS 256 /* a listed page not reached for so many events is dropped */
 
 /* A non-leaf page is never re-read but dropped; with unsync=off no page is. */
@@ -21,6 +22,7 @@ void unsync_list(struct mmu *m, uint32_t page)
     if (s->listed)
         return;
     s->listed = true;
+    s->quiet = 0;
     s->listed_at = m->epoch;
     s->list_prev = m->unsync_tail;
     s->list_next = SP_NONE;
@@ -72,7 +74,12 @@ void unsync_whole(struct mmu *m, gfn_t f)
 static void reread(struct mmu *m, uint32_t page)
 {
     uint64_t word = trace_word(m->coh, m->sps[page].gfn);
+    uint64_t sets = m->sets;
     repair_page(m, page);
+    if (m->sets != sets)
+        m->sps[page].quiet = 0;
+    else if (m->sps[page].quiet < QUIET)
+        m->sps[page].quiet++;
     m->sps[page].listed_at = m->epoch;
     if (!(word & TRACE_UNSYNC))
         unsync_unlist(m, page);
@@ -189,12 +196,24 @@ bool unsync_wanted(struct mmu *m, gfn_t f)
     h->count++;
     if (upper)
         return h->count >= UPPER_TRAPS;
+    /* Where no other CPU reads the table, unsync costs nobody a re-read: at once. */
+    if (m->cfg.opt->unsync && !(trace_consumers(trace_word(m->coh, f)) & ~(1u << m->cpu)))
+        return true;
     return m->cfg.opt->unsync && ((same && h->count >= LEAF_TRAPS) || h->count >= LEAF_TRAPS_FAR);
 }
 
 static bool left_recently(struct mmu *m, gfn_t f)
 {
     return m->left[(f.v * 0x9e3779b97f4a7c15ull) >> 58] == f.v + 1;
+}
+
+/* Were all re-reads of f's shadow pages of late for nothing? */
+static bool is_quiet(struct mmu *m, gfn_t f)
+{
+    for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
+        if (m->sps[p].quiet < QUIET)
+            return false;
+    return true;
 }
 
 /* Gives the frame up as writer: every writable spte gone, flush scheduled, then one RMW. */
@@ -244,6 +263,18 @@ void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)
         producer_post_whole(m->coh, f, trace_consumers(old) & ~self); /* may serve and so change */
 }
 
+void unsync_leave_quiet(struct mmu *m)
+{
+    for (uint32_t i = 0; i < m->nout;) {
+        uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
+        if ((word & TRACE_UNSYNC) && (word & TRACE_WRITER(m->cpu)) &&
+            is_quiet(m, gfn(m->out[i].gfn)))
+            leave_one(m, i);
+        else
+            i++;
+    }
+}
+
 void unsync_leave(struct mmu *m, bool idle)
 {
     cpuset_t self = 1u << m->cpu;
@@ -252,7 +283,7 @@ void unsync_leave(struct mmu *m, bool idle)
         uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
         if (!(word & TRACE_UNSYNC) || !(word & TRACE_WRITER(m->cpu))) {
             m->out[i] = m->out[--m->nout]; /* left already: drop request, last alias gone */
-        } else if (!(trace_consumers(word) & ~self)) {
+        } else if (!(trace_consumers(word) & ~self) && !is_quiet(m, gfn(m->out[i].gfn))) {
             i++; /* nobody else looks at it: stays, re-read on flush */
         } else if (!idle && m->out[i].sticky) {
             m->out[i++].sticky = false;

@@ -137,12 +137,12 @@ static enum hv_err walk_level(struct mmu *m, struct walk *w, unsigned idx, bool 
     return walk_descend(m, w, idx);
 }
 
-/* The upper levels as the shadow has them: after a drain, and with no table given up, its links are
- * the guest's entries with A set, and what they still lack a real processor's paging-structure
- * caches could lack as well (SDM vol. 3 4.10.3). Not with CR0.WP = 0: rights are in the roles. */
+/* The upper levels as the shadow has them: after a drain, and with no table given up, its links
+ * lead where the guest's entries lead, with A set. They may have fewer rights (a repair gives
+ * none), so what they deny the full walk decides. Not with CR0.WP = 0: rights are in the roles. */
 static void walk_linked(struct mmu *m, struct walk *w)
 {
-    if (m->top != 4 || m->zap_count || (m->role & ROLE_WP0))
+    if (!w->by_links || m->top != 4 || m->zap_count || (m->role & ROLE_WP0))
         return;
     while (w->level > 1) {
         uint64_t e = *sp_spte(m, w->sp, va_index(w->va, w->level));
@@ -199,12 +199,18 @@ static enum hv_err walk_unpaged(struct mmu *m, struct walk *w)
 
 enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
 {
+    bool by_links = true;
+
     stat_inc(m->cpu, STAT_walks);
     for (unsigned tries = 0; tries < WALK_TRIES; tries++) {
         m->walk++;
         m->changed = false;
-        *w = (struct walk){.va = va, .access = access};
+        *w = (struct walk){.va = va, .access = access, .by_links = by_links};
         enum hv_err err = m->paged ? walk_once(m, w) : walk_unpaged(m, w);
+        if (err == HV_FAULT && by_links && (w->pfec & (PFEC_P | PFEC_RSVD)) == PFEC_P) {
+            by_links = false; /* rights: the guest's entries have the last word */
+            continue;
+        }
         if (err != HV_AGAIN)
             return err;
         stat_inc(m->cpu, STAT_walk_restarts);

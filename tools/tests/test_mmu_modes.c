@@ -120,7 +120,7 @@ static void test_link_rights(void)
 static void test_unpaged(void)
 {
     unsigned level;
-    rig_up("", 128);
+    rig_up("unsync=off", 128);
     (void)fault(0, VA(0, 1), 0);
     mode(CR0_PE, CR4_PAE, EFER_LME);
     tap_eq(fault(0, 0x403123, PFEC_W), MMU_RESUME, "paging off");
