@@ -3,6 +3,7 @@
  * Tested by every boot. */
 #include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/crash.h"
 #include "arch-x86/cpu/features.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/panic.h"
@@ -193,6 +194,7 @@ void boot_main(uint32_t magic, uint32_t info)
     require(features_check(&cpu_features), "a needed processor feature is missing (see above)");
     require(loader_ok, "the loader's information is unusable (see above)");
     memmap_log();                              /* RAM */
+    crash_init();                              /* what the last run said at its end */
     acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */
     cpus_decide();                             /* ncpus */
     memory_per_cpu(ncpus);                     /* private pools, before the direct map */

@@ -6,6 +6,7 @@
 #include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/backtrace.h"
+#include "arch-x86/cpu/crash.h"
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/cpu/version.h"
@@ -37,6 +38,7 @@ static void emit(const char *line)
 {
     console_panic_write(line, strlen(line));
     console_panic_write("\n", 1);
+    crash_add(line);
 }
 
 static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -147,6 +149,7 @@ void panic_nmi(const struct trap_frame *f)
 
 static _Noreturn void finish(void)
 {
+    crash_flush();
     if (hv_opt.noreboot || hv_opt.panic_s == 0) {
         emit(hv_opt.noreboot ? "patchbay: halted (noreboot)" : "patchbay: halted (panic=0)");
         port_stop();

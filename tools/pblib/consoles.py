@@ -23,7 +23,7 @@ class Machine:
     """QEMU with its console on pipes and its monitor on a socket."""
 
     def __init__(self, name, **fields):
-        run = config.Run(test=True, **{"append": "", "smp": 1, "mem": 256, "direct": True, **fields})
+        run = config.Run(**{"test": True, "append": "", "smp": 1, "mem": 256, "direct": True, **fields})
         run.out, run.name = OUT, "console-" + name
         os.makedirs(LOGS, exist_ok=True)
         run.kernel = run.kernel or run.file("kernel")
@@ -306,6 +306,23 @@ def panic_reset(results, m):
     results.expect(m.expect("patchbay: reset in 1 s"), "no word about the reset")
     results.expect(re.search(r"addr2line -e \S+ -fip 0x", m.text), "no addr2line line")
     results.expect(m.ended() == 0, "the machine was not reset")
+
+
+@case("panic-record", hv="panic=1", test=False)
+def panic_record(results, m):
+    """The next start tells of the panic, and the one after it does not."""
+    results.expect(m.expect(READY), "no guest")
+    results.expect("crash:" not in m.text, "a record of a machine that was just switched on")
+    m.send("\x14\x14Pyes\r")
+    results.expect(m.expect(r"crash: the last run ended in a panic:\n"
+                            r".*crash: \| patchbay: panic: asked for in the monitor \(Patchbay (?s:.*)"
+                            r"crash: \|   #1 0x[0-9a-f]+ mon_key(?s:.*)crash: \| addr2line -e (?s:.*)" + READY),
+                   "the next start does not tell of the panic")
+    told = m.text.count("the last run ended")
+    m.text = ""
+    m.send("!")
+    results.expect(m.expect("patchbay: guest reset(?s:.*)" + READY), "no third start")
+    results.expect(told == 1 and "the last run" not in m.text, "the start after that tells of it again")
 
 
 @case("panic-lines", hv="noreboot", smp=2)

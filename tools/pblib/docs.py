@@ -27,7 +27,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"make bench( OPS=.*)?|make bench-(modes|growth|pool|kvm)\b.*|make bench HV=.*", "linux/bench"),
     (r"make bench-micro", "unit/micro"),
     (r"make guest|make guest-bare .*|guest/run-bare\.sh .*", "guest/bare-4"),
-    (r"make bench-boot", BY_HAND + "its figures need an idle machine"),
+    (r"make bench-(boot|stress)\b.*", BY_HAND + "its figures need an idle machine"),
     (r"make soak .*|build/sim2/sim .*", "unit/sim"),
     (r"make build/fuzz/.*", "unit/fuzz"),
     (r"(sudo )?apt(-get)? install .*|git clone .*", BY_HAND + "before there is anything to check"),
