@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Group task, 32-bit images: hardware task switches by CALL, JMP and IRET, to other page tables,
- * and by the task gate of an exception with an error code. Each CPU has tasks of its own. Tested by
- * running it bare. */
+ * and by the task gate of an exception with an error code, each CPU with tasks of its own;
+ * virtual-8086 mode. Tested by running it bare. */
 #include "guest/guest.h"
 
 #define SEL_MISSING (SEL_SPARE + 8) /* a segment that is not present */
@@ -181,6 +181,83 @@ static void test_gate(void)
     CHECK(type_of(SEL_SPARE) == 0x89 && type_of(SEL_TSS) == 0x8b, "which of the two is busy");
 }
 
+/* --- virtual-8086 mode --- */
+
+struct vm86 {
+    uint32_t iopl;
+    uint16_t ip;
+};
+/* Enters the code at REAL_MODE_PA; DS leads there too. Comes back only by a trap. */
+static void do_vm86(void *arg)
+{
+    const struct vm86 *v = arg;
+    uint32_t flags = (uint32_t)RFLAGS_VM | (uint32_t)RFLAGS_IF | v->iopl << 12 | 2;
+
+    asm volatile("pushl $0\n" /* GS FS */
+                 "pushl $0\n"
+                 "pushl %0\n" /* DS ES SS */
+                 "pushl %0\n"
+                 "pushl %0\n"
+                 "pushl $0x800\n"
+                 "pushl %1\n"
+                 "pushl %0\n"
+                 "pushl %2\n"
+                 "iretl" ::"r"(REAL_MODE_PA >> 4),
+                 "r"(flags), "r"((uint32_t)v->ip)
+                 : "memory");
+}
+
+/* Runs code in vm86 mode: it ends with this exception, whose instruction is the last `tail` bytes.
+ */
+static bool vm86_ends(uint32_t iopl, const char *code, size_t n, size_t tail, uint64_t vector,
+                      uint64_t error)
+{
+    struct vm86 v = {iopl, 0x10};
+    uint8_t *at = (uint8_t *)(uintptr_t)REAL_MODE_PA;
+
+    memset(at, 0, 0x200);
+    memcpy(at + v.ip, code, n);
+    return caught(do_vm86, &v) && trapped(vector, error) && (this_cpu()->trap.rflags & RFLAGS_VM) &&
+           this_cpu()->trap.rip == v.ip + n - tail;
+}
+#define VM86(iopl, code, tail, vector, error)                                                      \
+    vm86_ends(iopl, code, sizeof(code) - 1, tail, vector, error)
+
+/* Bochs ends when a hypervisor's guest leaves virtual-8086 mode by an exit. */
+static bool vm86_possible(void)
+{
+    bool yes = !on_patchbay() || cpuid(0x80000002, 0).eax == 0x554d4551; /* "QEMU" */
+    if (!yes)
+        test_skip("the emulator ends at exits from virtual-8086 mode");
+    return yes;
+}
+
+static void test_vm86(void)
+{
+    pte_t *low = pte_at(kernel_root, REAL_MODE_PA, 2, false);
+    uint64_t old = pte_read(low);
+    const volatile uint16_t *seen = (const uint16_t *)(uintptr_t)(REAL_MODE_PA + 0x100);
+
+    if (!vm86_possible())
+        return;
+    pte_write(low, old | PTE_U);
+    flush_all_local();
+    CHECK(VM86(0, "\xb8\x34\x12\xa3\x00\x01\x0f\x0b", 2, VEC_UD, 0) && *seen == 0x1234,
+          "stores by its own DS, then UD2");
+    CHECK(VM86(0, "\xcd\x21", 2, VEC_GP, 0), "INT n with IOPL 0");
+    CHECK(VM86(3, "\xcd\x80", 0, VEC_USER_RETURN, 0), "INT n with IOPL 3, by a gate of DPL 3");
+    CHECK(VM86(0, "\xfa", 1, VEC_GP, 0), "CLI with IOPL 0");
+    CHECK(VM86(3, "\xfa\xfb\x9c\x9d\x0f\x0b", 2, VEC_UD, 0), "CLI STI PUSHF POPF with IOPL 3");
+    CHECK(VM86(3, "\xf4", 1, VEC_GP, 0), "HLT");
+    CHECK(VM86(3, "\xe6\x80", 2, VEC_GP, 0), "OUT without an I/O map");
+    CHECK(VM86(3, "\x0f\x22\xd8", 3, VEC_GP, 0), "MOV to CR3");
+    CHECK(VM86(3, "\x0f\xa2\x0f\x20\xe0", 3, VEC_GP, 0), "CPUID, MOV from CR4");
+    pte_write(low, old);
+    flush_all_local();
+    CHECK(VM86(0, "\x90", 1, VEC_PF, PTE_P | PTE_U | (NX_LEVEL ? 0x10 : 0)),
+          "a fetch from the supervisor's page");
+}
+
 /* QEMU's processor does not let Patchbay intercept what these tests do, and Patchbay ends the VM.
  */
 static bool possible(void)
@@ -209,5 +286,6 @@ static const struct test tests[] = {
     {"task.switch", test_switch, 1},
     {"task.space", test_space, 1},
     {"task.exception", test_exception, 1},
+    {"task.vm86", test_vm86, 1},
 };
 const struct test_group tests_task = GROUP(tests);
