@@ -79,7 +79,7 @@ static void answer_state(struct subvmm *s)
     char line[MON_LINE];
 
     hv_snprintf(line, sizeof(line),
-                "cpu%-2u %-14s%9s  %s cpl %u %s, rip %016lx cr3 %-9lx rflags %-6lx, %lu entries",
+                "cpu%-2u %-14s%9s  %s cpl %u %s, rip %016lx cr3 %-9lx rflags %-6lx entries %lu",
                 s->cpu, state[v->state], s->paused ? "(PAUSED)" : "", guest_mode(s), vcpu_cpl(s),
                 paging(&v->ctl), v->regs.rip, v->ctl.cr3, v->regs.rflags, s->entries);
     answer_emit(line);

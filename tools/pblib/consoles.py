@@ -219,6 +219,32 @@ def absent(results, m):
         results.expect(re.search(text, m.text), "nothing says '%s'" % text)
 
 
+def hung_guest(results):
+    """A guest that hangs with interrupts off and takes no key: the monitor opens, shows where, and resets the machine."""
+    kernel = os.path.join(OUT, "console-hung-guest.bin")
+    os.makedirs(OUT, exist_ok=True)
+    with open(kernel, "wb") as f:
+        f.write(tinyguest.bzimage(tinyguest.HANG))
+    m = Machine("hung-guest", kernel=kernel, hv="console=com1", smp=2)
+    try:
+        results.expect(m.expect(READY), "no guest")
+        m.send("typed ahead, to nobody" * 40)
+        m.send("\x14\x14c")
+        results.expect(m.expect(r"cpu0  running +64-bit cpl 0 4-level, rip 000000000010021[0-9a-f] .* rflags [0-9a-f]+"), "where?")
+        m.send("w100200\r")
+        results.expect(m.expect(r"walk of 0x0000000000100200(?s:.*)difference: none \(guest wu?-?x"), "the walk of its code")
+        m.send("p0\rc")
+        results.expect(m.expect(r"cpu0  paused(?s:.*)cpu0  running +\(PAUSED\)"), "it cannot be paused")
+        m.send("Ryes\r")
+        results.expect(m.ended() == 0, "the monitor does not reset the machine")
+    finally:
+        m.close()
+        os.remove(kernel)
+
+
+CASES.append(("hung-guest", hung_guest))
+
+
 FIFO = os.path.join(OUT, "console-unread")
 
 

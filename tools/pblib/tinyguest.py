@@ -30,6 +30,14 @@ ECHO = bytes.fromhex(
     "ebe4"  # jmp 2b
 ) + b"tiny guest: ready\n\0"
 
+# Says the same, then hangs with interrupts off.
+HANG = bytes.fromhex(
+    "488d350f000000"  # lea text(%rip), %rsi
+    "66baf803"  # mov $0x3f8, %dx
+    "ac84c07403eeebf8"  # 1: lodsb; test %al, %al; jz 2f; out %al, (%dx); jmp 1b
+    "faebfe"  # 2: cli; 3: jmp 3b
+) + b"tiny guest: ready\n\0"
+
 
 def bzimage(code=ECHO, init_size=0x10000, syssize=None):
     """The file's bytes. init_size: memory it claims to need; syssize: length it claims, in 16-byte units."""
