@@ -244,6 +244,10 @@ static void test_raw(void)
     refused("role=raw addr=0xa0000", NULL, "no free RAM", "into the hole");
     refused("role=raw addr=0xfffffffffffffff0", NULL, "end of the address space", "wrapping");
     refused("role=raw addr=0x80000000", NULL, "no free RAM", "above RAM");
+    refused("role=raw addr=0x200000", "role=raw addr=0x204e1f", "collide", "one over another");
+    tap_eq(load("role=raw addr=0x200000", "role=raw addr=0x204e20"), HV_OK, "... side by side");
+    refused("role=raw addr=0x47fff mode=long", NULL, "collide", "over the first stack");
+    tap_eq(load("role=raw addr=0x48000 mode=long", NULL), HV_OK, "... behind it");
 }
 
 static void test_unknown(void)
