@@ -18,9 +18,9 @@ class Canvas:
         self.parts.append('<text x="%.1f" y="%.1f" %s text-anchor="%s" font-weight="%s">%s</text>'
                           % (x, y, FONT, anchor, weight, escape(words)))
 
-    def line(self, x1, y1, x2, y2, colour="#cccccc", width=1.0):
-        self.parts.append('<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="%.1f"/>'
-                          % (x1, y1, x2, y2, colour, width))
+    def line(self, x1, y1, x2, y2, colour="#cccccc", width=1.0, dashed=False):
+        self.parts.append('<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="%.1f"%s/>'
+                          % (x1, y1, x2, y2, colour, width, ' stroke-dasharray="6 4"' if dashed else ""))
 
     def rect(self, x, y, width, height, colour, tip):
         self.parts.append('<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"><title>%s</title></rect>'
@@ -66,14 +66,14 @@ def bars(path, title, rows):
         missed = bound and ratio > bound
         canvas.rect(min(start, at(ratio)), y, abs(at(ratio) - start), each - 5, COLOURS[1 if missed else 0],
                     "%s: %.2f%s" % (label, ratio, ", target %.2f" % bound if bound else ""))
-        canvas.text(max(at(ratio), start) + 5, y + 11, "%.2f" % ratio)
+        canvas.text(max(at(ratio), start, at(bound) if bound else 0) + 5, y + 11, "%.2f" % ratio)
         if bound:
             canvas.line(at(bound), y - 2, at(bound), y + each - 3, "black", 2)
     canvas.save(path)
 
 
 def lines(path, title, series):
-    """series: name -> [(cpus, value)]; both axes logarithmic."""
+    """series: "what, who" -> [(cpus, value)]; a colour for each what, dashes for the first who. Both axes logarithmic."""
     points = [p for line in series.values() for p in line if p[1] > 0]
     if not points:
         return
@@ -96,13 +96,16 @@ def lines(path, title, series):
         canvas.line(x(n), top, x(n), top + height)
         canvas.text(x(n), top + height + 18, "%d" % n, "middle")
     canvas.text(left + width / 2, top + height + 38, "CPUs", "middle")
+    whats = list(dict.fromkeys(name.split(", ")[0] for name in series))
+    first = next(iter(series)).split(", ")[-1]
     for i, (name, line) in enumerate(series.items()):
-        colour = COLOURS[i % len(COLOURS)]
+        colour = COLOURS[whats.index(name.split(", ")[0]) % len(COLOURS)]
+        dashed = name.split(", ")[-1] == first
         line = [p for p in sorted(line) if p[1] > 0]
         for (n1, v1), (n2, v2) in zip(line, line[1:]):
-            canvas.line(x(n1), y(v1), x(n2), y(v2), colour, 2)
+            canvas.line(x(n1), y(v1), x(n2), y(v2), colour, 2, dashed)
         for n, v in line:
             canvas.rect(x(n) - 3, y(v) - 3, 6, 6, colour, "%s, %d CPUs: %.4g" % (name, n, v))
-        canvas.text(left + width + 12, top + 16 * i + 10, name)
-        canvas.rect(left + width + 2, top + 16 * i + 1, 8, 8, colour, name)
+        canvas.text(left + width + 38, top + 16 * i + 10, name)
+        canvas.line(left + width + 8, top + 16 * i + 6, left + width + 34, top + 16 * i + 6, colour, 2, dashed)
     canvas.save(path)
