@@ -2,15 +2,19 @@
 # The benchmarks. Figures, never a verdict. Tested by tools/check.py linux/bench and unit/micro.
 BENCH_NEEDS = $(O)/patchbay.elf $(O)/patchbay.elf32 $(O)/cache/vmlinuz $(O)/initrd.gz
 bench: ## cost of OPS (all) on Patchbay relative to the bare emulator, ROUNDS times; build/bench.json, .svg
+	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
 	@$(PYTHON) tools/bench.py
 bench-modes: ## the same with each option of the design away from its default (VARIANTS="a=b; c=d")
+	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
 	@$(PYTHON) tools/bench.py modes
 bench-pool: ## the same with smaller and smaller shadow pools
+	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
 	@$(PYTHON) tools/bench.py pool
 bench-growth: ## costs with 1, 2, 4 and 8 CPUs
+	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
 	@$(PYTHON) tools/bench.py growth
 # With the distribution's stress-ng and its libraries.
@@ -18,6 +22,7 @@ $(O)/initrd-bench.gz: $(O)/initrd.gz $(O)/cache/tools
 	@$(call say,CPIO,$@)
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbbench $(O)/cache/tools
 bench-stress: ## stress-ng with 4 workers, bare and on Patchbay in turn
+	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS) $(O)/initrd-bench.gz
 	@$(PYTHON) tools/bench.py stress
 .PHONY: bench-stress bench bench-modes bench-pool bench-growth
@@ -44,6 +49,7 @@ $(O)/kvm-initrd: tools/kvmguest.py $(O)/cache/kvm-vmlinuz $(O)/cache/busybox $(O
 	@$(call say,CPIO,$@)
 	$(Q)$(PYTHON) tools/kvmguest.py $@ $(O)/cache/busybox $(O)/cache/kvm $(O)/cache/vmlinuz $(O)/initrd.gz
 bench-kvm: ## as bench, with KVM's shadow paging (npt=0) beside it, nested in the same emulator; NPT="0 1": both
+	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS) $(O)/kvm-initrd
 	@$(PYTHON) tools/bench.py kvm
 .PHONY: bench-kvm
