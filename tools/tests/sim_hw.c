@@ -134,7 +134,9 @@ static void sweep_under(unsigned c, uint32_t page, unsigned level, uint64_t va)
     struct sim_cpu *s = &sim_cpu[c];
     unsigned n = level == 1 ? 16 : level == 2 ? 8 : 3; /* not the window: it never changes */
     for (unsigned i = 0; i < n; i++) {
-        uint64_t e = *sp_spte(&s->mmu, page, i), at = va | ((uint64_t)i << (12 + 9 * (level - 1)));
+        unsigned idx = level == 4 && i == 2 ? 258 : i;
+        uint64_t e = *sp_spte(&s->mmu, page, idx);
+        uint64_t at = va | ((uint64_t)idx << (12 + 9 * (level - 1)));
         struct sim_tlb t, *slot;
         if (!(e & PTE_P))
             continue;
@@ -162,6 +164,7 @@ void sim_hw_sweep(unsigned c)
         uint64_t va =
             (i / 1024 << 39) | ((i / 256 & 3) << 30) | ((i / 32 & 7) << 21) | (i % 32) << 12;
         bool window = va >> (s->mmu.top == 4 ? 39 : 30) == 3;
+        va |= i / 1024 < 2 ? 0 : 256ull << 39;
         if (t->gen == s->gen[s->asid] && !window)
             check(c, va, t);
     }

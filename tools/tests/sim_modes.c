@@ -16,15 +16,19 @@ unsigned sim_pcid(const struct mmu_regs *r)
     return r->cr4 & CR4_PCIDE ? r->cr3 % SIM_PCIDS : 0;
 }
 
-/* The window is the last quarter of every address space; of the rest, two-level tables have the
- * entries that are followed at other places: both halves of a table, two quarters of a root. */
+/* The self-map and the window are in the upper half of a 4-level address space, as a kernel is:
+ * root entries 258 and 259. The window is the last quarter of the other spaces; of their rest,
+ * two-level tables have the entries that are followed at other places: both halves of a table, two
+ * quarters of a root. */
 uint64_t sim_va(unsigned c, uint64_t va)
 {
     static const uint64_t high[] = {0, 2, 0, 2}, middle[] = {0, 4, 1, 5};
     const struct mmu_regs *r = &sim_cpu[c].regs;
 
-    if (!(r->cr0 & CR0_PG) || sim_mode(r) == MODE_LONG)
+    if (!(r->cr0 & CR0_PG))
         return va;
+    if (sim_mode(r) == MODE_LONG)
+        return va >> 39 < 2 ? va : va | 256ull << 39;
     if (va >> 39 == 3)
         return 3ull << 30 | (va & REGION_MASK);
     if (sim_mode(r) == MODE_PAE)

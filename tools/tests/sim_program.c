@@ -173,8 +173,8 @@ void program_memory(void)
         uint64_t *root = frame(gfn_tracked(r));
         root[0] = entry(gfn_tracked(2), all);
         root[1] = entry(gfn_tracked(3), all);
-        root[2] = entry(gfn_tracked(r), all);
-        root[3] = entry(SIM_WINDOW_GFN, all);
+        root[SIM_MIDDLE + 2] = entry(gfn_tracked(r), all);
+        root[SIM_MIDDLE + 3] = entry(SIM_WINDOW_GFN, all);
     }
     for (unsigned t = 2; t < 4; t++)
         for (unsigned i = 0; i < 2; i++)
