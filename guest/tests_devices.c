@@ -297,6 +297,69 @@ static void test_ioapic_nmi(void)
     pit_quiet();
 }
 
+/* --- interrupt lines by the test device --- */
+
+#define TEST_LINE(n) (uint16_t)(0x2000 + (n))
+static bool line_hook(struct trapframe *f, uint64_t cr2)
+{
+    (void)cr2;
+    return f->vector == VEC_PIN;
+}
+
+/* A level comes again after each EOI while it lasts; an edge comes once, and not while masked. */
+static void test_ioapic_lines(void)
+{
+    const unsigned pin = 10;
+
+    outb(0xe0, 0x5a);
+    outb(0xe1, 0xa5);
+    if (inb(0xe0) != 0x5a || inb(0xe1) != 0xa5) {
+        test_skip("no test device");
+        return;
+    }
+    this_cpu()->hook = line_hook;
+    uint64_t n = irqs(VEC_PIN);
+    outb(TEST_LINE(pin), 0);
+    pin_set(pin, cpus[0].apic_id, VEC_PIN);
+    for (unsigned i = 0; i < 3; i++) {
+        outb(TEST_LINE(pin), 1);
+        outb(TEST_LINE(pin), 1);
+        outb(TEST_LINE(pin), 0);
+        wait_irqs(VEC_PIN, ++n);
+    }
+    CHECK_EQ(irqs(VEC_PIN), n, "edges");
+    pin_set(pin, cpus[0].apic_id, RTE_MASKED | VEC_PIN);
+    outb(TEST_LINE(pin), 1);
+    pin_set(pin, cpus[0].apic_id, VEC_PIN);
+    spin(20000);
+    outb(TEST_LINE(pin), 0);
+    CHECK_EQ(irqs(VEC_PIN), n, "an edge under the mask is lost");
+    pin_set(pin, cpus[0].apic_id, RTE_LEVEL | RTE_MASKED | VEC_PIN);
+    outb(TEST_LINE(pin), 1);
+    spin(20000);
+    CHECK_EQ(irqs(VEC_PIN), n, "a level under the mask waits");
+    pin_set(pin, cpus[0].apic_id, RTE_LEVEL | VEC_PIN);
+    wait_irqs(VEC_PIN, n + 5); /* again and again */
+    outb(TEST_LINE(pin), 0);
+    spin(20000);
+    n = irqs(VEC_PIN);
+    CHECK_EQ(ioapic_read(0x10 + 2 * pin) & RTE_REMOTE_IRR, 0, "remote IRR at the end");
+    spin(20000);
+    CHECK_EQ(irqs(VEC_PIN), n, "quiet");
+    cli();
+    outb(TEST_LINE(pin), 1);
+    for (unsigned i = 0; (ioapic_read(0x10 + 2 * pin) & RTE_REMOTE_IRR) == 0 && i < 1000000; i++)
+        pause();
+    CHECK_EQ(ioapic_read(0x10 + 2 * pin) & RTE_REMOTE_IRR, RTE_REMOTE_IRR, "remote IRR, waiting");
+    outb(TEST_LINE(pin), 0);
+    sti();
+    wait_irqs(VEC_PIN, n + 1);
+    spin(20000);
+    CHECK_EQ(irqs(VEC_PIN), n + 1, "what was sent is taken, once");
+    pin_set(pin, 0, RTE_MASKED);
+    this_cpu()->hook = NULL;
+}
+
 /* --- clock --- */
 
 static uint8_t cmos_read(uint8_t index)
@@ -528,6 +591,7 @@ static const struct test tests[] = {
     {"devices.ioapic_edge", test_ioapic_edge, 1},
     {"devices.ioapic_nmi", test_ioapic_nmi, 1},
     {"devices.ioapic_level", test_ioapic_level, 1},
+    {"devices.ioapic_lines", test_ioapic_lines, 1},
     {"devices.rtc", test_rtc, 1},
     {"devices.keyboard", test_keyboard, 1},
     {"devices.text", test_text, 1},

@@ -2,6 +2,7 @@
 /* The I/O APIC (82093AA with the EOI register of version 20h). Guarded by the device lock.
  * Tested by tools/tests/test_vdev_ioapic.c. */
 #include "hv/vdev/vpc_state.h"
+#include "hv/port/cpu.h"
 
 #define IOAPIC_VERSION (0x20u | (VPC_IOAPIC_PINS - 1) << 16)
 #define RTE_LOGICAL BIT(11)
@@ -10,6 +11,10 @@
 #define RTE_LEVEL BIT(15)
 #define RTE_MASKED BIT(16)
 #define RTE_WRITABLE (MASK(63, 56) | MASK(16, 15) | BIT(13) | MASK(11, 0))
+/* So often a level that outlasts its EOI comes again at once, then after a pause: on a bus the next
+ * message takes its time, and the interrupted program, which may be what ends it, gets on. */
+#define RESENDS 64
+#define RESEND_US 1000
 #define RTE_MODE(r) ((unsigned)((r) >> 8) & 7)
 #define RTE_DEST(r) ((uint32_t)((r) >> 56))
 
@@ -34,12 +39,45 @@ void vioapic_set_line(struct vpc *pc, uint32_t from, unsigned pin, bool level)
 {
     struct vioapic *io = &pc->ioapic;
     uint32_t bit = 1u << pin, old = io->lines & bit;
-    if (level)
+    if (level) {
         io->lines |= bit;
-    else
+    } else {
         io->lines &= ~bit;
+        io->resend &= ~bit;
+        io->again[pin] = 0;
+    }
     if (level && (!old || (io->rte[pin] & RTE_LEVEL)))
         vioapic_service(pc, from, pin);
+}
+
+/* Still asserted after its EOI. */
+static void vioapic_again(struct vpc *pc, uint32_t from, unsigned pin)
+{
+    struct vioapic *io = &pc->ioapic;
+    if (++io->again[pin] < RESENDS) {
+        vioapic_service(pc, from, pin);
+        return;
+    }
+    io->again[pin] = 0;
+    if (!io->resend)
+        io->resend_at = port_tsc() + pc->cfg.tsc_hz / 1000000 * RESEND_US;
+    io->resend |= 1u << pin;
+    vpc_rearm(pc, from);
+}
+
+uint64_t vioapic_deadline(const struct vpc *pc)
+{
+    return pc->ioapic.resend ? pc->ioapic.resend_at : NO_DEADLINE;
+}
+
+void vioapic_run(struct vpc *pc, uint32_t from, uint64_t now)
+{
+    uint32_t pins = pc->ioapic.resend;
+    if (!pins || now < pc->ioapic.resend_at)
+        return;
+    pc->ioapic.resend = 0;
+    for (; pins; pins &= pins - 1)
+        vioapic_service(pc, from, (unsigned)__builtin_ctz(pins));
 }
 
 static void vioapic_end(struct vpc *pc, uint32_t from, uint32_t vector)
@@ -49,7 +87,8 @@ static void vioapic_end(struct vpc *pc, uint32_t from, uint32_t vector)
         if ((*rte & 0xff) != vector || !(*rte & RTE_REMOTE_IRR))
             continue;
         *rte &= ~RTE_REMOTE_IRR;
-        vioapic_service(pc, from, i); /* still asserted: once more */
+        if (pc->ioapic.lines & 1u << i)
+            vioapic_again(pc, from, i);
     }
 }
 

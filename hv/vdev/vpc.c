@@ -40,6 +40,7 @@ void vpc_init(struct vpc *pc, const struct vpc_config *cfg)
     vkbc_init(pc);
     vvga_init(pc);
     vfwcfg_init(pc);
+    vtestdev_init(pc);
 }
 
 void vpc_kick(struct vpc *pc, uint32_t from, uint32_t to, uint64_t action)
@@ -59,6 +60,7 @@ static uint64_t vpc_dev_next(struct vpc *pc, uint64_t now)
 {
     uint64_t next = vpit_deadline(pc);
     next = min_u64(next, vrtc_deadline(pc, now));
+    next = min_u64(next, vioapic_deadline(pc));
     return min_u64(next, vpm_deadline(pc, now));
 }
 
@@ -90,6 +92,7 @@ uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now)
         vpit_run(pc, cpu, now);
         vrtc_run(pc, cpu, now);
         vpm_run(pc, cpu, now);
+        vioapic_run(pc, cpu, now);
         dev = vpc_dev_next(pc, now);
         atomic_store_explicit(&pc->dev_deadline, dev, memory_order_relaxed);
         lock_drop(&pc->lock);

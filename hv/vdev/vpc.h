@@ -13,7 +13,7 @@ struct vpc_config {
     uint64_t tsc_hz;
     uint64_t ram_top_low;  /* end of RAM below 4 GiB, bytes */
     uint64_t ram_above_4g; /* bytes */
-    bool test;             /* debug-exit port works */
+    bool test;             /* debug-exit and test ports work */
     /* Ends the VM: ACPI S5 / reset line. Called on the CPU that did it, never returns control to
      * the guest. */
     void (*poweroff)(void *ctx);

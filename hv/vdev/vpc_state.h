@@ -53,7 +53,10 @@ struct vlapic {
 /* --- I/O APIC --- */
 struct vioapic {
     uint64_t rte[VPC_IOAPIC_PINS];
-    uint32_t lines; /* level of each pin */
+    uint32_t lines;                 /* level of each pin */
+    uint8_t again[VPC_IOAPIC_PINS]; /* messages of a level that lasts, without a pause */
+    uint32_t resend;                /* pins that wait for resend_at */
+    uint64_t resend_at;             /* TSC */
     uint32_t sel, id;
     _Atomic cpuset_t extint; /* CPUs that pin 0, the 8259's output, reaches as ExtINT */
 };
@@ -164,6 +167,10 @@ struct vfwcfg {
     uint8_t e820[60];
 };
 
+struct vtestdev {
+    uint8_t byte[4];
+};
+
 struct vpc {
     struct vpc_config cfg;
     struct vbus bus;
@@ -181,6 +188,7 @@ struct vpc {
     struct vkbc kbc;
     struct vvga vga;
     struct vfwcfg fwcfg;
+    struct vtestdev testdev;
     struct vlapic lapic[HV_MAX_CPUS];
 };
 
@@ -256,6 +264,8 @@ void vioapic_init(struct vpc *pc);
 void vioapic_mmio(void *dev, struct vio *io); /* takes the lock */
 void vioapic_set_line(struct vpc *pc, uint32_t from, unsigned pin, bool level);
 void vioapic_eoi(struct vpc *pc, uint32_t from, uint32_t vector); /* takes the lock */
+void vioapic_run(struct vpc *pc, uint32_t from, uint64_t now);
+uint64_t vioapic_deadline(const struct vpc *pc);
 
 void vpic_init(struct vpc *pc);
 void vpic_set_line(struct vpc *pc, uint32_t from, unsigned irq, bool level);
@@ -286,4 +296,5 @@ void vmisc_init(struct vpc *pc);
 void vkbc_init(struct vpc *pc);
 void vvga_init(struct vpc *pc);
 void vfwcfg_init(struct vpc *pc);
+void vtestdev_init(struct vpc *pc);
 void vpci_init(struct vpc *pc);
