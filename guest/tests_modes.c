@@ -129,6 +129,81 @@ static void test_shared(void)
     run_on(ncpus, shared_job, &s);
 }
 
+/* One page is the root of two-level tables and a page directory of PAE and 4-level ones. */
+#define DIR_ENTRY 128 /* of 8 bytes: entries 256 and 257 of 4 */
+struct shared_dir {
+    struct barrier b;
+    uint64_t *dir, *table[2];
+    unsigned rounds;
+};
+
+static uint64_t dir_root(enum paging_mode m, const uint64_t *dir)
+{
+    uint64_t root = paging_root(m), *t = (uint64_t *)(uintptr_t)root;
+
+    if (m == PAGING_TWO_LEVEL)
+        return pa_of(dir);
+    if (m == PAGING_LONG)
+        t = (uint64_t *)(uintptr_t)(t[0] & PTE_ADDR);
+    t[1] = pa_of(dir) | (m == PAGING_LONG ? PTE_TABLE : PTE_P);
+    return root;
+}
+
+static void dir_round(struct shared_dir *s, enum paging_mode m, unsigned r)
+{
+    unsigned me = this_cpu()->index, i = r % 8;
+    uint64_t e = pa_of(s->table[r & 1]) | PTE_TABLE, want = 0x3700 + 16 * (r & 1) + i, v;
+    uint64_t va = va_of(m, i) + (m == PAGING_TWO_LEVEL ? 0 : DIR_ENTRY * PAGE_2M);
+
+    if (me == r % ncpus) {
+        if (r / ncpus & 1)
+            store64(pa_of(&s->dir[DIR_ENTRY]), e);
+        else
+            __atomic_store_n((uint32_t *)&s->dir[DIR_ENTRY], (uint32_t)e, __ATOMIC_SEQ_CST);
+    }
+    barrier_wait(&s->b, ncpus);
+    if (m == PAGING_OFF) {
+        v = load64(load64(pa_of(&s->table[r & 1][i])) & PTE_ADDR);
+    } else {
+        if (r % 3 == 0)
+            invlpg(va);
+        else
+            write_cr3(read_cr3());
+        v = load64(va);
+    }
+    CHECK(v == want, "round %u cpu %u mode %u: %lx", r, me, m, v);
+    barrier_wait(&s->b, ncpus);
+}
+
+static void dir_job(void *arg)
+{
+    struct shared_dir *s = arg;
+    enum paging_mode m = (this_cpu()->index + 1) % modes();
+    struct paging p = {m, m == PAGING_OFF ? 0 : dir_root(m, s->dir)};
+    const struct paging kernel = {PAGING_KERNEL, 0};
+
+    cli();
+    paging_set(&p);
+    for (unsigned r = 0; r < s->rounds; r++)
+        dir_round(s, m, r);
+    paging_set(&kernel);
+    sti();
+}
+
+static void test_shared_dir(void)
+{
+    struct shared_dir s = {.dir = (uint64_t *)(uintptr_t)paging_root(PAGING_TWO_LEVEL),
+                           .rounds = ops(60)};
+
+    for (unsigned k = 0; k < 2; k++) {
+        s.table[k] = page_alloc();
+        for (unsigned i = 0; i < 8; i++)
+            s.table[k][i] = pa_of(tagged_page(0x3700 + 16 * k + i)) | PTE_RW;
+    }
+    s.dir[DIR_ENTRY] = pa_of(s.table[1]) | PTE_TABLE;
+    run_on(ncpus, dir_job, &s);
+}
+
 static void do_cr3(void *arg)
 {
     write_cr3((uintptr_t)arg);
@@ -313,8 +388,12 @@ static void test_exceptions(void)
 }
 
 static const struct test tests[] = {
-    {"modes.switch", test_switch, 1},           {"modes.shared", test_shared, 2},
-    {"modes.pdpte_loads", test_pdpte_loads, 1}, {"modes.pdpte_reserved", test_pdpte_reserved, 1},
-    {"modes.pse_off", test_pse_off, 1},         {"modes.exceptions", test_exceptions, 1},
+    {"modes.switch", test_switch, 1},
+    {"modes.shared", test_shared, 2},
+    {"modes.shared_dir", test_shared_dir, 2},
+    {"modes.pdpte_loads", test_pdpte_loads, 1},
+    {"modes.pdpte_reserved", test_pdpte_reserved, 1},
+    {"modes.pse_off", test_pse_off, 1},
+    {"modes.exceptions", test_exceptions, 1},
 };
 const struct test_group tests_modes = GROUP(tests);
