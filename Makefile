@@ -151,7 +151,8 @@ $(O)/host/options-table: $(patsubst %,$(O)/host/%.o,tools/options-table.c $(wild
 FETCH_vmlinuz := kernel
 FETCH_vmlinuz-686-pae := kernel-686-pae
 FETCH_vmlinuz-686 := kernel-686
-FETCHED := busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 tools libc-i386
+FETCH_vmlinuz-rt := kernel-rt
+FETCHED := busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 vmlinuz-rt tools libc-i386
 $(FETCHED:%=$(O)/cache/%): $(O)/cache/%: tools/fetch.sh
 	@$(call say,FETCH,$@)
 	$(Q)tools/fetch.sh $(or $(FETCH_$*),$*) $(O)/cache
@@ -201,19 +202,30 @@ FW ?= bios
 EMU ?= qemu
 CPU ?= max
 MACHINE ?= pc
-# Short names of kernels that can be fetched.
+# Short names of guests that can be fetched.
 ifneq ($(filter 686 686-pae,$(KERNEL)),)
 override KERNEL := $(O)/cache/vmlinuz-$(KERNEL)
 INITRD ?= $(O)/initrd-i386.gz
-else ifneq ($(filter memtest,$(KERNEL)),)
-override KERNEL := $(O)/cache/$(KERNEL)
+else ifeq ($(KERNEL),rt)
+override KERNEL := $(O)/cache/vmlinuz-rt
+INITRD ?= $(O)/initrd.gz
+else ifeq ($(KERNEL),memtest)
+override KERNEL := $(O)/cache/memtest
 APPEND ?= console=ttyS0,115200 nobench nosm keyboard=legacy
+else ifeq ($(KERNEL),mach)
+override KERNEL := $(O)/cache/mach
+APPEND ?= console=com0
+else ifeq ($(KERNEL),xen)
+override KERNEL := $(O)/cache/xen
+APPEND ?= smap=0 cpuidle=0 com1=115200 console=com1
+MODULES ?= $(O)/cache/vmlinuz role=initrd -- placeholder console=hvc0, $(O)/initrd.gz role=initrd
+RUN_NEEDS := $(O)/cache/vmlinuz $(O)/initrd.gz
 endif
 APPEND ?= console=ttyS0
 RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT LOG FW EMU TEST CPU MACHINE
 export $(RUN_VARS) USB BARE DIRECT NAME O
 BOOTED := $(if $(filter 1,$(BARE)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
-RUN_NEEDS := $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz) \
+RUN_NEEDS += $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz) \
 	$(filter $(O)/cache/% $(O)/initrd%,$(KERNEL) $(INITRD))
 
 setup: ## install what is missing to build, run and check

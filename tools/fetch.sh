@@ -3,7 +3,7 @@
 # Downloads the distribution's own packages and unpacks files of them into the cache; installs nothing and leaves
 # apt's own state alone: what apt does not know (another architecture, lists that are too old) goes through lists of
 # our own below CACHE/apt.
-# Usage: fetch.sh WHAT CACHE: kernel, kvm, kernel-686-pae, kernel-686, busybox, busybox-i386, memtest, xen, mach, tools,
+# Usage: fetch.sh WHAT CACHE: kernel, kvm, kernel-686-pae, kernel-686, kernel-rt, busybox, busybox-i386, memtest, xen, mach, tools,
 # libc-i386. Exit status 3: this distribution has no such package. Tested by `make run` on a fresh machine and by the
 # guests group of tools/check.py.
 set -eu
@@ -155,6 +155,7 @@ kernel() { # kernel NAME META...
 case $what in
 kernel) kernel vmlinuz linux-image-amd64 linux-image-generic linux-image-virtual ;;
 kernel-686-pae) kernel vmlinuz-686-pae linux-image-686-pae:i386 ;;
+kernel-rt) kernel vmlinuz-rt linux-image-rt-amd64 ;;
 kernel-686) kernel vmlinuz-686 linux-image-686:i386 ;;
 busybox)
     need busybox-static

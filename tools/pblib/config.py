@@ -101,7 +101,8 @@ def from_environment():
         usb=_flag("USB"),
         bare=_flag("BARE"),
         direct=_flag("DIRECT"),
-        own_initrd=initrd == os.path.join(out, "initrd-i386.gz") or not kernel and not initrd,
+        own_initrd=initrd in [os.path.join(out, n) for n in ("initrd.gz", "initrd-i386.gz")] or
+        (os.path.join(out, "initrd.gz") in e("MODULES", "") if kernel else not initrd),
     )
     for path in [run.kernel, run.initrd]:
         if path and not os.path.exists(path):

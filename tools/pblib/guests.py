@@ -174,6 +174,7 @@ CASES = [
     # Three paging modes: PAE, two levels, and four (in the linux group).
     linux("686-pae", "full", "vmlinuz-686-pae", "initrd-i386.gz", ops=10, allow=PM_TIMER),
     linux("686", "full", "vmlinuz-686", "initrd-i386.gz", ops=10, allow=PM_TIMER),
+    linux("rt", kernel="vmlinuz-rt"),  # PREEMPT_RT
     linux("stress", "stress", initrd="initrd-tools.gz"),
     linux("hotplug", "hotplug", ops=10, allow=r"smpboot: CPU \d is now offline"),
     # The old kernel's timer interrupt is still on its way.
