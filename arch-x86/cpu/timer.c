@@ -92,11 +92,14 @@ void apic_timer_tick(uint64_t us)
 bool apic_timer_ticked(void)
 {
     uint32_t cpu = percpu_self()->cpu;
-    if (looks[cpu].period == 0 || (int64_t)(rdtsc() - looks[cpu].due) < 0)
+    if (looks[cpu].period == 0)
         return false;
-    looks[cpu].due = rdtsc() + looks[cpu].period;
-    apic_timer_arm(UINT64_MAX);
-    return true;
+    /* It may have been another deadline, or this one a little early. */
+    bool now = (int64_t)(rdtsc() - looks[cpu].due) >= 0;
+    if (now)
+        looks[cpu].due = rdtsc() + looks[cpu].period;
+    apic_timer_arm(UINT64_MAX); /* the loop asks for what the guest needs sooner */
+    return now;
 }
 
 void apic_timer_arm(uint64_t tsc)
