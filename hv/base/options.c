@@ -81,7 +81,7 @@ static const struct option table[] = {
     {"noreboot", KIND_SWITCH, FIELD(noreboot), "1|0", 0, 0,
      "a panic or a guest's reset halts the machine instead of resetting it"},
     {"test", KIND_SWITCH, FIELD(test), "1|0", 0, 0,
-     "the guest's debug-exit port ends the emulator"},
+     "for test kernels: the debug-exit port ends the emulator, ports E0 and 2000 drive interrupt lines"},
     {"help", KIND_SWITCH, FIELD(help), "1|0", 0, 0,
      "print this table at boot; the word alone suffices"},
 };
