@@ -106,6 +106,11 @@ def test_report():
     ok([(x["met"], len(x["contestants"])) for x in found["operations"]] == [(True, 2), (False, 2)], "JSON")
     results.names.append("unsync=off")
     results.add("unsync=off", one, sample(10))
+    for i in range(3):
+        results.add("batch=off", one, sample(one.done * 1e-3 * (1 + i)))
+    results.names.append("batch=off")
+    lines = benchreport.variant_table(results, [one, four])
+    ok(any(x.split()[:2] == ["batch=off", "0.50!"] for x in lines), "a variant that is cheaper in each round is marked")
     ok("unsync=off" in "\n".join(benchreport.variant_table(results, [one, four])), "variants, one of them unfinished")
 
 
