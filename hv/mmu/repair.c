@@ -171,12 +171,28 @@ static bool sink_covers(void *ctx, gpa_t entry, bool whole)
     return false;
 }
 
+/* A non-leaf page without any link left shadows nothing: with it goes its trace, so that tables
+ * torn down, or built up again, are written without exits. So upwards, to the root. */
+static void drop_empty(struct mmu *m, uint32_t page)
+{
+    while (page != SP_NONE) {
+        const struct sp *s = &m->sps[page];
+        if (!s->used || s->level == 1 || s->npresent || s->is_root || (s->role & ROLE_DIRECT))
+            return;
+        uint32_t up = s->parent ? (s->parent - 1) >> 9 : SP_NONE;
+        sp_zap(m, page);
+        page = up;
+    }
+}
+
 static void sink_repair(void *ctx, gpa_t entry, const struct patch_payload *dv)
 {
     struct mmu *m = ctx;
     m->dv = dv;
     repair_entry(m, entry);
     m->dv = NULL;
+    if (m->cfg.opt->batch)
+        drop_empty(m, sp_first(m, gpa_gfn(entry)));
 }
 
 static void sink_whole(void *ctx, gfn_t f)

@@ -175,8 +175,33 @@ static void test_links(void)
     tap_eq(faults(0), before, "... is the guest's fault");
 }
 
+/* The shadow of an upper table goes with its last link, and so upwards. */
+static void test_empty(void)
+{
+    kernel_up("");
+    *entry(PDPT, 0) = PD << 12 | ALL;
+    *entry(PD, 1) = 0;
+    (void)fault(0, VA(0, 1), 0);
+    tap_ok(trace_word(&coh[0], gfn(PD)) & TRACE_TRACED, "a directory with one link is traced");
+    put(0, PD, 0, 0);
+    mmu_drain(&mmu[0]);
+    tap_ok(!(trace_word(&coh[0], gfn(PD)) & TRACE_TRACED), "... and without it no longer");
+    tap_ok(!(trace_word(&coh[0], gfn(PDPT)) & TRACE_TRACED), "... nor the table above");
+    tap_ok(trace_word(&coh[0], gfn(ROOT)) & TRACE_TRACED, "the root is");
+    *entry(PD, 0) = PT << 12 | ALL;
+    tap_eq(fault(0, VA(0, 1), 0), MMU_RESUME, "a walk makes all of it again");
+    tap_ok(trace_word(&coh[0], gfn(PD)) & TRACE_TRACED, "... traced");
+    kernel_up("");
+    (void)fault(0, VA(0, 1), 0);
+    (void)fault(0, VA(1, 1), 0);
+    put(0, PD, 0, 0);
+    mmu_drain(&mmu[0]);
+    tap_ok(trace_word(&coh[0], gfn(PD)) & TRACE_TRACED, "a directory with another link stays");
+}
+
 int main(void)
 {
+    test_empty();
     test_regain();
     test_adopt();
     test_first_store();
