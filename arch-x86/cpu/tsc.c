@@ -167,8 +167,10 @@ void tsc_sync_ap(void)
     for (;;) {
         /* Pairs with the stores in tsc_sync_bsp. */
         uint32_t round = atomic_load_explicit(&sync_question, memory_order_acquire);
-        if (round == SYNC_DONE)
+        if (round == SYNC_DONE) { /* from here on the words are the next CPU's */
+            atomic_store_explicit(&sync_answer, SYNC_DONE, memory_order_release);
             return;
+        }
         if (round == answered) {
             cpu_pause();
             continue;
@@ -208,6 +210,10 @@ void tsc_sync_bsp(uint32_t cpu)
         tightest = after - before < tightest ? after - before : tightest;
     }
     atomic_store_explicit(&sync_question, SYNC_DONE, memory_order_release);
+    /* Pairs with the store in tsc_sync_ap: one that missed this would answer for the next CPU, or
+     * wait for ever if that one does not start. */
+    while (atomic_load_explicit(&sync_answer, memory_order_acquire) != SYNC_DONE)
+        cpu_pause();
     if (behind || ahead) {
         unsynced = true;
         log_warn("tsc", "CPU %u is %llu cycles behind, %llu ahead of CPU 0", cpu,
