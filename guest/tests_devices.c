@@ -420,6 +420,7 @@ static void test_rtc(void)
     rtc_start(VEC_PIN, 0x40); /* periodic, 1024 Hz */
     wait_irqs(VEC_PIN, n + 20);
     CHECK_EQ(rtc_flags & 0xc0, 0xc0, "IRQF and PF");
+    rtc_stop(); /* the handler moves the index of port 70 under what follows */
     for (unsigned i = 0; i < 3; i++) {
         old_alarm[i] = cmos_read((uint8_t)(1 + 2 * i));
         cmos_write((uint8_t)(1 + 2 * i), 0xff); /* any */
