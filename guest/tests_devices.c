@@ -414,7 +414,6 @@ static void test_rtc(void)
 {
     uint64_t n = irqs(VEC_PIN);
     uint8_t second, old_alarm[3];
-
     CHECK((cmos_read(13) & 0x80) != 0, "battery");
     cmos_write(10, 0x26);
     rtc_start(VEC_PIN, 0x40); /* periodic, 1024 Hz */

@@ -350,6 +350,23 @@ static void real_code(uint8_t *page, uint64_t *s)
     }
 }
 
+/* Vectors lead to code in the ROM area that may reset the machine, as is its right: no code there
+ * but HLT while random code runs. */
+#define ROM_PA 0xf0000ull
+static uint8_t rom[0x10000];
+
+static void rom_halts(bool on)
+{
+    uint8_t *at = (uint8_t *)ROM_PA;
+
+    if (on) {
+        memcpy(rom, at, sizeof(rom));
+        memset(at, 0xf4, sizeof(rom));
+    } else {
+        memcpy(at, rom, sizeof(rom));
+    }
+}
+
 static void low_memory_back(void)
 {
     uint8_t *to = NULL;
@@ -385,6 +402,7 @@ static void test_real_mode(void)
         return;
     asm("" : "+r"(from)); /* address 0 is RAM here */
     memcpy(low_memory, from, LOW_BYTES);
+    rom_halts(true);
     for (unsigned r = 0; r < ops(40); r++) {
         real_code((uint8_t *)REAL_MODE_PA, &s);
         smp_init_sipi(cpu, REAL_MODE_PA >> 12);
@@ -398,6 +416,7 @@ static void test_real_mode(void)
             break;
     }
     take_back(cpu);
+    rom_halts(false);
     expect_sane(TEST_VA, "after random real-mode code");
 }
 
