@@ -242,6 +242,7 @@ static void test_coherency(void)
         tap_ok(reach() == 0x400000, "%s: INVPCID of the address, of another PCID", how);
         change(unsync, 0x400000 | ALL);
         mmu_event_invpcid(&bsp()->mmu, 1, 1, gva(0));
+        tap_ok(!consumer_pending(&bsp()->coh), "%s: nothing is left in the channels", how);
         (void)cr_write(bsp(), 3, ROOT_A | 1 | NOFLUSH);
         tap_ok(mmu_translate(&bsp()->mmu, gva(DESC), 0, &g, &f) == HV_OK,
                "%s: the emulator is the first in the new space", how);
