@@ -127,11 +127,12 @@ static void adopt_links(struct mmu *m, uint32_t page, uint32_t from)
                 m->sps[child].role != role_child(s->role, g, idx))
                 continue;
             if (consumer_pending(m->coh))
-                return;
+                goto end; /* what is linked so far is brought up to date all the same */
             spte_set(m, page, idx, sp_hpa(m, child).v | gpte_link_rights(s->role, g), gfn(0));
             any = true;
         }
     }
+end:
     if (any)
         unsync_sync_under(m, page);
 }
