@@ -111,13 +111,13 @@ bool root_retained(struct mmu *m)
 static void adopt_links(struct mmu *m, uint32_t page, uint32_t from)
 {
     const struct sp *s = sp_at(m, page);
-    bool any = false;
+    bool any = false, pending = false;
 
     if (!m->cfg.opt->batch || from == SP_NONE || from == page || !m->sps[from].used ||
         s->level != 4 || m->sps[from].level != 4 || m->sps[from].role != s->role ||
         (s->role & (ROLE_DIRECT | ROLE_WP0 | ROLE_REF)))
         return;
-    for (unsigned w = 4; w < 8; w++) {
+    for (unsigned w = 4; w < 8 && !pending; w++) {
         for (uint64_t bits = m->sps[from].present[w] & ~s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
             uint32_t child = spte_child(m, *sp_spte(m, from, idx));
@@ -126,14 +126,14 @@ static void adopt_links(struct mmu *m, uint32_t page, uint32_t from)
                 (g & PTE_ADDR) >> PAGE_SHIFT != m->sps[child].gfn.v ||
                 m->sps[child].role != role_child(s->role, g, idx))
                 continue;
-            if (consumer_pending(m->coh))
-                goto end; /* what is linked so far is brought up to date all the same */
+            pending = consumer_pending(m->coh);
+            if (pending)
+                break;
             spte_set(m, page, idx, sp_hpa(m, child).v | gpte_link_rights(s->role, g), gfn(0));
             any = true;
         }
     }
-end:
-    if (any)
+    if (any) /* also when something was found pending: mmu_enter does not see every new root */
         unsync_sync_under(m, page);
 }
 
