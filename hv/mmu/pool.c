@@ -192,10 +192,12 @@ void sp_zap_all(struct mmu *m)
             sp_zap(m, p);
 }
 
-/* Lower is dropped first. The guest's direct map (ROLE_DIRECT) and upper levels go last. */
+/* Lower is dropped first: the page not walked through for longest, so that what one instruction
+ * needs is together at last, however little room there is. A page with pages below it goes after
+ * them, and they are no newer; but a root goes with all that only it leads to. */
 static uint64_t reclaim_score(const struct sp *s)
 {
-    return s->stamp + ((s->role & ROLE_DIRECT) ? BIT(62) : 0) + ((uint64_t)(s->level - 1) << 58);
+    return s->stamp + (s->nlinks && !s->is_root ? BIT(62) : 0);
 }
 
 /* Makes room: drops one page that neither the present walk nor the current root is made of. */

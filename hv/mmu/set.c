@@ -70,20 +70,22 @@ static bool is_downgrade(unsigned level, uint64_t old, uint64_t new)
     return (old & ~new &PTE_W) || ((old ^ new) & PTE_U) || (new & ~old &PTE_NX);
 }
 
-static void unhook(struct mmu *m, const struct sp *s, sploc_t loc, uint64_t old)
+static void unhook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
 {
     if (!spte_is_leaf(s->level, old)) {
         chain_remove(m, &m->sps[spte_child(m, old)].parent, loc);
+        s->nlinks--;
     } else if (old & PTE_W) {
         chain_remove(m, &m->rhash[rhash_of(m, old & PTE_ADDR)], loc);
         m->rmap_used--;
     }
 }
 
-static void hook(struct mmu *m, const struct sp *s, sploc_t loc, uint64_t new)
+static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
 {
     if (!spte_is_leaf(s->level, new)) {
         chain_add(m, &m->sps[spte_child(m, new)].parent, loc);
+        s->nlinks++;
     } else if (new &PTE_W) {
         chain_add(m, &m->rhash[rhash_of(m, new &PTE_ADDR)], loc);
         m->rmap_used++;

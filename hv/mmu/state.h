@@ -36,14 +36,14 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     uint32_t role;
     uint8_t level; /* 1..4; entries of a level-1 page are 4 KiB sptes */
     bool used, is_root;
-    bool listed; /* on the unsync list */
-    uint16_t npresent;
-    uint8_t quiet;                 /* re-reads in a row that changed nothing */
+    bool listed;                   /* on the unsync list */
+    uint16_t npresent, nlinks;     /* present sptes; of them, links to shadow pages */
     uint32_t hash_next;            /* other pages of the same hash chain */
     uint32_t parent;               /* head of the list of parent entries: location + 1, 0 = none */
     uint32_t list_prev, list_next; /* unsync list */
     uint32_t orphan_next;          /* pages about to be freed */
     bool orphan;
+    uint8_t quiet;       /* re-reads in a row that changed nothing */
     uint64_t stamp;      /* walk that used it last */
     uint64_t listed_at;  /* event number when listed or last re-read */
     uint64_t present[8]; /* bitmap of present sptes */

@@ -151,6 +151,30 @@ static void test_reclaim(void)
            (unsigned long long)stat_of(0, STAT_reclaims));
 }
 
+/* One instruction of the guest may need several pages at once: however the pool was used before,
+ * their tables find room in it together. */
+static void test_reclaim_keeps_what_is_used(void)
+{
+    unsigned missing = 0;
+    rig_up("batch=off", MMU_POOL_FLOOR);
+    for (uint64_t k = 1; k <= 25; k++) { /* upper tables of addresses used once */
+        uint64_t table = 400 + 3 * k;
+        *entry(ROOT, (unsigned)k) = table << 12 | ALL;
+        *entry(table, 0) = (table + 1) << 12 | ALL;
+        *entry(table + 1, 0) = (table + 2) << 12 | ALL;
+        *entry(table + 2, 0) = 600ull << 12 | ALL;
+        missing += fault(0, k << 39, 0) != MMU_RESUME;
+    }
+    for (unsigned t = 1; t <= MMU_POOL_FLOOR - 8; t++) {
+        *entry(200 + t, 0) = 600ull << 12 | ALL;
+        *entry(PD, t) = (200ull + t) << 12 | ALL;
+        missing += fault(0, VA(t, 0), 0) != MMU_RESUME;
+    }
+    for (unsigned t = 1; t <= MMU_POOL_FLOOR - 8; t++)
+        missing += leaf(0, VA(t, 0)) == 0;
+    tap_eq(missing, 0, "what is used now is mapped together, what was used once makes room");
+}
+
 static void test_roots(void)
 {
     struct mmu_root r;
@@ -265,6 +289,7 @@ int main(void)
     test_repair();
     test_unsync();
     test_reclaim();
+    test_reclaim_keeps_what_is_used();
     test_roots();
     test_new_link();
     test_audit();
