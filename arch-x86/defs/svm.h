@@ -61,6 +61,7 @@
 #define VINTR_PRIO_15 (0xfull << 16)
 #define VINTR_IGN_TPR (1ull << 20)
 #define VINTR_MASKING (1ull << 24)
+#define VINTR_VECTOR_SHIFT 32
 
 #define TLB_KEEP 0
 #define TLB_FLUSH_ALL 1

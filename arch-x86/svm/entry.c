@@ -26,6 +26,8 @@ REGS_AT(gpr[R14], VCPU_REGS_R14);
 REGS_AT(gpr[R15], VCPU_REGS_R15);
 REGS_AT(cr2, VCPU_REGS_CR2);
 
+#define VINTR_ARM (VINTR_V_IRQ | VINTR_PRIO_15 | VINTR_IGN_TPR)
+
 static void entry_registers(struct vcpu *v, struct svm_vcpu *a)
 {
     /* These four are never cached (APM 15.15.3 "VMCB Clean Field"). */
@@ -43,9 +45,12 @@ static void exit_cleanup(struct svm_vcpu *a)
 {
     struct vmcb_control *c = &a->vmcb->ctl;
 
+    c->exitintinfo = 0; /* what the next exit leaves there is its own */
     c->clean = svm_features.clean ? CLEAN_ALL : 0;
     c->tlb_control = TLB_KEEP;
     c->eventinj = 0;
+    if (a->offered)
+        svm_ctl_dirty(a, CLEAN_TPR)->vintr &= ~(VINTR_ARM | 0xffull << VINTR_VECTOR_SHIFT);
     if (a->injecting_df)
         svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = a->exceptions;
 }
@@ -64,8 +69,25 @@ void svm_run(struct vcpu *v, struct vmexit *x)
     v->regs.rflags = s->rflags;
     v->regs.gpr[RAX] = s->rax;
     v->regs.gpr[RSP] = s->rsp;
-    a->injected = 0;
+    a->injected = a->offered = 0;
     a->injecting_df = false;
+}
+
+bool svm_waits(void)
+{
+    return !quirks.virq_needs_if_rise;
+}
+
+/* A virtual interrupt (APM 15.21.4 "Injecting Virtual (INTR) Interrupts") waits for IF by itself,
+ * so that no window is needed. And under QEMU 7.2 one injected by EVENTINJ is delivered a second
+ * time if another thread kicks the processor before its next exit. */
+static void offer(struct svm_vcpu *a, uint8_t vector)
+{
+    struct vmcb_control *c = svm_ctl_dirty(a, CLEAN_TPR);
+
+    c->vintr |= VINTR_ARM | (uint64_t)vector << VINTR_VECTOR_SHIFT;
+    c->int_shadow = 0; /* the caller waited for its end */
+    a->offered = EVENT_V | EVENT_TYPE_INTR | vector;
 }
 
 void svm_inject(struct vcpu *v, const struct vcpu_event *e)
@@ -77,7 +99,11 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *e)
     case EVENT_NONE:
         return;
     case EVENT_INTR:
-        inj |= EVENT_TYPE_INTR;
+        if (svm_waits() && !(a->vmcb->ctl.intercept1 & ICPT1_VINTR)) {
+            offer(a, e->vector);
+            return;
+        }
+        inj |= EVENT_TYPE_INTR; /* the window for another one takes the virtual interrupt */
         break;
     case EVENT_NMI:
         inj = EVENT_V | EVENT_TYPE_NMI | VEC_NMI;
@@ -117,17 +143,16 @@ void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bo
 void svm_window(struct vcpu *v, bool on)
 {
     struct svm_vcpu *a = svm_of(v);
-    const uint64_t arm = VINTR_V_IRQ | VINTR_PRIO_15 | VINTR_IGN_TPR;
     struct vmcb_control *c = &a->vmcb->ctl;
 
     if (on == !!(c->intercept1 & ICPT1_VINTR) && on == !!(c->vintr & VINTR_V_IRQ))
         return;
     c = svm_ctl_dirty(a, CLEAN_I | CLEAN_TPR);
     if (on) {
-        c->vintr |= arm;
+        c->vintr |= VINTR_ARM;
         c->intercept1 |= ICPT1_VINTR;
     } else {
-        c->vintr &= ~arm;
+        c->vintr &= ~VINTR_ARM;
         c->intercept1 &= ~ICPT1_VINTR;
     }
 }

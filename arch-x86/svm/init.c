@@ -132,6 +132,7 @@ const struct vcpu_ops svm_ops = {
     .inject = svm_inject,
     .set_root = svm_set_root,
     .window = svm_window,
+    .waits = svm_waits,
     .set_int_shadow = svm_set_int_shadow,
     .nmi_mask = svm_nmi_mask,
     .nasids = svm_nasids,

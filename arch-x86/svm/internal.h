@@ -11,6 +11,7 @@ struct svm_vcpu {
     uint64_t vmcb_hpa, host_hpa; /* guest's block; the host's VMLOAD state */
     uint64_t root;               /* VMCB.CR3 must equal it after every exit */
     uint64_t injected;           /* EVENTINJ of this entry, 0 none */
+    uint64_t offered;            /* the same for an interrupt that waits for IF as V_IRQ */
     uint32_t exceptions;         /* intercepted ones */
     bool injecting_df;           /* every exception is intercepted for this entry */
 };
@@ -58,6 +59,7 @@ void svm_run(struct vcpu *v, struct vmexit *x);
 void svm_inject(struct vcpu *v, const struct vcpu_event *e);
 void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
 void svm_window(struct vcpu *v, bool on);
+bool svm_waits(void);
 void svm_set_int_shadow(struct vcpu *v, bool on);
 void svm_nmi_mask(struct vcpu *v, bool on);
 /* translate.c: raw exit -> neutral record. Pure: reads the block, writes *x. */

@@ -4,8 +4,9 @@
  *   - VMRUN does not load CR2: enter.S loads it itself;
  *   - EXITINTINFO keeps an old event when the guest's own INT n exits: translate.c believes it only
  *     for what this entry injected;
- *   - V_IRQ is never recognised if IF was already 1 at VMRUN: hv/vcpu/events.c injects directly,
- *     and where a shadow forbids that, the tick below ends the wait;
+ *   - V_IRQ is never recognised if IF was already 1 at VMRUN: interrupts are injected by EVENTINJ
+ *     (entry.c) and wait for a window (hv/vcpu/events.c); where a shadow forbids the one and IF the
+ *     other, the tick below ends the wait;
  *   - a triple fault ends the emulator and SHUTDOWN never exits: #DF is intercepted and injected
  *     with every exception intercepted (init.c, entry.c);
  *   - the code of an invalid state is 64 bits of ones, in QEMU 32: translate.c;
@@ -36,8 +37,10 @@ void quirks_detect(void)
 {
     if (!acpi_info.bochs)
         return;
-    quirks =
-        (struct quirks){.intr_needs_guest_if = true, .trap_after_exit = true, .dr6_lost = true};
+    quirks = (struct quirks){.intr_needs_guest_if = true,
+                             .virq_needs_if_rise = true,
+                             .trap_after_exit = true,
+                             .dr6_lost = true};
     log_info("svm", "Bochs: NMIs as doorbells, a tick by NMI, traps after exits ignored");
 }
 

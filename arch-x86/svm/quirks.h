@@ -8,6 +8,8 @@ struct quirks {
     /* A guest that runs with IF=0 is not interrupted although V_INTR_MASKING is set (APM 15.21.1
      * "Physical (INTR) Interrupt Masking in EFLAGS"): doorbells are NMIs, and one ticks. */
     bool intr_needs_guest_if;
+    /* A virtual interrupt is taken only after IF went from 0 to 1 in the guest. */
+    bool virq_needs_if_rise;
     /* A debug trap that was about to come in the guest when an instruction of it exited comes in
      * the host right after #VMEXIT. */
     bool trap_after_exit;

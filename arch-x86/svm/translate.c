@@ -208,7 +208,13 @@ void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint6
     /* Only what this entry injected, and only if nothing was delivered: anything else in
      * EXITINTINFO belongs to the guest, may be stale, and happens again by itself. */
     x->redeliver = a->injected && (c->exitintinfo & EVENT_V) && a->vmcb->save.rip == entry_rip;
+    /* An interrupt offered as V_IRQ: its delivery began and met what made the guest exit (QEMU
+     * leaves V_IRQ set then as well), or it still waits. */
+    bool begun = a->offered &&
+                 ((a->offered ^ c->exitintinfo) & (EVENT_V | EVENT_TYPE_MASK | EVENT_VECTOR)) == 0;
+    x->redeliver |= begun;
     translate_kind(a, f, x);
+    x->untaken = begun ? x->kind != EXIT_TASK_SWITCH : a->offered && (c->vintr & VINTR_V_IRQ);
     /* A hardware task switch loads CR3 from the TSS where the emulator cannot intercept it. */
     if (a->vmcb->save.cr3 != a->root)
         x->kind = EXIT_FOREIGN_CR3;

@@ -64,7 +64,7 @@ void exit_dispatch(struct subvmm *s, const struct vmexit *x)
     atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     ring_add(s->cpu, RING_EXIT, x->kind | s->entered_tsc << 8, v->regs.rip);
-    if (x->redeliver)
+    if (x->redeliver && !x->untaken)
         v->pending = s->injected;
     exit_table[x->kind](s, x);
 }

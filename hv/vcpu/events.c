@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the next entry injects: a pending exception, an NMI, or the interrupt controller's vector;
  * and how the guest is made to exit when none of them can be taken yet. Tested by
- * tools/tests/test_exits.c. */
+ * tools/tests/test_events.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/ring.h"
 #include "hv/base/stats.h"
@@ -55,17 +55,50 @@ static bool nmi_prepare(struct subvmm *s)
     return true;
 }
 
-static void accept(struct subvmm *s)
+/* `top`: what vlapic_pending said. */
+static void accept(struct subvmm *s, int top)
 {
     struct vcpu *v = &s->vcpu;
     int vector = vlapic_accept(s->vm->pc, s->cpu);
 
     if (vector < 0)
         return;
-    v->pending = (struct vcpu_event){.type = EVENT_INTR, .vector = (uint8_t)vector};
+    v->pending = (struct vcpu_event){
+        .type = EVENT_INTR,
+        .vector = (uint8_t)vector,
+        .lapic = top > 0,
+    };
     pveoi_arm(s, (uint8_t)vector);
-    stat_inc(s->cpu, STAT_irqs_injected);
-    ring_add(s->cpu, RING_IRQ, (uint64_t)vector, 0);
+}
+
+/* Undoes accept. What came meanwhile for the same vector is one interrupt with it. */
+static void give_back(struct subvmm *s, struct vcpu_event *e)
+{
+    pveoi_disarm(s);
+    vlapic_give_back(s->vm->pc, s->cpu, e->vector);
+    e->type = EVENT_NONE;
+}
+
+void events_put_off(struct subvmm *s)
+{
+    struct vcpu_event *e = &s->vcpu.pending;
+
+    if (e->type == EVENT_INTR && e->lapic)
+        give_back(s, e);
+}
+
+void events_settle(struct subvmm *s, const struct vmexit *x)
+{
+    if (s->injected.type != EVENT_INTR)
+        return;
+    if (x->untaken && s->injected.lapic) {
+        give_back(s, &s->injected);
+    } else if (x->untaken) {
+        s->vcpu.pending = s->injected; /* an 8259 does not take its vector back */
+    } else if (!x->redeliver) {
+        stat_inc(s->cpu, STAT_irqs_injected);
+        ring_add(s->cpu, RING_IRQ, s->injected.vector, 0);
+    }
 }
 
 /* In the shadow of STI the next instruction runs first. Not every processor takes the shadow back
@@ -94,7 +127,8 @@ void events_prepare(struct subvmm *s)
 
     s->kick_soon = false;
     pveoi_revoke(s);
-    bool irq = vlapic_pending(s->vm->pc, s->cpu) >= 0;
+    int top = vlapic_pending(s->vm->pc, s->cpu);
+    bool irq = top >= 0;
     bool enabled = v->regs.rflags & RFLAGS_IF;
 
     if (v->pending.type != EVENT_NONE || nmi_prepare(s)) {
@@ -109,9 +143,10 @@ void events_prepare(struct subvmm *s)
         window(v, false);
         return;
     }
-    if (enabled && (!v->int_shadow || shadow_hlt(s))) {
+    bool now = enabled && (!v->int_shadow || shadow_hlt(s));
+    if (now || (!enabled && !v->int_shadow && top > 0 && vcpu_ops->waits())) {
         window(v, false);
-        accept(s);
+        accept(s, top); /* with IF=0 the guest takes it when it sets IF */
         return;
     }
     if (v->pending.type == EVENT_NONE)

@@ -83,12 +83,19 @@ void pveoi_arm(struct subvmm *s, uint8_t vector);
 /* Right after an exit, before anything looks at the local APIC: performs the EOI the guest skipped.
  */
 void pveoi_sync(struct subvmm *s);
+/* The interrupt the offer was for was not taken: the offer is void. */
+void pveoi_disarm(struct subvmm *s);
 /* Before an entry: takes the offer back if another interrupt waits. */
 void pveoi_revoke(struct subvmm *s);
 /* kvmclock.c. false: #GP. */
 bool kvmclock_write_time(struct subvmm *s, uint64_t value);
 bool kvmclock_write_wall(struct subvmm *s, uint64_t value);
 
+/* events.c: the entry did not happen; what was accepted for it is requested again. */
+void events_put_off(struct subvmm *s);
+/* events.c: after an exit, before anything looks at the local APIC: an interrupt that the guest did
+ * not take is requested again. Owner CPU. */
+void events_settle(struct subvmm *s, const struct vmexit *x);
 /* events.c: decides what the next entry injects (v->pending) and whether a window is needed. */
 void events_prepare(struct subvmm *s);
 /* Makes the guest exit soon if events_prepare wants that. Interrupts off, the entry is certain. */

@@ -21,7 +21,8 @@ void exit_exception(struct subvmm *s, const struct vmexit *x)
         subvmm_park(s, "machine check while the guest ran");
         break;
     case VEC_DF: /* replaces whatever was being delivered */
-        s->vcpu.pending = (struct vcpu_event){EVENT_EXCEPTION, VEC_DF, true, 0, 0};
+        s->vcpu.pending =
+            (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = VEC_DF, .has_error = true};
         break;
     case VEC_AC:
         vcpu_inject_exception(s, VEC_AC, true, 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Exits that only bring the processor back to the loop. Tested by tools/tests/test_exits.c. */
+/* Exits that only bring the processor back to the loop. Tested by tools/tests/test_events.c. */
 #include "hv/vcpu/exit.h"
 
 /* The physical interrupt or NMI was taken when run() returned; the loop looks at what it left. */

@@ -132,6 +132,7 @@ static void enter(struct subvmm *s)
     port_irq_off();
     if (!mode_enter(&s->coh, MODE_GUEST)) {
         port_irq_on();
+        events_put_off(s);
         return;
     }
     /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
@@ -147,6 +148,7 @@ static void enter(struct subvmm *s)
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
      * it. */
     v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
+    events_settle(s, &x);
     pveoi_sync(s);
     exit_dispatch(s, &x);
     if (s->vm->opt->audit)

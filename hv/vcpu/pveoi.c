@@ -43,6 +43,14 @@ void pveoi_arm(struct subvmm *s, uint8_t vector)
         v->pveoi_armed = word_write(s, PVEOI_SKIP);
 }
 
+void pveoi_disarm(struct subvmm *s)
+{
+    if (!s->vcpu.pveoi_armed)
+        return;
+    s->vcpu.pveoi_armed = false;
+    (void)word_write(s, 0);
+}
+
 void pveoi_sync(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
@@ -65,6 +73,5 @@ void pveoi_revoke(struct subvmm *s)
         return;
     /* Something waits for this EOI: the guest must do it by an exit. It is not running now, so the
      * word cannot change between the look and this. */
-    v->pveoi_armed = false;
-    (void)word_write(s, 0);
+    pveoi_disarm(s);
 }

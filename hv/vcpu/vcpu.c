@@ -225,7 +225,7 @@ static void inject(struct subvmm *s, struct vcpu_event e)
         return;
     }
     if (p->type == EVENT_EXCEPTION && makes_double_fault(p->vector, e.vector))
-        e = (struct vcpu_event){EVENT_EXCEPTION, VEC_DF, true, 0, 0};
+        e = (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = VEC_DF, .has_error = true};
     *p = e;
 }
 

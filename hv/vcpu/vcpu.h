@@ -62,6 +62,7 @@ struct vcpu_event {
     enum event_type type;
     uint8_t vector;
     bool has_error;
+    bool lapic; /* INTR: accepted from the local APIC, which can have it back */
     uint32_t error;
     uint64_t cr2; /* #PF */
 };
@@ -112,6 +113,9 @@ struct vcpu_ops {
     void (*set_root)(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
     /* Arms or disarms the interrupt window. */
     void (*window)(struct vcpu *v, bool on);
+    /* Does an injected INTR wait in the guest for RFLAGS.IF, while no window is armed? Then
+     * vmexit.untaken says of each whether it waited in vain. Else inject it with IF=1 only. */
+    bool (*waits)(void);
     /* true if the guest is in the shadow of STI or MOV SS; set clears or sets it. */
     void (*set_int_shadow)(struct vcpu *v, bool on);
     /* NMI window: IRET interception while an NMI is being handled. */

@@ -87,6 +87,7 @@ struct vmexit {
     /* An event this entry injected was not delivered and must be injected again (rules of
      * platform notes, "Injection": only what we injected, RIP unchanged). */
     bool redeliver;
+    bool untaken;       /* the INTR this entry injected is still to be taken */
     uint8_t delivering; /* EXCEPTION: the guest's own one whose delivery raised it, + 1; 0 none */
     bool window_shadow; /* STI / MOV SS shadow in force at exit */
 };

@@ -124,6 +124,14 @@ int vlapic_accept(struct vpc *pc, uint32_t cpu)
     return vector;
 }
 
+void vlapic_give_back(struct vpc *pc, uint32_t cpu, uint8_t vector)
+{
+    struct vlapic *a = &pc->lapic[cpu];
+
+    a->isr[vector >> 6] &= ~BIT(vector & 63);
+    atomic_fetch_or_explicit(&a->irr[vector >> 6], BIT(vector & 63), memory_order_release);
+}
+
 bool vlapic_deliver(struct vpc *pc, uint32_t from, uint32_t cpu, uint32_t vector, bool level)
 {
     struct vlapic *a = &pc->lapic[cpu];

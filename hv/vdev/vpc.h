@@ -35,6 +35,8 @@ int vlapic_pending(struct vpc *pc, uint32_t cpu);
 /* The vector vlapic_pending returned is being injected: IRR -> ISR (or 8259 INTA). Returns the
  * vector, -1 if it vanished. */
 int vlapic_accept(struct vpc *pc, uint32_t cpu);
+/* Undoes vlapic_accept of a vector above 0: ISR -> IRR, as if the processor had not asked yet. */
+void vlapic_give_back(struct vpc *pc, uint32_t cpu, uint8_t vector);
 /* Sets a fixed interrupt pending and posts ACTION_IRQ, unless from_cpu == cpu: the owner looks at
  * vlapic_pending before every entry and halt. Any CPU. */
 void vlapic_set_irr(struct vpc *pc, uint32_t from_cpu, uint32_t cpu, uint8_t vector, bool level);

@@ -93,11 +93,16 @@ bool vbus_pio(struct vbus *b, struct vio *io)
 }
 void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uint32_t error)
 {
-    s->vcpu.pending = (struct vcpu_event){EVENT_EXCEPTION, vector, has_error, error, 0};
+    s->vcpu.pending = (struct vcpu_event){
+        .type = EVENT_EXCEPTION, .vector = vector, .has_error = has_error, .error = error};
 }
 void vcpu_inject_pf(struct subvmm *s, const struct guest_fault *f)
 {
-    s->vcpu.pending = (struct vcpu_event){EVENT_EXCEPTION, VEC_PF, true, f->pfec, f->cr2.v};
+    s->vcpu.pending = (struct vcpu_event){.type = EVENT_EXCEPTION,
+                                          .vector = VEC_PF,
+                                          .has_error = true,
+                                          .error = f->pfec,
+                                          .cr2 = f->cr2.v};
 }
 void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
 {

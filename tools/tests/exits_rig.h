@@ -94,6 +94,11 @@ static void fv_window(struct vcpu *v, bool on)
 {
     ((struct fake_vendor *)v->arch)->window = on;
 }
+static bool fv_no_wait;
+static bool fv_waits(void)
+{
+    return !fv_no_wait;
+}
 static void fv_shadow(struct vcpu *v, bool on)
 {
     ((struct fake_vendor *)v->arch)->shadow = on;
@@ -135,6 +140,7 @@ static const struct vcpu_ops fake_ops = {
     .inject = fv_inject,
     .set_root = fv_root,
     .window = fv_window,
+    .waits = fv_waits,
     .set_int_shadow = fv_shadow,
     .nmi_mask = fv_nmi,
     .nasids = fv_nasids,

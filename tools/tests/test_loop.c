@@ -81,6 +81,25 @@ static void test_enter(void)
     tap_ok(vendor[0].runs == 2 && action_peek(&bsp()->coh) == 0, "the next round takes it first");
 }
 
+/* An interrupt accepted for an entry that did not happen, while the guest has IF=0. */
+static void test_put_off(void)
+{
+    struct vio svr = {.addr = VPC_LAPIC_BASE + 0xf0, .size = 4, .write = true, .value = 0x1ff};
+
+    new_machine();
+    bsp()->vcpu.regs.rflags &= ~RFLAGS_IF;
+    vbus_mmio(vpc_bus(vm.pc), &svr);
+    vlapic_set_irr(vm.pc, 0, 0, 0x51, false);
+    (void)action_take(&bsp()->coh, ~0ull);
+    post_late = ACTION_TIMER;
+    subvmm_round(bsp());
+    tap_ok(vendor[0].runs == 0 && vlapic_pending(vm.pc, 0) == 0x51,
+           "an entry put off leaves the interrupt with the APIC");
+    tap_eq(bsp()->vcpu.pending.type, EVENT_NONE, "... and nothing pending");
+    subvmm_round(bsp());
+    tap_ok(vendor[0].runs == 1 && vendor[0].injected.vector == 0x51, "the next one has it");
+}
+
 static void test_halt(void)
 {
     new_machine();
@@ -140,6 +159,7 @@ static void test_idle(void)
 int main(void)
 {
     test_enter();
+    test_put_off();
     test_halt();
     test_serve();
     test_idle();

@@ -68,6 +68,15 @@ int main(void)
     tap_ok(vendor[0].injected.vector == 0x51 && *word() == 0, "a second one requested: no offer");
 
     fresh();
+    raise(0x51, false);
+    bsp()->vcpu.regs.rflags &= ~RFLAGS_IF;
+    vendor[0].next = (struct vmexit){.kind = EXIT_INTR, .untaken = true};
+    subvmm_round(bsp());
+    tap_ok(vendor[0].injected.vector == 0x51 && *word() == 0 && !bsp()->vcpu.pveoi_armed,
+           "an interrupt that was not taken leaves no offer");
+    tap_eq(vlapic_pending(vm.pc, 0), 0x51, "... and no EOI was done");
+
+    fresh();
     tap_ok(!pveoi_write_msr(bsp(), RIG_RAM | 1), "outside of RAM: #GP");
     tap_ok(!pveoi_write_msr(bsp(), WORD | 3), "misaligned: #GP");
     tap_ok(pveoi_write_msr(bsp(), 0), "disabled");

@@ -108,9 +108,46 @@ static void test_translate(void)
     tap_eq(x.kind, EXIT_SHUTDOWN, "a fault in the delivery of #DF");
 }
 
+/* An interrupt offered as a virtual one: waiting, taken, or cut short in its delivery. */
+static void test_offered(void)
+{
+    const struct svm_features none = {0};
+    struct vmexit x;
+
+    memset(&block, 0, sizeof(block));
+    arch.injected = 0;
+    arch.injecting_df = false;
+    block.save.cr3 = arch.root;
+    block.ctl.vintr = VINTR_V_IRQ | 0x51ull << VINTR_VECTOR_SHIFT;
+    x = raw(0x60, 0, 0, none);
+    tap_ok(!x.untaken, "a window's V_IRQ is no interrupt");
+    arch.offered = EVENT_V | EVENT_TYPE_INTR | 0x51;
+    x = raw(0x60, 0, 0, none);
+    tap_ok(x.untaken && !x.redeliver, "V_IRQ still set: it waits");
+    block.ctl.vintr = 0;
+    x = raw(0x60, 0, 0, none);
+    tap_ok(!x.untaken && !x.redeliver, "V_IRQ gone: taken");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_INTR | 0x51;
+    block.save.rip = 0x2222; /* far from where the guest was entered */
+    x = raw(0x4e, 2, 0xabc000, none);
+    tap_ok(x.kind == EXIT_PF && x.untaken && x.redeliver, "its delivery faulted");
+    block.ctl.vintr = VINTR_V_IRQ;
+    x = raw(0x4e, 2, 0xabc000, none);
+    tap_ok(x.untaken && x.redeliver, "... also where V_IRQ stays set then");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_SOFT | 0x51;
+    x = raw(0x4e, 2, 0xabc000, none);
+    tap_ok(x.untaken && !x.redeliver, "the guest's own INT 51 is another event");
+    block.ctl.vintr = 0;
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_INTR | 0x51;
+    x = raw(0x7d, 0x28, 0, none);
+    tap_ok(x.kind == EXIT_TASK_SWITCH && !x.untaken, "a task switch for it completes it");
+    arch.offered = 0;
+}
+
 int main(void)
 {
     test_translate();
+    test_offered();
     test_task();
     return tap_done();
 }
