@@ -11,7 +11,7 @@ import shutil
 import sys
 
 from pblib import badinput, consoles, docs, gdbsteps, guests, kinds, ktap, lint, menu, models, monitor, steps
-from pblib.linux import LOGS, OUT, guest_tests, linux, tasks_stopped, terminal
+from pblib.linux import LOGS, OUT, guest_tests, linux, paused, tasks_stopped, terminal
 from pblib.steps import Step
 
 JOBS = str(os.cpu_count() or 2)
@@ -258,6 +258,7 @@ def all_steps():
     s.append(Step("linux/reclaim", "linux", linux("linux-reclaim", "full", "audit=2 pool=64", 20, smp=2), image))
     # Two MOV CR3 a system call, most of which flush nothing.
     s.append(Step("linux/pti", "linux", linux("linux-pti", "smoke", "audit=2", 10, append="pti=on", smp=2), image))
+    s.append(Step("linux/paused", "linux", paused, image))
     for mode in MODES:
         name = "linux-" + mode.replace("=", "-").replace(" ", "-")
         s.append(Step("linux/" + mode, "linux", linux(name, "smoke", "audit=2 " + mode, 10), image))

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Steps that boot something: Linux sessions and the guest tests. Tested by being what `make check` runs."""
+import itertools
+import json
 import os
 import pty
+import random
 import re
 import select
+import socket
 import subprocess
+import threading
 import time
 
 from pblib import config, emu, ktap, linuxlog, session
@@ -97,6 +102,55 @@ def guest_tests(name, smp, bare, hv="", append="", timeout=900, mem=256, bochs=F
             results.expect(not bad, "audit findings in the statistics")
 
     return action
+
+
+class Pauses(threading.Thread):
+    """Stops the emulated machine and lets it go on, again and again, by QMP: each time every CPU is kicked out of
+    whatever it does."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path, self.done, self.count = path, threading.Event(), 0
+
+    def run(self):
+        while not os.path.exists(self.path):
+            if self.done.wait(0.1):
+                return
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.path)
+            replies = s.makefile("r")
+            chance = random.Random(1)
+            try:
+                for command in itertools.chain(["qmp_capabilities"], itertools.cycle(["stop", "cont"])):
+                    s.sendall((json.dumps({"execute": command}) + "\n").encode())
+                    while '"return"' not in (replies.readline() or '"return"'):
+                        pass
+                    self.count += command == "cont"
+                    if command == "cont" and self.done.wait(0.05 * chance.random()):
+                        return
+            except OSError:
+                pass  # the machine has ended
+
+
+def paused(results):
+    """An emulator that is stopped and goes on hundreds of times, as a user's monitor or debugger does it: QEMU 7.2
+    delivers an interrupt twice that VMRUN injected just before."""
+    run = config.Run(kernel=os.path.join(OUT, "cache/vmlinuz"), initrd=os.path.join(OUT, "initrd.gz"),
+                     append="console=ttyS0 pb.script=smoke pb.ops=20", hv="audit=2", timeout=900, test=True, own_initrd=True)
+    run.out, run.name = OUT, "check-linux-paused"
+    path = run.file("qmp")
+    if os.path.exists(path):
+        os.remove(path)
+    run.extra = ["-qmp", "unix:%s,server=on,wait=off" % path]
+    pauses = Pauses(path)
+    pauses.start()
+    s = boot(results, "linux-paused", run)
+    pauses.done.set()
+    if s is None:
+        return
+    judge_linux(results, s, run, {"audit": "2"})
+    results.expect(pauses.count > 100, "stopped %d times only" % pauses.count)
+    results.log("stopped %d times" % pauses.count)
 
 
 def tasks_stopped(results):
