@@ -200,6 +200,16 @@ static uint64_t reclaim_score(const struct sp *s)
     return s->stamp + (s->nlinks && !s->is_root ? BIT(62) : 0);
 }
 
+/* The current root, and what an unpaged guest's root always has below it (fill_pae_root). */
+static bool of_root(const struct mmu *m, uint32_t page, uint32_t root)
+{
+    bool below = false;
+
+    for (uint32_t l = m->paged ? 0 : m->sps[page].parent; l; l = m->rlink[l - 1])
+        below |= (l - 1) >> 9 == root;
+    return page == root || below;
+}
+
 /* Makes room: drops one page that neither the present walk nor the current root is made of. */
 static void reclaim(struct mmu *m)
 {
@@ -210,7 +220,7 @@ static void reclaim(struct mmu *m)
     for (uint32_t seen = 0, i = 0; i < m->npages && seen < RECLAIM_SCAN; i++) {
         m->clock = m->clock + 1 < m->npages ? m->clock + 1 : 0;
         const struct sp *s = &m->sps[m->clock];
-        if (!s->used || s->stamp == m->walk || m->clock == root)
+        if (!s->used || s->stamp == m->walk || of_root(m, m->clock, root))
             continue;
         seen++;
         if (best == SP_NONE || reclaim_score(s) < reclaim_score(&m->sps[best]))

@@ -11,7 +11,9 @@
 #include "tools/tests/tap.h"
 
 #define RIG_CPUS 2
+#ifndef RIG_GRANULES
 #define RIG_GRANULES 4
+#endif
 #define ROOT 16ull /* table frames: root, PDPT, PD, then page tables */
 #define PDPT 17ull
 #define PD 18ull
