@@ -33,6 +33,8 @@ struct times {
     uint32_t region[SIM_REGIONS], huge[SIM_HUGE];
 };
 static struct history hist[SIM_TRACKED][SIM_ENTRIES];
+/* Frames without a history that were stored to; a paging entry may lead there by accident. */
+static bool written[SIM_GRANULES << (REGION_SHIFT - PAGE_SHIFT)];
 static struct times times[SIM_CPUS][SIM_PCIDS];
 static struct { /* of global translations: INVLPG under any PCID */
     uint32_t page[SIM_SLOTS], region[SIM_REGIONS], huge[SIM_HUGE];
@@ -93,6 +95,7 @@ void oracle_reset(void)
     memset(global, 0, sizeof(global));
     memset(pending, 0, sizeof(pending));
     memset(retired_cpu, 0, sizeof(retired_cpu));
+    memset(written, 0, sizeof(written));
     for (unsigned t = 0; t < SIM_TRACKED; t++)
         for (unsigned i = 0; i < SIM_ENTRIES; i++) {
             uint64_t f = t < SIM_TABLES   ? SIM_TABLE_GFN + t
@@ -159,6 +162,8 @@ void oracle_wrote(unsigned c, uint64_t gpa_v)
 {
     int t = tracked_of(gpa_v >> 12);
     int i = index_of((gpa_v & 4095) / 8);
+    if (t < 0 && gpa_v >> 12 < ARRAY_SIZE(written))
+        written[gpa_v >> 12] = true;
     if (t >= 0 && i >= 0)
         note(&hist[t][i], c, memory_at(gpa_v & ~7ull));
 }
@@ -372,8 +377,8 @@ static bool search(const struct query *q, uint64_t table, unsigned level, uint32
 {
     unsigned half, word = word_of(q, level, &half);
     int k = tracked_of(table), i = index_of(word);
-    if (table < SIM_WINDOW_GFN) /* changed through large pages, and not followed */
-        return true;
+    if (table < SIM_WINDOW_GFN || (table < ARRAY_SIZE(written) && written[table]))
+        return true;    /* changed, through large pages, and not followed */
     if (k < 0 || i < 0) /* never changes */
         return search_value(q, value_of(q, memory_at((table << 12) + word * 8ull), half), level, t,
                             r);
