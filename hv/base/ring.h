@@ -14,7 +14,7 @@ enum ring_kind {
     RING_TRACE,  /* a: gfn, b: old trace word */
     RING_UNSYNC, /* a: gfn, b: 1 in, 0 out */
     RING_IPI,    /* a: target, b: action bits */
-    RING_IRQ,    /* a: vector, b: 0 */
+    RING_IRQ,    /* a: vector, b: 0; at the exit after the guest took it */
     RING_CR,     /* a: register number, b: value */
     RING_NOTE,
     RING_PATCH, /* one patch applied; a: gpa | flags as posted, b: producer, RING_ANYONE: not known

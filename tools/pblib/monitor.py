@@ -2,9 +2,10 @@
 """Steps that use the monitor as a person does, on a Linux that runs. Tested by being what `make check` runs."""
 import json
 import os
+import re
 
-from pblib import stats, trace
-from pblib.linux import LOGS, OUT, Terminal
+from pblib import config, session, stats, trace
+from pblib.linux import LOGS, OUT, Terminal, boot
 
 OPEN = "\x14\x14"
 GUEST_PROMPT = r"patchbay:\S*[#$] "
@@ -96,4 +97,17 @@ def pictures(results):
         results.expect('marker-end="url(#tip)"' in f.read(), "no arrow in the picture")
 
 
-CASES = [("keys", keys), ("trace", pictures)]
+def hang(results):
+    """A session that does not end in its time is ended with a look at every CPU; here the shell waits for ever."""
+    run = config.Run(kernel=os.path.join(OUT, "cache/vmlinuz"), initrd=os.path.join(OUT, "initrd.gz"),
+                     append="console=ttyS0", smp=2, timeout=15, test=True, own_initrd=True, direct=True)
+    s = boot(results, "monitor-hang", run)
+    if s is None:
+        return
+    results.expect(s.status == session.TIMEOUT, "status %s: %s" % (s.status, s.reason))
+    for cpu in range(2):
+        results.expect(re.search(r"cpu%d +(running|halted|wait)" % cpu, s.reason), "no state of CPU %d" % cpu)
+    results.expect(re.search(r"cpu0 +\d+ us ago  exit ", s.reason), "no event of CPU 0")
+
+
+CASES = [("keys", keys), ("trace", pictures), ("hang", hang)]

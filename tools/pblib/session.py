@@ -179,8 +179,28 @@ class Session:
             if self.status is not None and now > self._deadline:
                 break
             if self.status is None and limit and now > limit:
-                self._end(TIMEOUT, "no end after %d s; last line: %s"
-                          % (self.run_.timeout, self._last()), 0)
+                self._end(TIMEOUT, "no end after %d s; last line: %s%s"
+                          % (self.run_.timeout, self._last(), self._monitor_text()), 0)
+
+    def _monitor_text(self):
+        """What the hypervisor's monitor says of a machine that hangs: all of it in the console log, each CPU's line and
+        recent events here."""
+        if self.run_.bare or self.run_.emu != "qemu":
+            return ""
+        said = []
+        for key in (b"\x14\x14", b"m", b"s", b"c") + tuple(b"e%d\r" % c for c in range(self.run_.smp)):
+            start = len(self.lines)
+            self._send(key)
+            end = time.monotonic() + 20
+            while time.monotonic() < end and not self._partial.startswith("patchbay> ") and self._step():
+                pass
+            self._partial = self._partial.replace("patchbay> ", "", 1)
+            told = [line for line in self.lines[start:] if line.lstrip().startswith("cpu")]
+            if key == b"c":
+                said += told
+            elif key[:1] == b"e":
+                said += told[-4:]
+        return "".join("\n  " + line for line in said) or "\n  its monitor does not answer"
 
     def _last(self):
         return self._partial.strip() or next((x for x in reversed(self.lines) if x.strip()), "(none)")
