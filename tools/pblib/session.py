@@ -20,6 +20,7 @@ ANSI = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|c)")
 PROMPT = re.compile(r"patchbay:\S*[#$] $")
 SHELL = "patchbay-guest: shell"
 ESCAPE = 0x01  # Ctrl-A, as in QEMU
+MONITOR_SECONDS = 20  # for an answer of the hypervisor's monitor
 
 
 class Session:
@@ -191,9 +192,11 @@ class Session:
         for key in (b"\x14\x14", b"m", b"s", b"c") + tuple(b"e%d\r" % c for c in range(self.run_.smp)):
             start = len(self.lines)
             self._send(key)
-            end = time.monotonic() + 20
+            end = time.monotonic() + MONITOR_SECONDS
             while time.monotonic() < end and not self._partial.startswith("patchbay> ") and self._step():
                 pass
+            if not self._partial.startswith("patchbay> "):
+                break
             self._partial = self._partial.replace("patchbay> ", "", 1)
             told = [line for line in self.lines[start:] if line.lstrip().startswith("cpu")]
             if key == b"c":
