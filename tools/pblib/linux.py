@@ -113,11 +113,10 @@ class Pauses(threading.Thread):
         self.path, self.done, self.count = path, threading.Event(), 0
 
     def run(self):
-        while not os.path.exists(self.path):
-            if self.done.wait(0.1):
-                return
         with socket.socket(socket.AF_UNIX) as s:
-            s.connect(self.path)
+            while s.connect_ex(self.path):  # the emulator does not listen yet
+                if self.done.wait(0.1):
+                    return
             replies = s.makefile("r")
             chance = random.Random(1)
             try:
