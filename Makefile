@@ -49,6 +49,15 @@ CFLAGS := -std=gnu11 -O2 -g -ffreestanding -mgeneral-regs-only -mno-red-zone -fn
 	-fno-stack-protector -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none -ffunction-sections -fdata-sections \
 	-ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(O)/=out/ -I. $(WARN)
 LDFLAGS := -nostdlib -z max-page-size=4096 -z noexecstack --build-id=none
+comma := ,
+# gcc sees the whole hypervisor at once: the exit path becomes few functions, and so few returns, each of which is a
+# look-up in an emulator. clang, with which LTO needs another linker, builds file by file.
+ifneq ($(TOOLCHAIN),clang)
+LTO := -flto=auto
+LINK := $(CC) $(CFLAGS) $(LTO) -static -no-pie -nostdlib $(patsubst %,-Wl$(comma)%,$(subst -z ,-z$(comma),$(filter-out -nostdlib,$(LDFLAGS))))
+else
+LINK := $(LD) $(LDFLAGS)
+endif
 
 HOT_LISTS := boot/hot.ld boot/hot_rodata.ld boot/hot_bss.ld
 HV_SRC := $(sort $(wildcard hv/*.c hv/*/*.c))
@@ -66,7 +75,7 @@ all: $(O)/patchbay.elf $(O)/compile_commands.json ## build the hypervisor (build
 
 # --- objects ---------------------------------------------------------------------------------
 # Objects depend on the flags they were built with, so that TOOLCHAIN= or an edit here rebuilds.
-FLAGS_LINE := $(CC) $(CFLAGS)
+FLAGS_LINE := $(CC) $(CFLAGS) $(LTO)
 $(O)/obj/.flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(FLAGS_LINE)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_LINE)' > $@
@@ -81,7 +90,7 @@ $(patsubst %,$(O)/obj/%.o,$(VERSION_SRC)): EXTRA = $(VERSION_FLAG)
 $(O)/obj/%.c.o: %.c $(O)/obj/.flags
 	@mkdir -p $(@D)
 	@$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS) $(EXTRA) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS) $(LTO) $(EXTRA) -MMD -MP -c $< -o $@
 $(O)/obj/%.S.o: %.S $(O)/obj/.flags
 	@mkdir -p $(@D)
 	@$(call say,AS,$<)
@@ -92,7 +101,7 @@ ifeq ($(shell grep -sc '^$$(O)/patchbay.elf:' boot/boot.mk),1)
 else
 $(O)/patchbay.elf: $(OBJ) linker.ld $(HOT_LISTS)
 	@$(call say,LD,$@)
-	$(Q)$(LD) $(LDFLAGS) -T linker.ld -o $@ $(OBJ)
+	$(Q)$(LINK) -T linker.ld -o $@ $(OBJ)
 endif
 # No segment may be writable and executable at once, and none may be missing its permissions.
 $(O)/.wx-checked: $(O)/patchbay.elf

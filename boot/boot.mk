@@ -4,7 +4,7 @@
 
 $(O)/patchbay.pass1.elf: $(OBJ) linker.ld $(HOT_LISTS)
 	@mkdir -p $(@D)
-	$(Q)$(LD) $(LDFLAGS) -T linker.ld -o $@ $(OBJ)
+	$(Q)$(LINK) -T linker.ld -o $@ $(OBJ)
 $(O)/obj/symtab.S: $(O)/patchbay.pass1.elf tools/symtab.py
 	@mkdir -p $(@D)
 	$(Q)$(NM) -n $< | $(PYTHON) tools/symtab.py > $@
@@ -13,7 +13,7 @@ $(O)/obj/symtab.o: $(O)/obj/symtab.S
 # Addresses of text symbols must be those of the first link, or every backtrace lies.
 $(O)/patchbay.elf: $(OBJ) $(O)/obj/symtab.o linker.ld $(HOT_LISTS)
 	@$(call say,LD,$@)
-	$(Q)$(LD) $(LDFLAGS) -T linker.ld -o $@.tmp $(OBJ) $(O)/obj/symtab.o
+	$(Q)$(LINK) -T linker.ld -o $@.tmp $(OBJ) $(O)/obj/symtab.o
 	$(Q)$(NM) -n $@.tmp | $(PYTHON) tools/symtab.py | cmp -s - $(O)/obj/symtab.S || \
 	    { echo 'patchbay.elf: the second link moved text symbols' >&2; exit 1; }
 	$(Q)mv $@.tmp $@

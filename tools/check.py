@@ -179,7 +179,8 @@ def lint_step(function):
 # --- the list -------------------------------------------------------------------------------------
 MODES = [  # one option each away from the default
     "coherency=locked", "coherency=shootdown", "overflow=shootdown", "consumers=all", "interest=off", "derived=on",
-    "unsync=off", "postpone=off", "batch=off", "large=off", "mmu=ref", "pcid=off invpcid=off",
+    "unsync=off", "postpone=off", "batch=off", "large=off",
+    "reload=off fresh=off dying=off", "mmu=ref", "pcid=off invpcid=off",
 ]
 
 

@@ -27,8 +27,8 @@ LATE = 900  # seconds after which a program that waits without computing is ende
 LAYERS = [
     ("unit", ["test_trace", "test_channel", "test_actions"]),
     ("order", ["test_channel_tso", "test_trace_tso", "test_actions_tso"]),
-    ("pager", ["test_mmu_rules", "test_mmu_saving", "test_mmu 1500", "test_mmu_modes", "test_mmu_pool"]),
-    ("loop", ["test_loop", "test_exits", "test_events", "test_pveoi", "test_pcid", "test_svm"]),
+    ("pager", ["test_mmu_rules", "test_mmu_saving", "test_mmu_foresight", "test_mmu 1500", "test_mmu_modes", "test_mmu_pool"]),
+    ("loop", ["test_loop", "test_exits", "test_events", "test_pveoi", "test_pcid", "test_svm", "test_cr"]),
     ("sim", ["sim steps=100000"]),
 ]
 

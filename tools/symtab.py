@@ -11,7 +11,7 @@ def main():
     for line in sys.stdin:
         fields = line.split()
         if len(fields) == 3 and fields[1] in "tT" and not fields[2].startswith("."):
-            symbols.setdefault(int(fields[0], 16), fields[2])
+            symbols.setdefault(int(fields[0], 16), fields[2].split(".")[0])  # not gcc's .part.0
     print("/* SPDX-License-Identifier: BSD-2-Clause */")
     print("/* Made by tools/symtab.py: text symbols of the image. */")
     print('.section .symtab_hv, "a", @progbits')

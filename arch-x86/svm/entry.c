@@ -125,21 +125,6 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *e)
     a->injected = inj;
 }
 
-void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all)
-{
-    struct svm_vcpu *a = svm_of(v);
-
-    if (a->vmcb->save.cr3 != root.v)
-        svm_save_dirty(a, CLEAN_CRX)->cr3 = root.v;
-    if (a->vmcb->ctl.asid != asid)
-        svm_ctl_dirty(a, CLEAN_ASID)->asid = asid;
-    if (flush_all || (flush_asid && !svm_features.flush_by_asid))
-        a->vmcb->ctl.tlb_control = TLB_FLUSH_ALL;
-    else if (flush_asid && a->vmcb->ctl.tlb_control != TLB_FLUSH_ALL)
-        a->vmcb->ctl.tlb_control = TLB_FLUSH_ASID;
-    a->root = root.v;
-}
-
 void svm_window(struct vcpu *v, bool on)
 {
     struct svm_vcpu *a = svm_of(v);

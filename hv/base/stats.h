@@ -40,6 +40,9 @@
     X(waits)       /* waits (installs or shootdowns) */                                            \
     X(flush_all)   /* entries with a TLB flush */                                                  \
     X(flush_page)  /* single-page invalidations */                                                 \
+    X(fresh)       /* leaf tables unsync from their first use */                                   \
+    X(dying)       /* address spaces given up as a whole */                                        \
+    X(reloads)     /* CR3 read and written back in one exit */                                     \
     X(root_hits)                                                                                   \
     X(root_misses)                                                                                 \
     X(asid_recycles)                                                                               \

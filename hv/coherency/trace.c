@@ -80,6 +80,15 @@ bool trace_fill_region(struct coh_cpu *self, gfn_t f)
     return true;
 }
 
+/* What every registration does beside the word. */
+static void installed(struct coh_cpu *self, gfn_t f, uint64_t old)
+{
+    /* 394E: a value derived before this traced a frame is no longer current. */
+    atomic_fetch_add_explicit(&self->co->trace_counter, 1, memory_order_seq_cst);
+    stat_inc(self->cpu, STAT_trace_installs);
+    ring_add(self->cpu, RING_TRACE, f.v, old);
+}
+
 uint64_t trace_install(struct coh_cpu *self, gfn_t f, cpuset_t *ask, bool *self_drop)
 {
     _Atomic uint64_t *w = frame_word(self, f);
@@ -97,16 +106,34 @@ uint64_t trace_install(struct coh_cpu *self, gfn_t f, cpuset_t *ask, bool *self_
     old =
         atomic_fetch_or_explicit(w, TRACE_TRACED | TRACE_CONSUMER(self->cpu), memory_order_seq_cst);
     ASSERT(!(old & TRACE_CONSUMER(self->cpu)));
-    /* 394E: a value derived before this traced a frame is no longer current. */
-    atomic_fetch_add_explicit(&self->co->trace_counter, 1, memory_order_seq_cst);
     writers = (cpuset_t)(region & TRACE_CONSUMERS);
     if (!(old & TRACE_UNSYNC))
         writers |= trace_writers(old);
     *ask = writers & ~(cpuset_t)BIT(self->cpu);
     *self_drop = (writers & (cpuset_t)BIT(self->cpu)) != 0;
-    stat_inc(self->cpu, STAT_trace_installs);
-    ring_add(self->cpu, RING_TRACE, f.v, old);
+    installed(self, f, old);
     return old;
+}
+
+bool trace_install_fresh(struct coh_cpu *self, gfn_t f)
+{
+    _Atomic uint64_t *w = frame_word(self, f);
+    uint64_t o = TRACE_WRITER(self->cpu);
+    uint64_t n = o | TRACE_TRACED | TRACE_UNSYNC | TRACE_CONSUMER(self->cpu);
+    uint64_t region;
+    if (!w || atomic_load_explicit(w, memory_order_relaxed) != o) /* only a guess */
+        return false;
+    region = atomic_fetch_add_explicit(region_of(self, f), REGION_ONE, memory_order_seq_cst);
+    /* One exchange, and only from this very word: what trace_install, trace_clear_writer and
+     * trace_enter_unsync of this CPU, back to back, would leave there. A fill by another CPU comes
+     * before it, and this fails, or behind it, sees unsync and posts WHOLE. */
+    if ((region & TRACE_CONSUMERS) || !atomic_compare_exchange_strong_explicit(
+                                          w, &o, n, memory_order_seq_cst, memory_order_relaxed)) {
+        atomic_fetch_sub_explicit(region_of(self, f), REGION_ONE, memory_order_seq_cst);
+        return false;
+    }
+    installed(self, f, o);
+    return true;
 }
 
 void trace_drop(struct coh_cpu *self, gfn_t f)

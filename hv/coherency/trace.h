@@ -45,6 +45,10 @@ bool trace_fill_region(struct coh_cpu *self, gfn_t f) HV_MUST_CHECK;
  * are always asked); *self_drop: this CPU must drop its own writable sptes too. Returns the old
  * word; with TRACE_UNSYNC in it the page goes on the private unsync list. */
 uint64_t trace_install(struct coh_cpu *self, gfn_t f, cpuset_t *ask, bool *self_drop);
+/* The same for a leaf table that nobody traces and that only this CPU has mapped writable, frame by
+ * frame: one RMW sets traced, unsync and consumer, so the mapping stays; the caller lists the page
+ * and counts as its writer. false: not so, and nothing done; then trace_install. */
+bool trace_install_fresh(struct coh_cpu *self, gfn_t f) HV_MUST_CHECK;
 /* Deregisters with this CPU's last shadow page of f, after sptes are gone and the flush is
  * scheduled: one CAS clears the consumer bit and, with the last consumer, traced and unsync; then
  * the region count goes down. */

@@ -31,10 +31,15 @@ static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct m
 /* The frame is traced and synced: emulate the store, or give the frame up as its writer. */
 static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 {
-    if (!unsync_wanted(m, w->target))
+    struct mmu_family fam;
+
+    if (!dying_found(m, w->va, w->target, &fam) && !unsync_wanted(m, w->target))
         return MMU_EMULATE;
     w->give_up = true;
-    return fill_leaf(m, w, at) == FILL_TRACED ? MMU_EMULATE : MMU_RESUME;
+    if (fill_leaf(m, w, at) == FILL_TRACED)
+        return MMU_EMULATE;
+    dying_give_up(m, w->va, w->target, &fam);
+    return MMU_RESUME;
 }
 
 void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at)

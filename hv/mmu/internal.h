@@ -150,6 +150,9 @@ void unsync_sync_under(struct mmu *m, uint32_t page);
 void unsync_whole(struct mmu *m, gfn_t f); /* any entry of f may change: list or zap own pages */
 /* Re-reads only the leaf entries of va. */
 void unsync_sync_va(struct mmu *m, gva_t va);
+/* `page`, just made, shadows a leaf table that this CPU will write without exits. false: it is not
+ * such a table, and not registered. */
+bool unsync_fresh(struct mmu *m, uint32_t page);
 /* Frame f is written by this CPU without further exits: RMW, list or zap own pages; the caller maps
  * it writable and then calls unsync_announce with the word returned. */
 uint64_t unsync_enter(struct mmu *m, gfn_t f);
@@ -160,6 +163,21 @@ void unsync_leave(struct mmu *m, bool idle);
 void unsync_leave_quiet(struct mmu *m);
 /* Policy: should the trapped store to f be emulated (false) or the frame be given up (true)? */
 bool unsync_wanted(struct mmu *m, gfn_t f);
+
+/* --- dying.c --- */
+#define MMU_FAMILY 32 /* tables given up at once; of a larger space the others trap */
+struct mmu_family {
+    gfn_t table[MMU_FAMILY];
+    unsigned n;
+    unsigned looked; /* entries looked at: tables may be linked in many places */
+    bool lived;      /* there are leaf tables, or entries for large pages */
+};
+/* A store at va to the traced table f, of which nothing is done yet: belongs f to an address space
+ * without any user page left? Then *fam holds its tables above the leaves, f among them; else none.
+ */
+bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam);
+/* Gives up those but f, which the caller has given up. */
+void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam);
 
 /* --- root.c --- */
 /* Page of the current root, made if need be; m->changed as for sp_get. */

@@ -265,6 +265,8 @@ static void register_source(struct mmu *m, uint32_t page, bool first)
             unsync_list(m, page);
         return;
     }
+    if (unsync_fresh(m, page))
+        return;
     uint64_t old = trace_install(m->coh, f, &ask, &self_drop);
     if (self_drop)
         rmap_drop_writable(m, f);

@@ -77,8 +77,14 @@ struct mmu_lost { /* a frame that was mapped writable when it became a table */
 
 struct mmu_out { /* a frame this CPU made unsync */
     uint64_t gfn;
-    bool leaf;   /* counted as a leaf table gone unsync, not as a table given up */
-    bool sticky; /* re-entered since the last leave */
+    bool leaf;    /* counted as a leaf table gone unsync, not as a table given up */
+    uint8_t stay; /* full flushes it stays although others read it: it came back so often */
+    uint8_t left; /* of them, those to come */
+};
+
+struct mmu_left {  /* a frame left not long ago */
+    uint64_t gfn1; /* + 1 */
+    uint8_t stay;
 };
 
 struct mmu {
@@ -139,7 +145,7 @@ struct mmu {
     /* arrays last: the fields above share a page with what every exit touches */
     struct mmu_xlate xlate[MMU_XLATE];
     struct mmu_out out[MMU_UNSYNC_OUT];
-    uint64_t left[MMU_HOT]; /* frames left recently: gfn + 1 */
+    struct mmu_left left[MMU_HOT];
     struct mmu_hot hot[MMU_HOT];
     struct mmu_lost lost[MMU_LOST];
 };

@@ -7,6 +7,7 @@
 #define LEAF_TRAPS_FAR 4 /* ... or this many over the last HOT_EPOCHS events */
 #define HOT_EPOCHS 16
 #define UPPER_TRAPS 6 /* traps between two own events that make a CPU give up a non-leaf table */
+#define STAY_MAX 31   /* full flushes that a frame others read stays unsync, at most */
 #define QUIET 4       /* re-reads in a row without a change before the writer gives up the table */
 #define LISTED_EPOCHS 256 /* a listed page not reached for so many events is dropped */
 
@@ -182,6 +183,21 @@ static bool is_upper(struct mmu *m, gfn_t f)
     return upper;
 }
 
+static struct mmu_left *left_slot(struct mmu *m, gfn_t f)
+{
+    return &m->left[(f.v * 0x9e3779b97f4a7c15ull) >> 58];
+}
+
+/* Full flushes that f, entered now, stays for others' sake: more each time it comes back. */
+static uint8_t stay_of(struct mmu *m, gfn_t f)
+{
+    const struct mmu_left *l = left_slot(m, f);
+
+    if (l->gfn1 != f.v + 1)
+        return 0;
+    return l->stay < STAY_MAX / 2 ? (uint8_t)(2 * l->stay + 1) : STAY_MAX;
+}
+
 bool unsync_wanted(struct mmu *m, gfn_t f)
 {
     struct mmu_hot *h = hot_slot(m, f);
@@ -196,15 +212,13 @@ bool unsync_wanted(struct mmu *m, gfn_t f)
     h->count++;
     if (upper)
         return h->count >= UPPER_TRAPS;
-    /* Where no other CPU reads the table, unsync costs nobody a re-read: at once. */
-    if (m->cfg.opt->unsync && !(trace_consumers(trace_word(m->coh, f)) & ~(1u << m->cpu)))
+    if (!m->cfg.opt->unsync)
+        return false;
+    /* Where no other CPU reads the table, unsync costs nobody a re-read: at once. So it is known to
+     * be worth it for a table that came back before. */
+    if (!(trace_consumers(trace_word(m->coh, f)) & ~(1u << m->cpu)) || stay_of(m, f) > 1)
         return true;
-    return m->cfg.opt->unsync && ((same && h->count >= LEAF_TRAPS) || h->count >= LEAF_TRAPS_FAR);
-}
-
-static bool left_recently(struct mmu *m, gfn_t f)
-{
-    return m->left[(f.v * 0x9e3779b97f4a7c15ull) >> 58] == f.v + 1;
+    return ((same && h->count >= LEAF_TRAPS) || h->count >= LEAF_TRAPS_FAR);
 }
 
 /* Were all re-reads of f's shadow pages of late for nothing? */
@@ -221,7 +235,7 @@ static void leave_one(struct mmu *m, uint32_t i)
 {
     gfn_t f = gfn(m->out[i].gfn);
     rmap_drop_writable(m, f);
-    m->left[(f.v * 0x9e3779b97f4a7c15ull) >> 58] = f.v + 1;
+    *left_slot(m, f) = (struct mmu_left){.gfn1 = f.v + 1, .stay = m->out[i].stay};
     if (m->out[i].leaf)
         stat_inc(m->cpu, STAT_unsync_out);
     m->out[i] = m->out[--m->nout];
@@ -236,7 +250,8 @@ static void out_add(struct mmu *m, gfn_t f)
     if (m->nout == MMU_UNSYNC_OUT)
         leave_one(m, 0);
     bool leaf = m->cfg.opt->unsync && !is_upper(m, f);
-    m->out[m->nout++] = (struct mmu_out){.gfn = f.v, .leaf = leaf, .sticky = left_recently(m, f)};
+    m->out[m->nout++] =
+        (struct mmu_out){.gfn = f.v, .leaf = leaf, .stay = stay_of(m, f), .left = stay_of(m, f)};
     if (leaf)
         stat_inc(m->cpu, STAT_unsync_in);
     ring_add(m->cpu, RING_UNSYNC, f.v, 1);
@@ -263,6 +278,19 @@ void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)
         producer_post_whole(m->coh, f, trace_consumers(old) & ~self); /* may serve and so change */
 }
 
+bool unsync_fresh(struct mmu *m, uint32_t page)
+{
+    const struct sp *s = sp_at(m, page);
+
+    if (s->level > 1 || !m->cfg.opt->unsync || !m->cfg.opt->fresh ||
+        !trace_install_fresh(m->coh, s->gfn))
+        return false;
+    out_add(m, s->gfn);
+    unsync_list(m, page);
+    stat_inc(m->cpu, STAT_fresh);
+    return true;
+}
+
 void unsync_leave_quiet(struct mmu *m)
 {
     for (uint32_t i = 0; i < m->nout;) {
@@ -275,6 +303,12 @@ void unsync_leave_quiet(struct mmu *m)
     }
 }
 
+/* Does this CPU re-read the frame, and for nothing? */
+static bool seen_quiet(struct mmu *m, uint64_t word, uint32_t i)
+{
+    return (word & TRACE_CONSUMER(m->cpu)) && is_quiet(m, gfn(m->out[i].gfn));
+}
+
 void unsync_leave(struct mmu *m, bool idle)
 {
     cpuset_t self = 1u << m->cpu;
@@ -285,8 +319,8 @@ void unsync_leave(struct mmu *m, bool idle)
             m->out[i] = m->out[--m->nout]; /* left already: drop request, last alias gone */
         } else if (!(trace_consumers(word) & ~self) && !is_quiet(m, gfn(m->out[i].gfn))) {
             i++; /* nobody else looks at it: stays, re-read on flush */
-        } else if (!idle && m->out[i].sticky) {
-            m->out[i++].sticky = false;
+        } else if (!idle && m->out[i].left && !seen_quiet(m, word, i)) {
+            m->out[i++].left--;
         } else {
             leave_one(m, i);
         }

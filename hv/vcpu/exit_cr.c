@@ -2,12 +2,14 @@
 /* Exits of MOV CRn, LMSW, SMSW, CLTS and MOV DRn: operands here, rules in cr.c.
  * Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
+#include "hv/base/stats.h"
 #include "hv/vcpu/emulate.h"
 #include "hv/vcpu/exit.h"
 #include "hv/vdev/vpc.h"
 #include "hv/vm/vm.h"
 
 #define LMSW_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS)
+#define DR7_ENABLED 0xffull /* any breakpoint */
 #define CR_EXISTS (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8))
 
 /* The instruction, from the decode assist or from its bytes. false: the exception is pending. */
@@ -83,6 +85,27 @@ static bool smsw(struct subvmm *s, const struct insn *in)
     return true;
 }
 
+/* A flush of the whole TLB is a MOV from CR3 and straight back, and so two exits: the second is
+ * saved. Only in the page that the processor executes from, and where nothing can come between the
+ * two; an interrupt that waits is taken behind them, as if it came then. */
+static void cr3_reload(struct subvmm *s, uint64_t from_rip, unsigned reg)
+{
+    static const struct vmexit decoded; /* next_rip unknown: the length counts */
+    struct vcpu *v = &s->vcpu;
+    struct vcpu_debug d;
+    struct insn in;
+
+    if (!s->vm->opt->reload || v->pending.type != EVENT_NONE ||
+        (from_rip ^ v->regs.rip) >> PAGE_SHIFT)
+        return;
+    vcpu_ops->get(v, VCPU_DEBUG, &d);
+    if ((d.dr7 & DR7_ENABLED) || !emulate_peek(s, &in) || in.op != INSN_MOV_CR_WRITE ||
+        in.cr != 3 || (in.src_reg & 15) != reg || !cr_write(s, 3, v->ctl.cr3))
+        return;
+    vcpu_skip(s, &decoded, in.length);
+    stat_inc(s->cpu, STAT_reloads);
+}
+
 void exit_cr_read(struct subvmm *s, const struct vmexit *x)
 {
     struct insn in;
@@ -100,8 +123,11 @@ void exit_cr_read(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_ud(s);
         return;
     }
+    uint64_t rip = s->vcpu.regs.rip;
     s->vcpu.regs.gpr[in.dst_reg & 15] = mode_width(s, cr_value(s, in.cr));
     vcpu_skip(s, x, in.length);
+    if (in.cr == 3)
+        cr3_reload(s, rip, in.dst_reg & 15);
 }
 
 /* --- CR writes --- */

@@ -41,6 +41,14 @@ static bool copy_code(struct subvmm *s, const struct vcpu_code *c, unsigned mode
     return true;
 }
 
+bool emulate_peek(struct subvmm *s, struct insn *out)
+{
+    struct vcpu_code c;
+
+    vcpu_ops->code(&s->vcpu, &c);
+    return fetch_insn(s, &c, fetch_mode(&s->vcpu, &c), out) == HV_OK;
+}
+
 enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mode, struct insn *out)
 {
     uint64_t rip = s->vcpu.regs.rip, bytes[2];

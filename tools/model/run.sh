@@ -111,6 +111,11 @@ bad unsync -DWORD_AFTER_REREAD -DOPS0=3 -DOPS1=0 -DEVENTS=2
 for v in LEAVE_TWO_RMW LEAVE_CLEARS_ALWAYS; do
     bad unsync -D$v -DOTHER -DOPS1=2 -DEVENTS=2
 done
+good fresh
+deep fresh -DOPS=4 -DSTEPS=5
+for v in FRESH_PLAIN FRESH_UNLISTED; do
+    bad fresh -D$v
+done
 good doorbell
 good doorbell -DRING_ALWAYS
 for v in POST_PLAIN MODE_READ_FIRST WORD_READ_FIRST MODE_PLAIN; do

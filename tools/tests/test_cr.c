@@ -70,8 +70,46 @@ static void test_implicit(void)
     tap_ok(!excused(3), "the processor's, of a descriptor at CPL 3, is not");
 }
 
+/* RIP after an exit for MOV EAX,CR3 at `at`, followed by `next`. */
+static uint64_t after_read(uint64_t at, const char *next, size_t n)
+{
+    struct mmu_fault_out out;
+
+    memcpy(port_ptr(hpa(at)), "\x0f\x20\xd8", 3); /* mov eax, cr3 */
+    memcpy(port_ptr(hpa(at + 3)), next, n);
+    tap_eq(mmu_fault(&bsp()->mmu, gva(at), PFEC_I, false, &out), MMU_RESUME, "code is mapped");
+    bsp()->vcpu.regs.rip = at;
+    rig_exit(EXIT_CR_READ);
+    return bsp()->vcpu.regs.rip - at;
+}
+
+static void test_reload(void)
+{
+    const char back[] = "\x0f\x22\xd8", other[] = "\x0f\x22\xd9"; /* mov cr3, eax; ..., ecx */
+    struct vcpu *v;
+
+    rig_new(1, false);
+    v = &bsp()->vcpu;
+    v->ctl.cr3 = 0x123000;
+    tap_eq(after_read(RIG_CODE, back, 3), 6, "CR3 read and written back: one exit");
+    tap_ok(v->regs.gpr[RAX] == 0x123000 && v->ctl.cr3 == 0x123000, "with CR3 in the register");
+    tap_eq(after_read(RIG_CODE, other, 3), 3, "not from another register");
+    tap_eq(after_read(RIG_CODE, "\x0f\x22\xe0", 3), 3, "nor to CR4");
+    tap_eq(after_read(RIG_CODE + PAGE_SIZE - 3, back, 3), 3, "nor across a page");
+    vendor[0].debug.dr7 |= 1;
+    tap_eq(after_read(RIG_CODE, back, 3), 3, "nor where a breakpoint may lie");
+    vendor[0].debug.dr7 &= ~1ull;
+    v->regs.rflags |= RFLAGS_TF;
+    tap_eq(after_read(RIG_CODE, back, 3), 3, "nor when single-stepping");
+    tap_ok(took(VEC_DB), "which traps after the read");
+    v->regs.rflags &= ~RFLAGS_TF;
+    opt.reload = false;
+    tap_eq(after_read(RIG_CODE, back, 3), 3, "reload=off: two exits");
+}
+
 int main(void)
 {
+    test_reload();
     test_pdptes();
     test_umip();
     test_implicit();

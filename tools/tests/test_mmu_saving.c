@@ -3,35 +3,8 @@
  * fault, a new root has the kernel's links at once, a table that only its writer reads is given up
  * at the first store and taken back when re-reads find nothing, walks begin below existing links.
  */
-#include "tools/tests/mmu_rig.h"
+#include "tools/tests/mmu_kernel.h"
 
-#define UPPER 300u /* an entry of the kernel's half of a root */
-#define ROOT2 40ull
-#define PDPT_K 41ull
-#define PD_K 42ull
-#define PT_K 43ull
-#define VA(t, i) ((uint64_t)(t) << 21 | (uint64_t)(i) << 12)
-#define WINDOW(i) gva(0xffff000000000000ull | (uint64_t)UPPER << 39 | (uint64_t)(i) << 12)
-
-/* A kernel half: entry UPPER of the root leads to 16 pages that map frames 16..31, the tables, and
- * 40..55 behind them. */
-static void kernel_up(const char *options)
-{
-    rig_up(options, 128);
-    *entry(ROOT, UPPER) = PDPT_K << 12 | PTE_P | PTE_W | PTE_A;
-    *entry(PDPT_K, 0) = PD_K << 12 | PTE_P | PTE_W | PTE_A;
-    *entry(PD_K, 0) = PT_K << 12 | PTE_P | PTE_W | PTE_A;
-    for (unsigned i = 0; i < 16; i++) {
-        *entry(PT_K, i) = (ROOT + i) << 12 | PTE_P | PTE_W | PTE_A | PTE_D;
-        *entry(PT_K, 16 + i) = (ROOT2 + i) << 12 | PTE_P | PTE_W | PTE_A | PTE_D;
-    }
-}
-static uint64_t spte_at(unsigned c, gva_t va)
-{
-    unsigned level;
-    uint64_t e = spte_of(c, va.v, &level);
-    return level == 1 ? e : 0;
-}
 static uint64_t faults(unsigned c)
 {
     return stat_of(c, STAT_faults_hidden);
@@ -42,7 +15,7 @@ static void test_regain(void)
 {
     const gva_t window = WINDOW(PT - ROOT);
 
-    kernel_up("batch=off");
+    kernel_up("batch=off fresh=off");
     tap_eq(fault(0, window.v, PFEC_W), MMU_RESUME, "a page written");
     tap_ok(spte_at(0, window) & PTE_W, "... is writable");
     tap_eq(fault(0, VA(0, 1), 0), MMU_RESUME, "it becomes a table");
@@ -53,7 +26,7 @@ static void test_regain(void)
     tap_ok((spte_at(0, window) & (PTE_W | PTE_D)) == (PTE_W | PTE_D), "writable again at once");
     tap_ok(trace_word(&coh[0], gfn(PT)) & TRACE_WRITER(0), "... and known as such");
 
-    kernel_up("batch=off");
+    kernel_up("batch=off fresh=off");
     (void)fault(0, window.v, PFEC_W);
     (void)fault(0, VA(0, 1), 0);
     (void)fault(1, VA(0, 1), 0);
@@ -61,7 +34,7 @@ static void test_regain(void)
     mmu_event_invlpg(&mmu[0], gva(VA(0, 1)));
     tap_ok(!(spte_at(0, window) & PTE_W), "not while another CPU reads it as a table");
 
-    kernel_up("batch=off");
+    kernel_up("batch=off fresh=off");
     (void)fault(0, window.v, PFEC_W);
     (void)fault(0, VA(0, 1), 0);
     *entry(PT_K, PT - ROOT) = PT << 12 | PTE_P | PTE_A | PTE_D; /* unseen: no flush yet */
@@ -69,7 +42,7 @@ static void test_regain(void)
     mmu_event_invlpg(&mmu[0], gva(VA(0, 1)));
     tap_ok(!(spte_at(0, window) & PTE_W), "not where the guest's entry has no W now");
 
-    kernel_up("batch=off");
+    kernel_up("batch=off fresh=off");
     (void)fault(0, window.v, PFEC_W);
     (void)fault(0, VA(0, 1), 0);
     put(0, PT_K, PT - ROOT, (ROOT2 + 9) << 12 | PTE_P | PTE_W | PTE_A | PTE_D);

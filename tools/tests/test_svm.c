@@ -4,7 +4,10 @@
 #include "tools/tests/tap.h"
 /* Pure and without instructions: compiled here, since the vendor folder is not in the host library.
  */
+#include "arch-x86/svm/asid.c"
 #include "arch-x86/svm/translate.c"
+
+struct svm_features svm_features;
 
 static struct vmcb block;
 static struct svm_vcpu arch = {.vmcb = &block, .root = 0x5000};
@@ -144,8 +147,49 @@ static void test_offered(void)
     arch.offered = 0;
 }
 
+/* The ASID that an entry runs with, and whether everything is flushed. */
+static uint32_t entered(struct svm_vcpu *a, uint32_t asid, bool flush, bool *all)
+{
+    struct vcpu v = {.arch = a};
+
+    block.ctl.tlb_control = TLB_KEEP;
+    svm_set_root(&v, hpa(0x5000), asid, flush, false);
+    *all = block.ctl.tlb_control == TLB_FLUSH_ALL;
+    return block.ctl.asid;
+}
+
+static void test_asids(void)
+{
+    struct svm_vcpu a = {.vmcb = &block};
+    bool all, used[8] = {0}, twice = false;
+
+    memset(&block, 0, sizeof(block));
+    svm_features = (struct svm_features){.nasids = 8};
+    uint32_t first = entered(&a, 1, true, &all);
+    tap_ok(all && first > 0 && first < 8, "the first ASID: whatever was there is flushed");
+    tap_ok(entered(&a, 1, false, &all) == first && !all, "no flush: the same again");
+    used[first] = true;
+    for (int i = 0; i < 6; i++) {
+        uint32_t n = entered(&a, 1 + (uint32_t)i % 2, true, &all);
+        twice |= n == 0 || n > 7 || used[n] || all;
+        used[n & 7] = true;
+    }
+    tap_ok(!twice, "each flush takes an ASID not used yet, and flushes nothing");
+    uint32_t two = entered(&a, 2, true, &all);
+    tap_ok(all && two > 0 && two < 8, "when none is left all are flushed");
+    uint32_t one = entered(&a, 1, false, &all);
+    for (int i = 0; i < 5; i++)
+        twice |= entered(&a, 2, true, &all) == one || all;
+    tap_ok(one != two && !twice, "and another root's is new, being whose turn it is now");
+    svm_features.flush_by_asid = true;
+    tap_ok(entered(&a, 5, true, &all) == 5 && !all && block.ctl.tlb_control == TLB_FLUSH_ASID,
+           "with flush by ASID it is the pager's, flushed alone");
+    tap_ok(entered(&a, 5, false, &all) == 5 && block.ctl.tlb_control == TLB_KEEP, "or kept");
+}
+
 int main(void)
 {
+    test_asids();
     test_translate();
     test_offered();
     test_task();

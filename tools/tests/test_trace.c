@@ -45,6 +45,38 @@ static void test_fill(const struct hv_options *opt)
     tap_eq(count(7), 0, "no registration left");
 }
 
+/* A frame that only the registering CPU can write becomes a table without a drop. */
+static void test_fresh(const struct hv_options *opt)
+{
+    const uint64_t unsync = TRACE_TRACED | TRACE_UNSYNC;
+    uint64_t old, counter;
+
+    rig_init(opt);
+    tap_ok(!trace_install_fresh(&cpu[0], gfn(7)), "fresh: not a frame that nobody writes");
+    (void)!trace_fill_writable(&cpu[0], gfn(7), &old);
+    counter = atomic_load(&co.trace_counter);
+    tap_ok(trace_install_fresh(&cpu[0], gfn(7)), "but one of this CPU");
+    tap_eq(word(7), unsync | TRACE_CONSUMER(0) | TRACE_WRITER(0), "... unsync, with its writer");
+    tap_ok(count(7) == 1 && atomic_load(&co.trace_counter) == counter + 1, "... counted");
+    tap_eq(trace_fill_writable(&cpu[1], gfn(7), &old), TRACE_FILL_UNSYNC, "others post WHOLE");
+    (void)trace_clear_writer(&cpu[0], gfn(7));
+    tap_ok(word(7) & TRACE_UNSYNC, "unsync while the other writes");
+    (void)trace_clear_writer(&cpu[1], gfn(7));
+    trace_drop(&cpu[0], gfn(7));
+    tap_ok(word(7) == 0 && count(7) == 0, "and nothing is left at the end");
+    (void)!trace_fill_writable(&cpu[0], gfn(8), &old);
+    (void)!trace_fill_writable(&cpu[1], gfn(8), &old);
+    tap_ok(!trace_install_fresh(&cpu[0], gfn(8)) && count(8) == 0, "not with another writer");
+    (void)!trace_fill_writable(&cpu[0], gfn(9), &old);
+    (void)install(1, 9);
+    tap_ok(!trace_install_fresh(&cpu[0], gfn(9)) && count(9) == 1, "nor with a consumer");
+    rig_init(opt);
+    (void)!trace_fill_region(&cpu[1], gfn(7));
+    (void)!trace_fill_writable(&cpu[0], gfn(7), &old);
+    tap_ok(!trace_install_fresh(&cpu[0], gfn(7)) && count(7) == 0 && word(7) == TRACE_WRITER(0),
+           "nor with a writer of the whole region");
+}
+
 static void test_install(const struct hv_options *opt)
 {
     uint64_t old, counter;
@@ -154,6 +186,7 @@ int main(void)
 {
     struct hv_options opt = rig_options();
     test_fill(&opt);
+    test_fresh(&opt);
     test_install(&opt);
     test_unsync(&opt);
     test_region(&opt);

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The end of an address space: a kernel first clears every leaf entry, then, table by table, the
+ * entries above. At the first of these stores all tables above are given up at once (design 4.6,
+ * ZAP), so that the others cost no exit. A guess that only costs when it is wrong. Tested by
+ * tools/tests/test_mmu_foresight.c. */
+#include "hv/mmu/internal.h"
+
+#define BUDGET 8192    /* entries looked at: what leads to more counts as alive */
+#define USER_HALF 256u /* entries of a level-4 table for the lower half of the addresses */
+
+/* Is a user page left below `page`? What the shadow does not have was not used here. Notes the
+ * tables passed. */
+static bool alive(struct mmu *m, uint32_t page, struct mmu_family *fam)
+{
+    const struct sp *s = sp_at(m, page);
+
+    if (s->level > 1 && fam->n < MMU_FAMILY)
+        fam->table[fam->n++] = s->gfn;
+    fam->lived |= s->level == 1;
+    for (unsigned w = 0; w < (s->level == 4 ? USER_HALF / 64 : 8); w++) {
+        for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+            unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
+            uint64_t e = *sp_spte(m, page, idx);
+            uint32_t child = spte_is_leaf(s->level, e) ? SP_NONE : spte_child(m, e);
+            bool leaf = child == SP_NONE || (m->sps[child].role & ROLE_DIRECT);
+            fam->lived |= leaf;
+            if (++fam->looked > BUDGET)
+                return true;
+            if ((e & PTE_U) && (leaf ? (gpte_of(m, s, idx) & PTE_P) != 0 : alive(m, child, fam)))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* A level-4 page above one that shadows f as a non-leaf table whose entry `idx` is in use, which
+ * the store will end; or SP_NONE. */
+static uint32_t space_of(struct mmu *m, gfn_t f, unsigned idx)
+{
+    uint32_t p = sp_first(m, f);
+
+    if (p != SP_NONE && (m->sps[p].level == 1 || !(gpte_of(m, sp_at(m, p), idx) & PTE_P)))
+        return SP_NONE;
+    while (p != SP_NONE && m->sps[p].level < 4)
+        p = m->sps[p].parent ? (m->sps[p].parent - 1) >> 9 : SP_NONE;
+    return p;
+}
+
+/* Gives table f up and maps it writable where its kernel has it, if that is at `va`. */
+static void give_up(struct mmu *m, gva_t va, gfn_t f)
+{
+    struct walk w;
+    gpa_t at;
+
+    if (walk_guest(m, va, PFEC_W | ACCESS_AC, &w) != HV_OK || w.target.v != f.v)
+        return;
+    w.give_up = true;
+    (void)fill_leaf(m, &w, &at);
+}
+
+bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam)
+{
+    uint32_t root;
+
+    fam->n = fam->looked = 0;
+    fam->lived = false;
+    if (!m->cfg.opt->dying || m->top != 4 || (m->role & ROLE_WP0))
+        return false;
+    root = space_of(m, f, (unsigned)(va.v & PAGE_MASK) / 8);
+    if (root != SP_NONE && !alive(m, root, fam) && fam->lived)
+        for (unsigned i = 0; i < fam->n; i++)
+            if (fam->table[i].v == f.v) /* the kernel's half may lead to it as well, or alone */
+                return true;
+    fam->n = 0;
+    return false;
+}
+
+void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam)
+{
+    if (fam->n)
+        stat_inc(m->cpu, STAT_dying);
+    for (unsigned i = 0; i < fam->n; i++) /* kernels map all memory in a row */
+        if (fam->table[i].v != f.v)
+            give_up(m, gva(va.v + ((fam->table[i].v - f.v) << PAGE_SHIFT)), fam->table[i]);
+}
