@@ -74,7 +74,7 @@ def order(paths):
         group = 0 if share[name] > ALWAYS else 1 if share[name] > OFTEN else 2
         return group, sum(place[name]) / len(place[name]) if group == 0 else -share[name], name
 
-    names = [re.sub(r"\.(part|constprop|isra|cold)\..*", "", n) for n in sorted(share, key=key) if share[n] >= SELDOM]
+    names = [re.sub(r"\.(part|constprop|isra|cold|lto_priv)\..*", "", n) for n in sorted(share, key=key) if share[n] >= SELDOM]
     return [n for n in dict.fromkeys(names) if n not in ASSEMBLER]
 
 

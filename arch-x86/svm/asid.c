@@ -3,21 +3,39 @@
  * Tested by tools/tests/test_svm.c. */
 #include "arch-x86/svm/internal.h"
 
+#define ASIDS 32 /* of the pager, at most */
+
+/* Apart from svm_vcpu, which every exit touches. */
+static struct asids {
+    uint32_t left;    /* hardware ASIDs not used since the last flush of all */
+    uint32_t flushes; /* of all */
+    struct {
+        uint32_t hw, flushes; /* taken, and when */
+    } of[ASIDS];              /* the pager's */
+} cpu_asids[HV_MAX_CPUS];
+
 /* Without flush by ASID, a clean ASID is one that was not used since all were flushed: a flush of
  * everything, the host's translations too, only when none is left (APM 15.16.1 "TLB Flush"). */
-static uint32_t clean_asid(struct svm_vcpu *a, uint32_t asid, bool flush)
+static uint32_t clean_asid(const struct vcpu *v, uint32_t asid, bool flush)
 {
-    struct svm_asid *s = &a->asids[asid % SVM_ASIDS];
+    struct svm_vcpu *a = svm_of(v);
+    struct asids *t = &cpu_asids[v->cpu];
 
-    if (!flush && s->flush == a->asid_flushes && s->hw)
-        return s->hw;
-    if (!a->asid_left) {
-        a->vmcb->ctl.tlb_control = TLB_FLUSH_ALL;
-        a->asid_left = svm_features.nasids - 1;
-        a->asid_flushes++;
+    if (!flush && asid == a->asid)
+        return a->asid_hw;
+    a->asid = asid;
+    asid %= ASIDS;
+    if (flush || t->of[asid].flushes != t->flushes || !t->flushes) {
+        if (!t->left) {
+            a->vmcb->ctl.tlb_control = TLB_FLUSH_ALL;
+            t->left = svm_features.nasids - 1;
+            t->flushes++;
+        }
+        t->of[asid].hw = t->left--;
+        t->of[asid].flushes = t->flushes;
     }
-    *s = (struct svm_asid){.hw = a->asid_left--, .flush = a->asid_flushes};
-    return s->hw;
+    a->asid_hw = t->of[asid].hw;
+    return a->asid_hw;
 }
 
 void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all)
@@ -31,7 +49,7 @@ void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bo
     else if (flush_asid && svm_features.flush_by_asid)
         a->vmcb->ctl.tlb_control = TLB_FLUSH_ASID;
     if (!svm_features.flush_by_asid)
-        asid = clean_asid(a, asid, flush_asid);
+        asid = clean_asid(v, asid, flush_asid);
     if (a->vmcb->ctl.asid != asid)
         svm_ctl_dirty(a, CLEAN_ASID)->asid = asid;
     a->root = root.v;

@@ -6,8 +6,6 @@
 #include "arch-x86/defs/vmcb.h"
 #include "hv/vcpu/vcpu.h"
 
-#define SVM_ASIDS 32 /* of the pager, at most */
-
 struct svm_vcpu {
     struct vmcb *vmcb;
     uint64_t vmcb_hpa, host_hpa; /* guest's block; the host's VMLOAD state */
@@ -16,12 +14,8 @@ struct svm_vcpu {
     uint64_t offered;            /* the same for an interrupt that waits for IF as V_IRQ */
     uint32_t exceptions;         /* intercepted ones */
     bool injecting_df;           /* every exception is intercepted for this entry */
-    uint32_t asid_left;          /* hardware ASIDs not used since the last flush of all */
-    struct svm_asid {            /* the hardware's for each of the pager's */
-        uint32_t hw;
-        uint32_t flush; /* asid_flushes it was taken after */
-    } asids[SVM_ASIDS];
-    uint32_t asid_flushes;
+    uint32_t asid,
+        asid_hw; /* of the last entry: the pager's, and the hardware's where they differ */
 };
 
 struct svm_features {

@@ -76,10 +76,12 @@ static void repair_large(struct mmu *m, uint32_t page, unsigned idx, uint64_t ol
 
 /* A link loses rights here and gains none: what is below may be older than the entry (listed, or
  * its patch postponed) and was never reached with the new rights. The walk brings it up to date and
- * then gives them. What becomes the user's is dropped: SMEP and SMAP take rights from it. */
+ * then gives them. What becomes the user's is dropped: SMEP and SMAP take rights from it. And so is
+ * what ends to be, to which they give rights: what is below must not have them by an entry that was
+ * changed, or whose A was cleared, before this one. */
 static uint64_t link_repaired(uint64_t old, uint64_t want)
 {
-    if (want & ~old & PTE_U)
+    if ((want ^ old) & PTE_U)
         return 0;
     return (old & (PTE_ADDR | PTE_NX)) | (want & ~PTE_W) | (want & old & PTE_W);
 }

@@ -148,6 +148,20 @@ static void test_links(void)
     tap_eq(faults(0), before, "... is the guest's fault");
 }
 
+/* A link that loses U gives the supervisor rights by SMAP that no older entry below may have. */
+static void test_link_loses_user(void)
+{
+    kernel_up("");
+    (void)fault(0, VA(0, 1), PFEC_U);
+    (void)fault(0, WINDOW(PT - ROOT).v, PFEC_W);
+    *entry(PT, 1) &= ~PTE_A; /* unseen: no flush yet */
+    put(0, PD, 0, PT << 12 | PTE_P | PTE_W | PTE_A);
+    mmu_drain(&mmu[0]);
+    tap_ok(!(spte_at(0, gva(VA(0, 1))) & PTE_P), "a link that lost U is walked anew");
+    (void)fault(0, VA(0, 1), 0);
+    tap_ok(*entry(PT, 1) & PTE_A, "... and A set");
+}
+
 /* The shadow of an upper table goes with its last link, and so upwards. */
 static void test_empty(void)
 {
@@ -181,5 +195,6 @@ int main(void)
     test_quiet(false);
     test_quiet(true);
     test_links();
+    test_link_loses_user();
     return tap_done();
 }
