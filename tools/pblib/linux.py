@@ -69,6 +69,9 @@ def linux(name, script, hv="", ops=20, append="", timeout=900, **fields):
             return
         options = dict(word.partition("=")[::2] for word in hv.split())
         judge_linux(results, s, run, options)
+        if s.stats and not run.bare:
+            never = linuxlog.unforeseen(s.stats[-1], options)
+            results.expect(not never, "statistics: never happened: " + ", ".join(never))
 
     return action
 

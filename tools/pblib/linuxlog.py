@@ -40,6 +40,20 @@ def total(stats, name):
     return sum(cpu.get(name, 0) for cpu in stats.get("cpus", []))
 
 
+# Options that save exits a kernel's habits would cost, and what counts them.
+FORESEEN = (("reload", "reloads"), ("fresh", "fresh"), ("dying", "dying"))
+
+
+def unforeseen(stats, options):
+    """Which of these never happened although they are on? 64-bit Linux with processes that come and go has all."""
+    off = {name for name, _ in FORESEEN if options.get(name) == "off"}
+    if options.get("mmu") == "ref":  # it keeps no tables, and so has no code at hand either
+        return []
+    if options.get("unsync") == "off":
+        off.add("fresh")
+    return [name for name, counter in FORESEEN if name not in off and not total(stats, counter)]
+
+
 def check_stats(stats, options, ncpus):
     """Problems in one stats line, given the options (name -> value) and the number of CPUs."""
     if not stats or "error" in stats:
@@ -84,6 +98,9 @@ def check_stats(stats, options, ncpus):
         want(n("fill_large") == 0, "large=off and %d large fills" % n("fill_large"))
     if options.get("batch") == "off":
         want(n("fill_batch") == 0, "batch=off and %d batch fills" % n("fill_batch"))
+    for name, counter in FORESEEN:
+        if options.get(name) == "off":
+            want(n(counter) == 0, "%s=off and %s is %d" % (name, counter, n(counter)))
     if options.get("postpone") == "off":
         want(n("patches_postponed") == 0, "postpone=off and %d postponed" % n("patches_postponed"))
     return problems

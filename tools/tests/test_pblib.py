@@ -98,6 +98,10 @@ def test_stats():
     ok(problems({"mmu": "ref"}, 4) and not problems({"mmu": "ref"}, 4, trace_installs=0, posts=0, audits=0),
        "mmu=ref means no traces and no patches")
     ok(problems({"interest": "off"}, 4) and not problems({"interest": "off"}, 4, skips=0), "interest=off means no skips")
+    ok(problems({"fresh": "off"}, 4, fresh=1) and not problems({"fresh": "off"}, 4), "fresh=off means no fresh tables")
+    some = stats_of(reloads=1, dying=2)
+    ok(linuxlog.unforeseen(some, {}) == ["fresh"] and not linuxlog.unforeseen(some, {"unsync": "off"}) and
+       not linuxlog.unforeseen(stats_of(), {"mmu": "ref"}), "what should happen and never does is named")
     ok(linuxlog.check_stats(None, {}, 1) and linuxlog.check_stats({"error": "x"}, {}, 1), "no statistics is a problem")
     ok(linuxlog.total({"cpus": [{"posts": 2}, {"posts": 3}]}, "posts") == 5, "counters are summed over CPUs")
 
