@@ -165,7 +165,8 @@ void unsync_leave_quiet(struct mmu *m);
 bool unsync_wanted(struct mmu *m, gfn_t f);
 
 /* --- dying.c --- */
-#define MMU_FAMILY 32 /* tables given up at once; of a larger space the others trap */
+/* Tables given up at once, of a larger space the others trap: all must have room in mmu.out. */
+#define MMU_FAMILY (MMU_UNSYNC_OUT / 2)
 struct mmu_family {
     gfn_t table[MMU_FAMILY];
     unsigned n;

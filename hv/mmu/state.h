@@ -6,11 +6,13 @@
 #include "hv/mmu/mmu.h"
 
 #define SP_NONE UINT32_MAX
-#define MMU_ROOTS 16      /* retained roots at most */
-#define MMU_XLATE 32      /* entries of the software gva -> gpa cache */
-#define MMU_HOT 64        /* recently trapped frames remembered */
-#define MMU_LOST 256      /* writable mappings remembered for when their frame is no table again */
+#define MMU_ROOTS 16 /* retained roots at most */
+#define MMU_XLATE 32 /* entries of the software gva -> gpa cache */
+#define MMU_HOT 64   /* recently trapped frames remembered */
+#define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
+#ifndef MMU_UNSYNC_OUT
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
+#endif
 #ifndef MMU_POOL_FLOOR
 #define MMU_POOL_FLOOR 64 /* shadow pages without which an instruction might never retire */
 #endif
@@ -144,7 +146,7 @@ struct mmu {
 
     /* arrays last: the fields above share a page with what every exit touches */
     struct mmu_xlate xlate[MMU_XLATE];
-    struct mmu_out out[MMU_UNSYNC_OUT];
+    struct mmu_out out[MMU_UNSYNC_OUT]; /* the oldest first */
     struct mmu_left left[MMU_HOT];
     struct mmu_hot hot[MMU_HOT];
     struct mmu_lost lost[MMU_LOST];

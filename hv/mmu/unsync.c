@@ -230,6 +230,13 @@ static bool is_quiet(struct mmu *m, gfn_t f)
     return true;
 }
 
+/* Oldest first: what is given up now must stay until the guest's store has run. */
+static void out_remove(struct mmu *m, uint32_t i)
+{
+    m->nout--;
+    memmove(&m->out[i], &m->out[i + 1], (m->nout - i) * sizeof(m->out[0]));
+}
+
 /* Gives the frame up as writer: every writable spte gone, flush scheduled, then one RMW. */
 static void leave_one(struct mmu *m, uint32_t i)
 {
@@ -238,7 +245,7 @@ static void leave_one(struct mmu *m, uint32_t i)
     *left_slot(m, f) = (struct mmu_left){.gfn1 = f.v + 1, .stay = m->out[i].stay};
     if (m->out[i].leaf)
         stat_inc(m->cpu, STAT_unsync_out);
-    m->out[i] = m->out[--m->nout];
+    out_remove(m, i);
     ring_add(m->cpu, RING_UNSYNC, f.v, 0);
 }
 
@@ -316,7 +323,7 @@ void unsync_leave(struct mmu *m, bool idle)
     for (uint32_t i = 0; i < m->nout;) {
         uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
         if (!(word & TRACE_UNSYNC) || !(word & TRACE_WRITER(m->cpu))) {
-            m->out[i] = m->out[--m->nout]; /* left already: drop request, last alias gone */
+            out_remove(m, i); /* left already: drop request, last alias gone */
         } else if (!(trace_consumers(word) & ~self) && !is_quiet(m, gfn(m->out[i].gfn))) {
             i++; /* nobody else looks at it: stays, re-read on flush */
         } else if (!idle && m->out[i].left && !seen_quiet(m, word, i)) {

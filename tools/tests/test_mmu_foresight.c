@@ -137,6 +137,24 @@ static void test_dying(void)
     tap_ok(!((word(ROOT) | word(PDPT) | word(PD)) & TRACE_TRACED), "nor has anybody");
 }
 
+/* With as many frames unsync as there may be, others are left for the dying space's tables. */
+static void test_dying_full(void)
+{
+    live("");
+    for (unsigned i = 0; i < MMU_UNSYNC_OUT; i++) {
+        *entry(PT_K, 32 + i) = (100ull + i) << 12 | PTE_P | PTE_W | PTE_A | PTE_D;
+        *entry(PD, 2 + i) = (100ull + i) << 12 | ALL;
+        (void)fault(0, VA(2 + i, 0), PFEC_U);
+        (void)fault(0, WINDOW(32 + i).v, PFEC_W);
+    }
+    tap_eq(mmu[0].nout, MMU_UNSYNC_OUT, "every place taken");
+    clear_leaves(true);
+    tap_eq(fault(0, WINDOW(PD - ROOT).v, PFEC_W), MMU_RESUME, "a dying space then");
+    tap_ok(writable(PD) && writable(PDPT) && writable(ROOT), "... has all tables writable at once");
+    tap_ok(!(word(100) & TRACE_UNSYNC) && (word(100 + MMU_UNSYNC_OUT - 1) & TRACE_UNSYNC),
+           "and the oldest were left for them");
+}
+
 static void test_not_dying(void)
 {
     live("");
@@ -183,6 +201,7 @@ int main(void)
     test_not_fresh();
     test_stay();
     test_dying();
+    test_dying_full();
     test_not_dying();
     test_many_ways();
     return tap_done();
