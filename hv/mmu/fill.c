@@ -3,7 +3,8 @@
  * neighbours. Tested by tools/tests/test_mmu.c. */
 #include "hv/mmu/internal.h"
 
-#define BATCH 16       /* neighbours looked at: an aligned group */
+#define BATCH 16       /* neighbours looked at: an aligned group, ... */
+#define BATCH_GROWS 3  /* ... doubled so often at most where most of the last ones were in use */
 #define LARGE_AGAIN 32 /* fragments in use before a region becomes one 2 MiB spte again */
 
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
@@ -107,16 +108,18 @@ static bool claim_writable(struct mmu *m, const struct walk *w, bool *announce, 
     return true;
 }
 
-/* Neighbours with A set in the same source table: saves their hidden faults. */
+/* Neighbours with A set in the same source table: saves their hidden faults. A process that comes
+ * from another CPU has most of its entries in use: it is given more at a time. */
 static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsigned idx)
 {
-    const struct sp *s = sp_at(m, page);
-    unsigned first = idx & ~(BATCH - 1u);
+    struct sp *s = sp_at(m, page);
+    const unsigned size = BATCH << s->ahead, first = idx & ~(size - 1);
+    unsigned found = 0;
 
     if (!m->cfg.opt->batch || (s->role & (ROLE_DIRECT | ROLE_WP0)))
         return;
-    for (unsigned i = first; i < first + BATCH; i++) {
-        if (*sp_spte(m, page, i) & PTE_P)
+    for (unsigned i = first; i < first + size; i++) {
+        if (s->present[i >> 6] & BIT(i & 63))
             continue;
         uint64_t g = gpte_of(m, s, i);
         gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
@@ -141,7 +144,12 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
         }
         spte_set(m, page, i, spte, f);
         stat_inc(m->cpu, STAT_fill_batch);
+        found++;
     }
+    if (found + 1 < size / 2)
+        s->ahead = 0;
+    else if (s->ahead < BATCH_GROWS)
+        s->ahead++;
 }
 
 /* The 4 KiB spte at (page, idx) of a level-1 page. */

@@ -46,6 +46,7 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     uint32_t orphan_next;          /* pages about to be freed */
     bool orphan;
     uint8_t quiet;       /* re-reads in a row that changed nothing */
+    uint8_t ahead;       /* how often the batch of the next fill is doubled */
     uint64_t stamp;      /* walk that used it last */
     uint64_t listed_at;  /* event number when listed or last re-read */
     uint64_t present[8]; /* bitmap of present sptes */

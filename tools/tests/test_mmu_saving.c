@@ -186,8 +186,32 @@ static void test_empty(void)
     tap_ok(trace_word(&coh[0], gfn(PD)) & TRACE_TRACED, "a directory with another link stays");
 }
 
+/* Faults of a CPU that goes through a whole table, every `step`th entry of which is in use. */
+static unsigned whole_table(const char *options, unsigned step)
+{
+    unsigned n = 0;
+
+    kernel_up(options);
+    for (unsigned i = 0; i < 512; i++)
+        *entry(PT, i) = (512ull + i) << 12 | ALL | (i % step ? 0 : PTE_A | PTE_D);
+    for (unsigned i = 0; i < 512; i += step)
+        if (!(spte_at(0, gva(VA(0, i))) & PTE_P)) {
+            (void)fault(0, VA(0, i), PFEC_U);
+            n++;
+        }
+    return n;
+}
+
+static void test_ahead(void)
+{
+    tap_eq(whole_table("", 1), 7, "a table in use everywhere: 16, 32, 64 and 128 at a time");
+    tap_eq(whole_table("", 4), 32, "a table in use here and there: 16 at a time");
+    tap_eq(whole_table("batch=off", 1), 512, "batch=off: one at a time");
+}
+
 int main(void)
 {
+    test_ahead();
     test_empty();
     test_regain();
     test_adopt();
