@@ -53,7 +53,8 @@ extern uint32_t cpu_count; /* running CPUs, dense */
 static inline struct percpu *percpu_self(void)
 {
     struct percpu *p;
-    __asm__("mov %%gs:0, %[p]" : [p] "=r"(p));
+    /* volatile: stays behind the write of GS base, however much is inlined */
+    __asm__ volatile("mov %%gs:0, %[p]" : [p] "=r"(p));
     return p;
 }
 /* GDT, TSS, IDT and GS of the CPU that calls; ist: tops of the NMI, #DF and #MC stacks. */

@@ -59,11 +59,12 @@ void svm_code(const struct vcpu *v, struct vcpu_code *out);
 /* entry.c */
 void svm_run(struct vcpu *v, struct vmexit *x);
 void svm_inject(struct vcpu *v, const struct vcpu_event *e);
-void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
 void svm_window(struct vcpu *v, bool on);
 bool svm_waits(void);
 void svm_set_int_shadow(struct vcpu *v, bool on);
 void svm_nmi_mask(struct vcpu *v, bool on);
+/* asid.c */
+void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
 /* translate.c: raw exit -> neutral record. Pure: reads the block, writes *x. */
 void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint64_t entry_rip,
                    struct vmexit *x);

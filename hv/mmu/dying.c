@@ -5,7 +5,7 @@
  * tools/tests/test_mmu_foresight.c. */
 #include "hv/mmu/internal.h"
 
-#define BUDGET 8192    /* entries looked at: what leads to more counts as alive */
+#define BUDGET 8192 /* entries looked at between two events: what leads to more counts as alive */
 #define USER_HALF 256u /* entries of a level-4 table for the lower half of the addresses */
 
 /* Is a user page left below `page`? What the shadow does not have was not used here. Notes the
@@ -24,7 +24,7 @@ static bool alive(struct mmu *m, uint32_t page, struct mmu_family *fam)
             uint32_t child = spte_is_leaf(s->level, e) ? SP_NONE : spte_child(m, e);
             bool leaf = child == SP_NONE || (m->sps[child].role & ROLE_DIRECT);
             fam->lived |= leaf;
-            if (++fam->looked > BUDGET)
+            if (++m->dying_looked > BUDGET)
                 return true;
             if ((e & PTE_U) && (leaf ? (gpte_of(m, s, idx) & PTE_P) != 0 : alive(m, child, fam)))
                 return true;
@@ -46,24 +46,30 @@ static uint32_t space_of(struct mmu *m, gfn_t f, unsigned idx)
     return p;
 }
 
-/* Gives table f up and maps it writable where its kernel has it, if that is at `va`. */
-static void give_up(struct mmu *m, gva_t va, gfn_t f)
+/* Gives table f up and maps it writable where its kernel has it, if that is at `va`, and was
+ * written there: nothing but A is set for a guess, as a processor may. */
+static bool give_up(struct mmu *m, gva_t va, gfn_t f)
 {
     struct walk w;
     gpa_t at;
 
-    if (walk_guest(m, va, PFEC_W | ACCESS_AC, &w) != HV_OK || w.target.v != f.v)
-        return;
+    if (walk_guest(m, va, ACCESS_AC, &w) != HV_OK || w.target.v != f.v || !w.eff_w ||
+        !(w.gpte & PTE_D))
+        return false;
     w.give_up = true;
     (void)fill_leaf(m, &w, &at);
+    return true;
 }
 
 bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam)
 {
     uint32_t root;
 
-    fam->n = fam->looked = 0;
+    fam->n = 0;
     fam->lived = false;
+    if (m->dying_epoch != m->epoch)
+        m->dying_looked = 0;
+    m->dying_epoch = m->epoch;
     if (!m->cfg.opt->dying || m->top != 4 || (m->role & ROLE_WP0))
         return false;
     root = space_of(m, f, (unsigned)(va.v & PAGE_MASK) / 8);
@@ -79,7 +85,9 @@ void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fa
 {
     if (fam->n)
         stat_inc(m->cpu, STAT_dying);
-    for (unsigned i = 0; i < fam->n; i++) /* kernels map all memory in a row */
-        if (fam->table[i].v != f.v)
-            give_up(m, gva(va.v + ((fam->table[i].v - f.v) << PAGE_SHIFT)), fam->table[i]);
+    for (unsigned i = 0; i < fam->n; i++) { /* kernels map all memory in a row */
+        gva_t there = gva(va.v + ((fam->table[i].v - f.v) << PAGE_SHIFT));
+        if (fam->table[i].v != f.v && ((there.v ^ va.v) >> 47 || !give_up(m, there, fam->table[i])))
+            return; /* this one does not */
+    }
 }

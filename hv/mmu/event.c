@@ -26,7 +26,7 @@ static void event_begin(struct mmu *m)
     if (!consumer_pending(m->coh))
         stat_inc(m->cpu, STAT_drains_empty);
     mmu_drain(m);
-    unsync_zap_upper(m); /* after the slots: design 4.2 */
+    unsync_event(m); /* after the slots: design 4.2 */
 }
 
 static uint32_t role_of(const struct mmu_regs *r)

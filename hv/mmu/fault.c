@@ -14,7 +14,7 @@ static void fault_event(struct mmu *m, gva_t va)
     if (m->cfg.opt->mmu == MMU_REF) {
         ref_drop_va(m, va, false);
     } else {
-        unsync_zap_upper(m);
+        unsync_event(m);
         unsync_sync_va(m, va);
     }
 }

@@ -141,8 +141,12 @@ void repair_page(struct mmu *m, uint32_t page);
 /* --- unsync.c --- */
 void unsync_list(struct mmu *m, uint32_t page);
 void unsync_unlist(struct mmu *m, uint32_t page);
-/* Listed non-leaf pages (registered while unsync) go at the next event of any kind. */
-void unsync_zap_upper(struct mmu *m);
+/* At events of any kind: listed non-leaf pages (registered while unsync) go. */
+void unsync_event(struct mmu *m);
+/* f, which this CPU writes as a leaf table, is a table of tables as well: a guest that maps its
+ * tables by themselves. It is left at the next event, or what is above would be made anew after
+ * each. */
+void unsync_leave_soon(struct mmu *m, gfn_t f);
 /* Re-reads listed pages reachable from the current root (all: every one). */
 void unsync_sync(struct mmu *m, bool all);
 /* `page` was linked below another: what is listed under it may be staler than the last event. */
@@ -157,7 +161,7 @@ bool unsync_fresh(struct mmu *m, uint32_t page);
  * it writable and then calls unsync_announce with the word returned. */
 uint64_t unsync_enter(struct mmu *m, gfn_t f);
 void unsync_announce(struct mmu *m, gfn_t f, uint64_t old);
-/* Full flush or idle: leave what other CPUs consume. */
+/* Full flush or idle: leave what other CPUs consume, unless it is to stay, and what is quiet. */
 void unsync_leave(struct mmu *m, bool idle);
 /* An address space is loaded without a flush: leave what was re-read for nothing of late. */
 void unsync_leave_quiet(struct mmu *m);
@@ -170,8 +174,7 @@ bool unsync_wanted(struct mmu *m, gfn_t f);
 struct mmu_family {
     gfn_t table[MMU_FAMILY];
     unsigned n;
-    unsigned looked; /* entries looked at: tables may be linked in many places */
-    bool lived;      /* there are leaf tables, or entries for large pages */
+    bool lived; /* there are leaf tables, or entries for large pages */
 };
 /* A store at va to the traced table f, of which nothing is done yet: belongs f to an address space
  * without any user page left? Then *fam holds its tables above the leaves, f among them; else none.

@@ -261,8 +261,11 @@ static void register_source(struct mmu *m, uint32_t page, bool first)
     bool self_drop = false;
 
     if (!first) {
-        if (trace_word(m->coh, f) & TRACE_UNSYNC)
+        if (trace_word(m->coh, f) & TRACE_UNSYNC) {
             unsync_list(m, page);
+            if (m->sps[page].level > 1)
+                unsync_leave_soon(m, f);
+        }
         return;
     }
     if (unsync_fresh(m, page))

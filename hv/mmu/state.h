@@ -83,6 +83,7 @@ struct mmu_out { /* a frame this CPU made unsync */
     bool leaf;    /* counted as a leaf table gone unsync, not as a table given up */
     uint8_t stay; /* full flushes it stays although others read it: it came back so often */
     uint8_t left; /* of them, those to come */
+    bool soon;    /* left at the next event of any kind */
 };
 
 struct mmu_left {  /* a frame left not long ago */
@@ -133,8 +134,12 @@ struct mmu {
     uint32_t unsync_head, unsync_tail, unsync_count;
     uint32_t zap_count; /* of them, pages that wait for their zap */
     uint32_t nout;
+    bool leave_soon; /* some of them */
 
     uint64_t xlate_gen;
+
+    uint64_t dying_epoch;  /* event after which dying.c looked at so many entries; tables may be */
+    uint32_t dying_looked; /* linked in many places */
 
     struct patch_sink sink;
     const struct patch_payload *dv; /* derived value of the patch being applied */

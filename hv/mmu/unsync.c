@@ -86,7 +86,7 @@ static void reread(struct mmu *m, uint32_t page)
         unsync_unlist(m, page);
 }
 
-void unsync_zap_upper(struct mmu *m)
+static void unsync_zap_upper(struct mmu *m)
 {
     uint32_t p = m->zap_count ? m->unsync_head : SP_NONE;
     while (p != SP_NONE) {
@@ -249,16 +249,39 @@ static void leave_one(struct mmu *m, uint32_t i)
     ring_add(m->cpu, RING_UNSYNC, f.v, 0);
 }
 
-static void out_add(struct mmu *m, gfn_t f)
+static bool is_out(const struct mmu *m, uint32_t i)
 {
-    for (uint32_t i = 0; i < m->nout; i++)
-        if (m->out[i].gfn == f.v)
-            return;
+    uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
+    return (word & TRACE_UNSYNC) && (word & TRACE_WRITER(m->cpu));
+}
+
+/* A place at the end: f's own, one's that was left already, or the oldest's. Was f there? */
+static bool out_make_room(struct mmu *m, gfn_t f)
+{
+    bool known = false;
+
+    for (uint32_t i = 0; i < m->nout;) {
+        bool same = m->out[i].gfn == f.v;
+        known |= same;
+        if (same || (m->nout == MMU_UNSYNC_OUT && !is_out(m, i)))
+            out_remove(m, i);
+        else
+            i++;
+    }
     if (m->nout == MMU_UNSYNC_OUT)
         leave_one(m, 0);
+    return known;
+}
+
+static void out_add(struct mmu *m, gfn_t f)
+{
     bool leaf = m->cfg.opt->unsync && !is_upper(m, f);
-    m->out[m->nout++] =
-        (struct mmu_out){.gfn = f.v, .leaf = leaf, .stay = stay_of(m, f), .left = stay_of(m, f)};
+    uint8_t stay = leaf ? stay_of(m, f) : 0; /* tables given up cost all their readers a subtree */
+
+    bool known = out_make_room(m, f);
+    m->out[m->nout++] = (struct mmu_out){.gfn = f.v, .leaf = leaf, .stay = stay, .left = stay};
+    if (known)
+        return;
     if (leaf)
         stat_inc(m->cpu, STAT_unsync_in);
     ring_add(m->cpu, RING_UNSYNC, f.v, 1);
@@ -292,10 +315,37 @@ bool unsync_fresh(struct mmu *m, uint32_t page)
     if (s->level > 1 || !m->cfg.opt->unsync || !m->cfg.opt->fresh ||
         !trace_install_fresh(m->coh, s->gfn))
         return false;
+    *left_slot(m, s->gfn) = (struct mmu_left){0}; /* of a former life of the frame */
     out_add(m, s->gfn);
     unsync_list(m, page);
     stat_inc(m->cpu, STAT_fresh);
     return true;
+}
+
+void unsync_leave_soon(struct mmu *m, gfn_t f)
+{
+    for (uint32_t i = 0; i < m->nout; i++)
+        if (m->out[i].gfn == f.v && m->out[i].leaf)
+            m->leave_soon = m->out[i].soon = true;
+}
+
+/* At any event, for the store that the frame was given up for has run. */
+static void leave_those(struct mmu *m)
+{
+    m->leave_soon = false;
+    for (uint32_t i = 0; i < m->nout;) {
+        if (m->out[i].soon && is_out(m, i))
+            leave_one(m, i);
+        else
+            i++;
+    }
+}
+
+void unsync_event(struct mmu *m)
+{
+    unsync_zap_upper(m);
+    if (m->leave_soon)
+        leave_those(m);
 }
 
 void unsync_leave_quiet(struct mmu *m)

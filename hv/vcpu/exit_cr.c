@@ -100,7 +100,7 @@ static void cr3_reload(struct subvmm *s, uint64_t from_rip, unsigned reg)
         return;
     vcpu_ops->get(v, VCPU_DEBUG, &d);
     if ((d.dr7 & DR7_ENABLED) || !emulate_peek(s, &in) || in.op != INSN_MOV_CR_WRITE ||
-        in.cr != 3 || (in.src_reg & 15) != reg || !cr_write(s, 3, v->ctl.cr3))
+        in.cr != 3 || (in.src_reg & 15) != reg || !cr_write(s, 3, mode_width(s, v->regs.gpr[reg])))
         return;
     vcpu_skip(s, &decoded, in.length);
     stat_inc(s->cpu, STAT_reloads);

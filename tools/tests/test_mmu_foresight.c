@@ -68,7 +68,77 @@ static void test_not_fresh(void)
            "who maps it writable later posts WHOLE");
 }
 
+/* A table that is one of tables as well: a guest that maps its tables by themselves. It goes back
+ * to being trapped, or all above it would be made anew at each event. */
+static void test_fresh_self_map(void)
+{
+    uint64_t zaps;
+
+    kernel_up("");
+    *entry(ROOT, 9) = ROOT << 12 | ALL;
+    const uint64_t pd_as_table = 9ull << 39 | 9ull << 30; /* table: PDPT; page 0: PD */
+    (void)fault(0, WINDOW(PDPT - ROOT).v, PFEC_W);
+    (void)fault(0, pd_as_table, 0);
+    tap_ok(word(PDPT) & TRACE_UNSYNC, "a table of tables, walked as a leaf table first: fresh");
+    (void)fault(0, VA(0, 1), 0);
+    mmu_event_invlpg(&mmu[0], gva(VA(0, 1)));
+    tap_ok(!(word(PDPT) & TRACE_UNSYNC), "left at the next event of any kind");
+    (void)fault(0, VA(0, 1), 0);
+    zaps = stat_of(0, STAT_zaps);
+    for (unsigned i = 0; i < 4; i++) {
+        mmu_event_invlpg(&mmu[0], gva(VA(0, 1)));
+        (void)fault(0, VA(0, 1), 0);
+    }
+    tap_eq(stat_of(0, STAT_zaps), zaps, "and nothing is made anew after that");
+}
+
+/* The next life of a frame that stayed unsync for others' sake begins without that history. */
+static void test_fresh_lives(void)
+{
+    unsigned flushes = 0;
+
+    for (unsigned life = 0; life < 5; life++) {
+        if (life == 0)
+            make_table("");
+        *entry(PD, 0) = PT << 12 | ALL;
+        (void)fault(0, WINDOW(PT - ROOT).v, PFEC_W);
+        (void)fault(0, VA(0, 1), 0);
+        (void)fault(1, VA(0, 1), 0);
+        for (flushes = 0; (word(PT) & TRACE_UNSYNC) && flushes < 100; flushes++) {
+            *entry(PT, 1) = (610ull + flushes) << 12 | ALL | PTE_A;
+            mmu_event_cr3(&mmu[0], ROOT << 12, false);
+            mmu_event_cr3(&mmu[1], ROOT << 12, false);
+        }
+        for (unsigned c = 0; c < 2; c++)
+            put(c, PD, 0, 0);
+        mmu_event_cr3(&mmu[0], ROOT << 12, false);
+        mmu_event_cr3(&mmu[1], ROOT << 12, false);
+    }
+    tap_eq(flushes, 1, "each life of a frame is left at its first flush");
+}
+
 /* --- stay --- */
+
+/* A directory that is given up again and again costs both CPUs no more each time. */
+static void test_stay_upper(void)
+{
+    unsigned flushes = 0;
+
+    kernel_up("");
+    for (unsigned turn = 0; turn < 6; turn++) {
+        (void)fault(0, VA(0, 1), 0);
+        (void)fault(1, VA(0, 1), 0);
+        for (unsigned n = 0; !(word(PD) & TRACE_UNSYNC) && n < 20; n++)
+            (void)fault(0, WINDOW(PD - ROOT).v, PFEC_W);
+        for (flushes = 0; (word(PD) & TRACE_UNSYNC) && flushes < 100; flushes++)
+            for (unsigned c = 0; c < 2; c++) {
+                mmu_event_cr3(&mmu[c], ROOT << 12, false);
+                (void)fault(c, VA(0, 1), 0);
+            }
+    }
+    tap_ok(flushes <= 2, "a directory is left after %u flushes however often it comes back",
+           flushes);
+}
 
 /* A table that two CPUs read and one writes again and again is left ever later. */
 static void test_stay(void)
@@ -155,6 +225,17 @@ static void test_dying_full(void)
            "and the oldest were left for them");
 }
 
+/* A kernel whose window is not linear: a guess marks nothing as written that was not. */
+static void test_dying_elsewhere(void)
+{
+    live("");
+    *entry(PT_K, 0) = 700ull << 12 | PTE_P | PTE_W; /* where ROOT would be */
+    clear_leaves(true);
+    tap_eq(fault(0, WINDOW(PD - ROOT).v, PFEC_W), MMU_RESUME, "a space dying, of a guest unlike");
+    tap_ok(!(*entry(PT_K, 0) & PTE_D), "what is there instead is not marked as written");
+    tap_ok(!(word(ROOT) & TRACE_UNSYNC) && writable(PD), "only what was stored to is given up");
+}
+
 static void test_not_dying(void)
 {
     live("");
@@ -193,15 +274,25 @@ static void test_many_ways(void)
     }
     (void)fault(0, WINDOW(PT - ROOT).v, PFEC_W);
     tap_eq(fault(0, WINDOW(PD - ROOT).v, PFEC_W), MMU_EMULATE, "16 million ways: not followed");
+    uint32_t looked = mmu[0].dying_looked;
+    (void)fault(0, WINDOW(PD - ROOT).v, PFEC_W);
+    tap_ok(mmu[0].dying_looked == looked + 1, "... nor begun again before the next event");
+    mmu_event_invlpg(&mmu[0], gva(0));
+    (void)fault(0, WINDOW(PD - ROOT).v, PFEC_W);
+    tap_eq(mmu[0].dying_looked, looked, "... but then");
 }
 
 int main(void)
 {
     test_fresh();
     test_not_fresh();
+    test_fresh_self_map();
+    test_fresh_lives();
     test_stay();
+    test_stay_upper();
     test_dying();
     test_dying_full();
+    test_dying_elsewhere();
     test_not_dying();
     test_many_ways();
     return tap_done();
