@@ -164,12 +164,12 @@ static void pic_stop(void)
     sti();
 }
 
-static uint8_t pic_isr(void)
+static uint8_t pic_read(uint8_t ocw3) /* 0x0b: what is in service; 0x0c: poll */
 {
-    outb(0x20, 0x0b);
-    uint8_t isr = inb(0x20);
+    outb(0x20, ocw3);
+    uint8_t value = inb(0x20);
     outb(0x20, 0x0a);
-    return isr;
+    return value;
 }
 
 static void test_pic(void)
@@ -186,7 +186,7 @@ static void test_pic(void)
     pic_eoi = false;
     pit_program(0, 0, 500);
     wait_irqs(PIC_BASE, ++n);
-    CHECK_EQ(pic_isr(), 1, "in service without EOI");
+    CHECK_EQ(pic_read(0x0b), 1, "in service without EOI");
     pit_quiet();
     pit_program(0, 0, 500);
     spin(20000);
@@ -194,11 +194,11 @@ static void test_pic(void)
     outb(0x20, 0x60); /* specific EOI of input 0 */
     wait_irqs(PIC_BASE, ++n);
     outb(0x20, 0x20);
-    CHECK_EQ(pic_isr(), 0, "nothing in service");
+    CHECK_EQ(pic_read(0x0b), 0, "nothing in service");
     pic_start(3); /* automatic EOI */
     pit_program(0, 0, 500);
     wait_irqs(PIC_BASE, ++n);
-    CHECK_EQ(pic_isr(), 0, "automatic EOI");
+    CHECK_EQ(pic_read(0x0b), 0, "automatic EOI");
     pit_program(0, 2, 2000); /* periodic */
     wait_irqs(PIC_BASE, n + 5);
     pic_stop();
@@ -220,23 +220,16 @@ static void test_pic_poll(void)
     cli();
     pit_quiet();
     pic_program(1, 0xfe, 0xff); /* nobody takes INTR: LINT0 is masked */
-    outb(0x20, 0x0c);
-    unsigned first = inb(0x20);
-    if ((first & 0x80) && !on_patchbay()) { /* its PIT may fire after the mode is set */
-        diag("poll: bare QEMU deviates");
-        outb(0x20, 0x20);
-        outb(0x20, 0x0c);
-        first = inb(0x20);
-    }
-    CHECK_EQ(first & 0x80, 0, "poll: nothing");
+    if (!on_patchbay() && (pic_read(0x0c) & 0x80))
+        outb(0x20, 0x20); /* bare QEMU's PIT may fire after its mode is set */
+    CHECK_EQ(pic_read(0x0c) & 0x80, 0, "poll: nothing");
     pit_program(0, 0, 500);
     for (unsigned i = 0; (inb(0x20) & 1) == 0 && i < 1000000; i++)
         pause();
-    outb(0x20, 0x0c);
-    CHECK_EQ(inb(0x20) & 0x87, 0x80, "poll: input 0");
-    CHECK_EQ(pic_isr(), 1, "it is in service now");
+    CHECK_EQ(pic_read(0x0c) & 0x87, 0x80, "poll: input 0");
+    CHECK_EQ(pic_read(0x0b), 1, "it is in service now");
     outb(0x20, 0x20);
-    CHECK_EQ(pic_isr(), 0, "EOI");
+    CHECK_EQ(pic_read(0x0b), 0, "EOI");
     pic_stop();
 }
 
