@@ -93,6 +93,8 @@ enum hv_err {
     HV_MMIO,        /* the address is not RAM */
 };
 #define HV_MUST_CHECK __attribute__((warn_unused_result))
+/* A function to set breakpoints on: one place, however much is inlined elsewhere. */
+#define HV_ANCHOR __attribute__((noinline))
 #define TRY(expr)                                                                                  \
     do {                                                                                           \
         enum hv_err try_err_ = (expr);                                                             \

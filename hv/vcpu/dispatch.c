@@ -56,7 +56,7 @@ static const exit_handler exit_table[EXIT_KIND_COUNT] = {
     [EXIT_INVALID] = exit_invalid,
 };
 
-void exit_dispatch(struct subvmm *s, const struct vmexit *x)
+HV_ANCHOR void exit_dispatch(struct subvmm *s, const struct vmexit *x)
 {
     struct vcpu *v = &s->vcpu;
     _Atomic uint64_t *count = &hv_stats[s->cpu].exits[x->kind];

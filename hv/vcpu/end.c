@@ -47,7 +47,7 @@ bool subvmm_is_finisher(uint32_t cpu)
     return atomic_load_explicit(&end_finisher, memory_order_acquire) == cpu + 1;
 }
 
-void subvmm_end(struct vm *vm, uint32_t cpu, uint32_t how)
+HV_ANCHOR void subvmm_end(struct vm *vm, uint32_t cpu, uint32_t how)
 {
     uint32_t none = 0;
 

@@ -245,8 +245,8 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     return HV_OK;
 }
 
-_Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
-                          uint64_t pool_bytes)
+HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                                    uint64_t pool_bytes)
 {
     enum hv_err err = subvmm_init(s, vm, pool, pool_hpa, pool_bytes);
     if (err == HV_RANGE)
