@@ -14,8 +14,8 @@ struct svm_vcpu {
     uint64_t offered;            /* the same for an interrupt that waits for IF as V_IRQ */
     uint32_t exceptions;         /* intercepted ones */
     bool injecting_df;           /* every exception is intercepted for this entry */
-    uint32_t asid,
-        asid_hw; /* of the last entry: the pager's, and the hardware's where they differ */
+    uint32_t asid;               /* the pager's of the last entry, where it is not the hardware's */
+    uint32_t asid_hw;            /* the hardware's */
 };
 
 struct svm_features {

@@ -123,10 +123,12 @@ bool trace_install_fresh(struct coh_cpu *self, gfn_t f)
     uint64_t region;
     if (!w || atomic_load_explicit(w, memory_order_relaxed) != o) /* only a guess */
         return false;
+    /* pairs with the exchange of trace_fill_region, as in trace_install */
     region = atomic_fetch_add_explicit(region_of(self, f), REGION_ONE, memory_order_seq_cst);
-    /* One exchange, and only from this very word: what trace_install, trace_clear_writer and
-     * trace_enter_unsync of this CPU, back to back, would leave there. A fill by another CPU comes
-     * before it, and this fails, or behind it, sees unsync and posts WHOLE. */
+    /* Pairs with trace_fill_writable and trace_install. Only from this very word: what
+     * trace_install, trace_clear_writer and trace_enter_unsync of this CPU, back to back, would
+     * leave there. A fill by another CPU comes before it, and this fails, or behind it, sees unsync
+     * and posts WHOLE. */
     if ((region & TRACE_CONSUMERS) || !atomic_compare_exchange_strong_explicit(
                                           w, &o, n, memory_order_seq_cst, memory_order_relaxed)) {
         atomic_fetch_sub_explicit(region_of(self, f), REGION_ONE, memory_order_seq_cst);

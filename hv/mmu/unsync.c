@@ -218,7 +218,7 @@ bool unsync_wanted(struct mmu *m, gfn_t f)
      * be worth it for a table that came back before. */
     if (!(trace_consumers(trace_word(m->coh, f)) & ~(1u << m->cpu)) || stay_of(m, f) > 1)
         return true;
-    return ((same && h->count >= LEAF_TRAPS) || h->count >= LEAF_TRAPS_FAR);
+    return (same && h->count >= LEAF_TRAPS) || h->count >= LEAF_TRAPS_FAR;
 }
 
 /* Were all re-reads of f's shadow pages of late for nothing? */
