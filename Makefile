@@ -48,6 +48,10 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-protot
 CFLAGS := -std=gnu11 -O2 -g -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-pic -fno-pie \
 	-fno-stack-protector -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none -ffunction-sections -fdata-sections \
 	-ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(O)/=out/ -I. $(WARN)
+# PROFILE=1: counts at the borders of an exit (hv/base/profile.h), for bench-count.
+ifeq ($(PROFILE),1)
+CFLAGS += -DHV_PROFILE=1
+endif
 LDFLAGS := -nostdlib -z max-page-size=4096 -z noexecstack --build-id=none
 comma := ,
 # gcc sees the whole hypervisor at once: the exit path becomes few functions, and so few returns, each of which is a

@@ -4,6 +4,7 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
+#include "hv/base/profile.h"
 #include "hv/base/stats.h"
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
@@ -142,7 +143,9 @@ static void enter(struct subvmm *s)
     v->ring_rip = v->regs.rip;
     mmu_entered(&s->mmu, &root);
     s->entered_tsc = port_tsc();
+    profile_border(s->cpu, PROFILE_BEFORE);
     vcpu_ops->run(v, &x);
+    profile_exit(s->cpu, x.kind);
     mode_leave(&s->coh);
     s->entries++;
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
@@ -150,7 +153,9 @@ static void enter(struct subvmm *s)
     v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
     events_settle(s, &x);
     pveoi_sync(s);
+    profile_border(s->cpu, PROFILE_AFTER);
     exit_dispatch(s, &x);
+    profile_border(s->cpu, PROFILE_HANDLER);
     if (s->vm->opt->audit)
         audit(s);
 }
@@ -166,6 +171,7 @@ static void halt(struct subvmm *s)
     }
     port_halt();
     mode_leave(&s->coh);
+    profile_restart(s->cpu);
 }
 
 static void halted(struct subvmm *s)

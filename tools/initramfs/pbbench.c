@@ -2,7 +2,7 @@
 /* The benchmark's half inside the guest: does what the other end of the console asks for, with a
  * handshake around each measurement, so that the emulator's cost can be read from outside.
  * Lines in: "run OP WORKERS COUNT", then "go", then "done"; or "quit". Lines out: "PBB ready CPUS",
- * "PBB begin", "PBB end WALL_NS", "PBB error TEXT". Nothing runs between "begin" and "go", nor
+ * "PBB begin", "PBB end WALL_NS TSC_UNITS", "PBB error TEXT". Nothing runs between "begin" and "go", nor
  * between "end" and "done". Runs inside the guest and on any Linux. Tested by the step linux/bench
  * of tools/check.py. */
 #define _GNU_SOURCE
@@ -66,6 +66,13 @@ static uint64_t now_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t tsc(void)
+{
+    uint32_t a, d;
+    __asm__ volatile("rdtsc" : "=a"(a), "=d"(d));
+    return (uint64_t)d << 32 | a;
 }
 
 static void pin(unsigned cpu)
@@ -197,6 +204,21 @@ static void setup_page(struct worker *w)
     touch(w->mem, 1);
 }
 
+/* What an allocator does that gives its pages back and wants them again: 1 MiB touched, dropped. */
+static void setup_reuse(struct worker *w)
+{
+    w->mem = map(256);
+}
+
+static void op_reuse(struct worker *w)
+{
+    for (uint64_t i = 0; i < w->n; i++) {
+        touch(w->mem, 256);
+        if (madvise(w->mem, 256 * PAGE, MADV_DONTNEED))
+            die("madvise");
+    }
+}
+
 static void op_mprotect(struct worker *w)
 {
     volatile char *p = w->mem;
@@ -307,6 +329,7 @@ static const struct op ops[] = {
     {"exec", NULL, op_exec, PROCESSES},
     {"mmap1", NULL, op_mmap1, PROCESSES},
     {"mmap256", NULL, op_mmap256, PROCESSES},
+    {"reuse", setup_reuse, op_reuse, PROCESSES},
     {"mprotect", setup_page, op_mprotect, PROCESSES},
     {"touch", NULL, op_touch, PROCESSES},
     {"cow", setup_resident, op_cow, PROCESSES},
@@ -467,11 +490,12 @@ static void measure(const struct op *op, unsigned count, uint64_t n)
     fflush(stdout);
     if (!read_line(line, sizeof(line)) || strcmp(line, "go"))
         die("no go");
-    uint64_t begin = now_ns();
+    uint64_t begin = now_ns(), tsc_begin = tsc();
     release(start_pipe, parties);
     await_reports(parties);
-    uint64_t end = now_ns();
-    printf("PBB end %llu\n", (unsigned long long)(end - begin));
+    uint64_t tsc_end = tsc(), end = now_ns();
+    printf("PBB end %llu %llu\n", (unsigned long long)(end - begin),
+           (unsigned long long)(tsc_end - tsc_begin));
     fflush(stdout);
     if (!read_line(line, sizeof(line)) || strcmp(line, "done"))
         die("no done");

@@ -46,10 +46,10 @@ class Counters:
 
 
 class Sample:
-    """One measurement: seconds of host CPU, seconds in the guest, counters."""
+    """One measurement: seconds of host CPU, seconds and TSC units in the guest, counters."""
 
-    def __init__(self, cpu, wall, counts):
-        self.cpu, self.wall, self.counts = cpu, wall, counts
+    def __init__(self, cpu, wall, counts, tsc=0):
+        self.cpu, self.wall, self.counts, self.tsc = cpu, wall, counts, tsc
 
 
 class Machine:
@@ -173,10 +173,18 @@ class Machine:
     def _counts(self):
         if not self.counters:
             return {}
+        return self.counters.parse(self.memory(self.counters.address, self.counters.size), self.cpus)
+
+    def memory(self, address, size):
+        """What physical memory holds there."""
+        stopped = self._stopped
+        self.resume()
         path = self.run.file("counters")
-        self._command("pmemsave", val=self.counters.address, size=self.counters.size, filename=path)
+        self._command("pmemsave", val=address, size=size, filename=path)
+        if stopped:
+            self.stop()
         with open(path, "rb") as f:
-            return self.counters.parse(f.read(), self.cpus)
+            return f.read()
 
     def measure(self, op):
         """One measurement of an operation, the handshake included."""
@@ -193,4 +201,4 @@ class Machine:
         self._send("done")
         time.sleep(SETTLE_SECONDS)
         self.stop()
-        return Sample(cpu, int(words[2]) / 1e9, {k: after[k] - counts[k] for k in after})
+        return Sample(cpu, int(words[2]) / 1e9, {k: after[k] - counts[k] for k in after}, int(words[3]))

@@ -35,6 +35,7 @@ class Run:
     until: str = ""  # a console line that ends the run well
     serial: tuple = ("chardev:ser0",)  # what COM1.. are connected to; ser0 is the console that is read
     extra: tuple = ()  # more words of the emulator's command line
+    count: bool = False  # the emulator's time is the number of instructions executed
     own_initrd: bool = False  # the project's initramfs, whose shell announces itself
 
     @property
