@@ -27,6 +27,25 @@ bench-stress: ## stress-ng with 4 workers, bare and on Patchbay in turn
 	@$(PYTHON) tools/bench.py stress
 .PHONY: bench-stress bench bench-modes bench-pool bench-growth
 
+# Instructions instead of time. BASE=rev: an earlier revision beside this one, built from its own tree.
+COUNT_BASE := $(if $(BASE),$(O)/base-$(subst /,-,$(BASE)))
+bench-count: ## instructions an operation, exact: bare, Patchbay (BASE=rev: an earlier one; NPT="0 1": KVM), where each exit's go
+	@tools/setup.sh $(O) run
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS) $(if $(NPT),$(O)/kvm-initrd)
+	@$(MAKE) --no-print-directory O=$(O)/profile PROFILE=1 $(O)/profile/patchbay.elf $(O)/profile/patchbay.elf32
+	@$(if $(BASE),rm -rf $(COUNT_BASE) && mkdir -p $(COUNT_BASE)/tree && git archive $(BASE) | tar -x -C $(COUNT_BASE)/tree && \
+		$(MAKE) --no-print-directory -C $(COUNT_BASE)/tree VERSION=$(BASE) O=build build/patchbay.elf build/patchbay.elf32)
+	@$(PYTHON) tools/benchcount.py ops --profile $(O)/profile $(if $(BASE),--base $(COUNT_BASE)/tree/build)
+bench-count-growth: ## the same with four CPUs: four workers against one
+	@tools/setup.sh $(O) run
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
+	@$(PYTHON) tools/benchcount.py growth
+bench-count-budget: ## are the recorded counts kept? RENEW=1 records today's in tools/bench-count.json
+	@tools/setup.sh $(O) run
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
+	@$(PYTHON) tools/benchcount.py budget
+.PHONY: bench-count bench-count-growth bench-count-budget
+
 # On the host's own CPUs, with the objects of the simulator's plain build.
 MICRO := $(patsubst tools/micro/%.c,$(O)/micro/%,$(wildcard tools/micro/*.c))
 $(O)/micro/%: $(O)/plain/tools/micro/%.c.o $(O)/plain/libhv.a

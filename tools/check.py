@@ -145,6 +145,12 @@ def bench_tool(results):
     results.expect(os.path.exists(os.path.join(OUT, "check-bench.svg")), "no plot")
 
 
+def count_tool(results):
+    """The exact counts: no more than 3 % over the recorded ones (tools/bench-count.json)."""
+    output = results.command([sys.executable, "tools/benchcount.py", "budget", "--ops", "cpuid fork mmap1 mprotect touch cow"], 900)
+    results.expect("budget: 6 operations, 0 over" in output, "a count is over its budget")
+
+
 def micro(results):
     """The microbenchmarks once: they end, each patch of the pair arrives, every table has its figures."""
     results.command(MAKE + ["O=" + OUT, "micro"], 600)
@@ -256,6 +262,7 @@ def all_steps():
     ]
     # Trap 32: shadow pages and roots go while they are in use.
     s.append(Step("linux/bench", "linux", bench_tool, image))
+    s.append(Step("linux/count", "linux", count_tool, image))
     s.append(Step("linux/reclaim", "linux", linux("linux-reclaim", "full", "audit=2 pool=64", 20, smp=2), image))
     # Two MOV CR3 a system call, most of which flush nothing.
     s.append(Step("linux/pti", "linux", linux("linux-pti", "smoke", "audit=2", 10, append="pti=on", smp=2), image))

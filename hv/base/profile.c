@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Sums of TSC units between the borders of an exit. Tested by the step bench/count. */
+/* Sums of TSC units between the borders of an exit. Tested by the step linux/count. */
 #include "hv/base/profile.h"
 #include "hv/port/cpu.h"
 

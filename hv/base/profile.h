@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Where the instructions of an exit go: sums of TSC units by kind of exit and part of the round, in
  * a build with PROFILE=1 (make bench-count PROFILE=1); otherwise nothing is measured and nothing is
- * paid. Read from outside by tools/pblib/benchguest.py. Tested by the step bench/count. */
+ * paid. Read from outside by tools/pblib/benchguest.py. Tested by the step linux/count. */
 #pragma once
 #include "hv/base/stats.h"
 

@@ -84,15 +84,24 @@ static void pin(unsigned cpu)
         die("sched_setaffinity");
 }
 
-static char *map(size_t pages)
+/* Far from stack, libraries and heap wherever those are put, in the same 512 GiB: what is mapped and
+ * unmapped here needs page tables of two levels of its own, in each boot. */
+#define APART ((char *)0x7fc000000000)
+
+static char *map_at(char *where, size_t pages)
 {
-    char *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *p = mmap(where, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         die("mmap");
     /* Pages of 4 KiB: what is counted is one fault a page. */
     if (pages >= 512)
         (void)madvise(p, pages * PAGE, MADV_NOHUGEPAGE);
     return p;
+}
+
+static char *map(size_t pages)
+{
+    return map_at(NULL, pages);
 }
 
 static void unmap(char *p, size_t pages)
@@ -181,7 +190,7 @@ static void setup_resident(struct worker *w)
 static void op_mmap1(struct worker *w)
 {
     for (uint64_t i = 0; i < w->n; i++) {
-        char *p = map(1);
+        char *p = map_at(APART + w->index * 0x40000000, 1);
         touch(p, 1);
         unmap(p, 1);
     }
@@ -190,7 +199,7 @@ static void op_mmap1(struct worker *w)
 static void op_mmap256(struct worker *w)
 {
     for (uint64_t i = 0; i < w->n; i++) {
-        char *p = map(256);
+        char *p = map_at(APART + w->index * 0x40000000, 256);
         touch(p, 256);
         unmap(p, 256);
     }

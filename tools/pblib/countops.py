@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The operations of the instruction-count benchmark, their targets, and its tables. Counts are exact, so each is done
-far fewer times than where time is measured. Tested by tools/tests/test_count.py and the step bench/count."""
+far fewer times than where time is measured. Tested by tools/tests/test_count.py and the step linux/count."""
 import json
 
 from pblib.benchops import Op
@@ -11,9 +11,9 @@ OPS = [
     Op("cpuid", 1, 2000, "CPUID: an empty exit"),
     Op("fork", 1, 100, "fork, exit, wait", 1.18),
     Op("exec", 1, 40, "fork and exec of a static program", 1.20),
-    Op("mmap1", 1, 600, "mmap of a page, touch, munmap", 1.22),
-    Op("mmap256", 1, 16, "mmap of 256 pages, touch, munmap", 1.22),
-    Op("reuse", 1, 16, "1 MiB touched, given back, touched again"),
+    Op("mmap1", 1, 3000, "mmap of a page, touch, munmap", 1.22),
+    Op("mmap256", 1, 24, "mmap of 256 pages, touch, munmap", 1.22),
+    Op("reuse", 1, 24, "1 MiB touched, given back, touched again"),
     Op("mprotect", 1, 1000, "mprotect R, read, RW, write", 1.06),
     Op("touch", 1, 4096, "first touch of an anonymous page", 1.22),
     Op("cow", 1, 2048, "copy-on-write fault", 1.24),

@@ -59,7 +59,7 @@ def boot_args(run):
 
 
 def qemu_args(run):
-    accel = ["tcg,thread=single", "-icount", "shift=0,sleep=off"] if run.count else ["tcg,thread=multi"]
+    accel = ["tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"] if run.count else ["tcg,thread=multi"]
     args = ["qemu-system-x86_64", "-accel"] + accel + ["-machine", run.machine, "-cpu", run.cpu,
             "-smp", str(run.smp), "-m", str(run.mem), "-nic", "none", "-display", "none", "-monitor", "none",
             "-chardev", "stdio,id=ser0,signal=off",
