@@ -17,6 +17,7 @@
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "arch-x86/plat/memmap.h"
+#include "arch-x86/svm/probe.h"
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/svm.h"
 #include "boot/asm_defs.h"
@@ -168,6 +169,7 @@ static void boot_on_own_tables(void)
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
     quirks_detect();                                     /* what this machine does otherwise */
+    svm_probe_run();                                     /* ... and does not intercept */
     smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
     quirks_start();                                                /* ... and its remedy */
     report();                                                      /* what the machine has */

@@ -15,6 +15,11 @@ struct quirks {
     bool trap_after_exit;
     /* The #DB intercept leaves DR6 as it was. */
     bool dr6_lost;
+    /* Found by the probe (probe.h). CR reads whose intercept must be set for those of other control
+     * registers to fire. */
+    uint16_t cr_reads;
+    /* Not intercepted: the guest is watched by its CR3 instead, and XSAVE hidden. */
+    bool task_switch_silent, xsetbv_silent;
 };
 extern struct quirks quirks;
 

@@ -140,7 +140,7 @@ static void ctl_put(struct vcpu *v, const struct vcpu_ctl *c)
     struct svm_vcpu *a = svm_of(v);
     struct vmcb_save *s = svm_save_dirty(a, CLEAN_CRX);
     struct vmcb_control *ctl = svm_ctl_dirty(a, CLEAN_I);
-    uint16_t reads = BIT(3) | BIT(8);
+    uint16_t reads = svm_cr_reads();
 
     s->cr0 = (c->cr0 & ~(CR0_CD | CR0_NW)) | CR0_WP | CR0_PG | CR0_ET;
     s->cr4 = derive_cr4(c);

@@ -83,6 +83,8 @@ static void translate_cr(const struct vmcb_control *c, const struct svm_features
     x->cr = x->code & 0xf;
     x->kind = x->code < SVM_EXIT_DR_READ ? (write ? EXIT_CR_WRITE : EXIT_CR_READ)
                                          : (write ? EXIT_DR_WRITE : EXIT_DR_READ);
+    if (x->kind == EXIT_CR_READ && f->cr_number_lost) /* the instruction says which */
+        return;
     if (f->assists &&
         (x->kind == EXIT_DR_READ || x->kind == EXIT_DR_WRITE || (c->exitinfo1 & CRX_MOV)))
         x->gpr = c->exitinfo1 & CRX_GPR;

@@ -63,6 +63,7 @@ static void test_task(void)
 static void test_translate(void)
 {
     const struct svm_features none = {0}, all = {.nrips = true, .assists = true};
+    const struct svm_features lost = {.nrips = true, .assists = true, .cr_number_lost = true};
     struct vmexit x;
 
     memset(&block, 0, sizeof(block));
@@ -80,6 +81,11 @@ static void test_translate(void)
     tap_ok(x.kind == EXIT_CPUID && x.next_rip == 0x7777, "CPUID with next RIP");
     x = raw(0x13, BIT(63) | 5, 0, all);
     tap_ok(x.kind == EXIT_CR_WRITE && x.cr == 3 && x.gpr == 5, "MOV CR3 with assists");
+    x = raw(0x03, BIT(63) | 5, 0, all);
+    tap_ok(x.kind == EXIT_CR_READ && x.gpr == 5, "MOV from CR3 with assists");
+    x = raw(0x00, BIT(63) | 5, 0, lost);
+    tap_ok(x.kind == EXIT_CR_READ && x.gpr == VMEXIT_GPR_NONE,
+           "... whose code may be another register's: the instruction decides");
     x = raw(0x10, 0, 0, all);
     tap_ok(x.kind == EXIT_CR_WRITE && x.gpr == VMEXIT_GPR_NONE, "LMSW has no register");
     x = raw(0x00000000ffffffff, 0, 0, none);
