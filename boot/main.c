@@ -168,8 +168,7 @@ static void boot_on_own_tables(void)
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
-    quirks_detect();                                     /* what this machine does otherwise */
-    svm_probe_run();                                     /* ... and does not intercept */
+    svm_probe_run();                                     /* what it does not intercept, quirks */
     smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
     quirks_start();                                                /* ... and its remedy */
     report();                                                      /* what the machine has */

@@ -82,6 +82,8 @@ enum probe_class {
     X(intr, "interrupts", 0x60, PROBE_NONE, PROBE_MUST)                                            \
     X(intr_if0, "interrupts, IF clear", 0x60, PROBE_NONE, PROBE_NOTED)                             \
     X(nmi, "NMI", 0x61, PROBE_NONE, PROBE_MUST)                                                    \
+    X(db_cause, "#DB with its cause in DR6", 0x41, PROBE_NONE, PROBE_NOTED)                        \
+    X(db_exit, "an exit while single-stepping", 0x72, PROBE_NONE, PROBE_NOTED)                     \
     X(task_switch, "hardware task switches", 0x7d, PROBE_NONE, PROBE_NOTED)
 
 enum probe_id {

@@ -274,6 +274,16 @@ probe_from db                   /* RFLAGS.TF is set: the trap comes behind the N
 probe_at db
     nop
     jmp done
+    .globl probe_db_cause, probe_at_db_cause
+    .set probe_db_cause, probe_db
+    .set probe_at_db_cause, probe_at_db
+probe_from db_exit              /* RFLAGS.TF is set here: the exit comes first, and no trap with it */
+    pushfq
+    orl $0x100, (%rsp)
+    popfq
+probe_at db_exit
+    cpuid
+    jmp done
 probe ac                        /* CPL 3, RFLAGS.AC: a misaligned load */
     mov 1(%r14), %eax
     jmp done
@@ -312,7 +322,7 @@ probe_at window
     .set probe_at_\name, probe_spin
     .endr
 probe spin                      /* for events that come by themselves; bounded */
-    mov $100000, %ecx
+    mov $10000, %ecx
 1:  pause
     dec %ecx
     jnz 1b

@@ -9,7 +9,6 @@
 #include "arch-x86/cpu/trap.h"
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/x86.h"
-#include "arch-x86/plat/acpi.h"
 #include "arch-x86/svm/internal.h"
 #include "arch-x86/svm/probe.h"
 #include "hv/base/assert.h"
@@ -19,6 +18,7 @@
 #define TRIES 4 /* an interrupt or SMI of the machine's own may come instead */
 #define DEADMAN_PER_S 50
 #define UNMAPPED 0x40000000ull /* the first byte behind the probe's tables */
+#define DR6_BS (1ull << 14)
 #define SEL_TSS_OLD 0x20
 #define ATTR_CODE64 0xa9b
 #define ATTR_CODE64_USER 0xafb
@@ -166,7 +166,7 @@ static void state_build(enum probe_id id)
     s->rflags = RFLAGS_FIXED1 | RFLAGS_IF;
     if (id == PROBE_window || id == PROBE_intr_if0)
         s->rflags &= ~RFLAGS_IF;
-    if (id == PROBE_db)
+    if (id == PROBE_db || id == PROBE_db_cause)
         s->rflags |= RFLAGS_TF;
     if (id == PROBE_ac)
         s->rflags |= RFLAGS_AC;
@@ -254,6 +254,7 @@ static uint32_t run(enum probe_id id, uint16_t cr_reads)
         regs_build(&regs);
         if (id == PROBE_hlt || id == PROBE_mwait) /* one that sleeps after all is woken */
             apic_timer_arm(rdtsc() + tsc_hz / DEADMAN_PER_S);
+        quirks.traps_ignored = 0;
         event_raise(id);
         svm_enter(&regs, (uintptr_t)&vmcb, (uintptr_t)host);
         cpu_cli();
@@ -261,7 +262,10 @@ static uint32_t run(enum probe_id id, uint16_t cr_reads)
         if (!by_itself(id, vmcb.ctl.exitcode))
             break;
     }
-    return at_place(id) ? (uint32_t)vmcb.ctl.exitcode : PROBE_MISSED;
+    bool good = at_place(id);
+    good &= id != PROBE_db_cause || (vmcb.save.dr6 & DR6_BS);
+    good &= id != PROBE_db_exit || !quirks.traps_ignored;
+    return good ? (uint32_t)vmcb.ctl.exitcode : PROBE_MISSED;
 }
 
 static const struct probe_env machine = {.applies = applies, .run = run};
@@ -275,11 +279,10 @@ void svm_probe_run(void)
     tables_build();
     __asm__ volatile("vmsave %[hpa]" : : [hpa] "a"(host) : "memory");
     memcpy(block2, host, sizeof(block2));
+    quirks = (struct quirks){.trap_after_exit = true, .probing = true};
     bool fit = probe_judge(&machine, &svm_probe);
-    quirks.cr_reads = svm_probe.cr_reads;
+    quirks_detect(&svm_probe);
     svm_features.cr_number_lost = svm_probe.cr_number_lost;
-    quirks.task_switch_silent = probe_silent(&svm_probe, PROBE_task_switch);
-    quirks.xsetbv_silent = probe_silent(&svm_probe, PROBE_xsetbv);
     log_info("check", "probe      took %llu us",
              (unsigned long long)((rdtsc() - start) / (tsc_hz / 1000000)));
     if (!fit)

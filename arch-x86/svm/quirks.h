@@ -13,9 +13,11 @@ struct quirks {
     /* A debug trap that was about to come in the guest when an instruction of it exited comes in
      * the host right after #VMEXIT. */
     bool trap_after_exit;
+    bool probing;           /* nothing of this is known yet: */
+    uint32_t traps_ignored; /* ... count them */
     /* The #DB intercept leaves DR6 as it was. */
     bool dr6_lost;
-    /* Found by the probe (probe.h). CR reads whose intercept must be set for those of other control
+    /* CR reads whose intercept must be set for those of other control
      * registers to fire. */
     uint16_t cr_reads;
     /* Not intercepted: the guest is watched by its CR3 instead, and XSAVE hidden. */
@@ -23,8 +25,9 @@ struct quirks {
 };
 extern struct quirks quirks;
 
-/* Finds out and says so. Context: after acpi_init, before other CPUs run. */
-void quirks_detect(void);
+/* Takes them from what the probe found. Context: boot CPU, before other CPUs run. */
+struct probe_result;
+void quirks_detect(const struct probe_result *r);
 /* The NMI tick, where it is needed. Context: boot CPU, all CPUs have their IDT. */
 void quirks_start(void);
 /* Repairs what the processor left out at an exit. Context: owner CPU, after svm_enter. */

@@ -85,7 +85,7 @@ static void test_classes(void)
         dead = missing = PROBE_COUNT;
     }
     tap_eq(wrong, 0, "each silent intercept is refused, or noted where it can be lived with");
-    tap_eq(noted, 5, "five can: INT1, XSETBV, two of interrupts, task switches");
+    tap_eq(noted, 7, "seven can: INT1, XSETBV, two of interrupts, two of traps, task switches");
 }
 
 static void test_second_code(void)
