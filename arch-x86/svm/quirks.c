@@ -66,17 +66,19 @@ void quirks_start(void)
 
 /* APM 15.12.2 "#DB (Debug)": DR6 is written before the intercept. Where it is not, the cause is
  * known only if no other is possible: one breakpoint, or single-stepping without any. */
-void quirks_after_exit(struct vmcb *b)
+bool quirks_after_exit(struct vmcb *b)
 {
     uint64_t causes = b->save.rflags & RFLAGS_TF ? DR6_BS : 0;
 
     if (!quirks.dr6_lost || b->ctl.exitcode != SVM_EXIT_EXCEPTION + VEC_DB)
-        return;
+        return false;
     for (unsigned n = 0; n < 4; n++)
         if (b->save.dr7 >> 2 * n & 3)
             causes |= 1ull << n;
-    if ((causes & (causes - 1)) == 0)
-        b->save.dr6 |= causes;
+    if (causes & (causes - 1))
+        return false;
+    b->save.dr6 |= causes;
+    return true;
 }
 
 bool quirks_ignore_trap(uint64_t vector, uint64_t rip)

@@ -30,8 +30,9 @@ struct probe_result;
 void quirks_detect(const struct probe_result *r);
 /* The NMI tick, where it is needed. Context: boot CPU, all CPUs have their IDT. */
 void quirks_start(void);
-/* Repairs what the processor left out at an exit. Context: owner CPU, after svm_enter. */
+/* Repairs what the processor left out at an exit. true: DR6 was written. Context: owner CPU, after
+ * svm_enter. */
 struct vmcb;
-void quirks_after_exit(struct vmcb *b);
+bool quirks_after_exit(struct vmcb *b);
 /* An exception of the host at `rip` that is to be ignored. Context: any, GS may be the guest's. */
 bool quirks_ignore_trap(uint64_t vector, uint64_t rip);

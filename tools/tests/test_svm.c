@@ -105,16 +105,33 @@ static void test_translate(void)
     block.save.rip = 0x1000;
     x = raw(0x4e, 0, 0, none);
     tap_ok(!x.redeliver, "an event of the guest is not redelivered");
-    arch.injected = EVENT_V | VEC_PF;
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_PF;
     x = raw(0x4e, 0, 0, none);
     tap_ok(x.redeliver, "ours is");
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_GP;
+    tap_ok(!raw(0x4e, 0, 0, none).redeliver, "... unless another one was delivered meanwhile,");
+    arch.injected = EVENT_V | EVENT_TYPE_INTR | VEC_PF;
+    tap_ok(!raw(0x4e, 0, 0, none).redeliver, "... or one of the same vector and another type");
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_PF;
+    block.ctl.exitintinfo &= ~EVENT_V;
+    tap_ok(!raw(0x4e, 0, 0, none).redeliver, "... or what is left there is not valid");
+    block.ctl.exitintinfo |= EVENT_V;
     block.save.rip = 0x1004;
     x = raw(0x4e, 0, 0, none);
     tap_ok(!x.redeliver, "... unless it was delivered");
     block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_DF;
+    block.save.rip = 0x1000;
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | EVENT_EV | VEC_DF;
     arch.injecting_df = true;
     x = raw(0x4d, 0, 0, none);
     tap_eq(x.kind, EXIT_SHUTDOWN, "a fault in the delivery of #DF");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_SOFT | VEC_DF;
+    x = raw(0x4d, 0, 0, none);
+    tap_eq(x.kind, EXIT_EXCEPTION, "... but not in that of the guest's own INT 8");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_DF;
+    block.save.rip = 0x2000;
+    x = raw(0x4d, 0, 0, none);
+    tap_eq(x.kind, EXIT_EXCEPTION, "... nor behind its delivery");
 }
 
 /* An interrupt offered as a virtual one: waiting, taken, or cut short in its delivery. */
