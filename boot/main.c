@@ -5,6 +5,7 @@
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/crash.h"
 #include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/mce.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/panic.h"
 #include "arch-x86/cpu/percpu.h"
@@ -157,6 +158,7 @@ static void boot_on_own_tables(void)
                              percpu_stack_ist_top(0, 2)};
 
     percpu_load(&percpus[0], ist);                       /* TSS with guarded stacks */
+    mce_cpu_init();                                      /* what hardware errors there were */
     apic_init(hpa(acpi_info.lapic), hv_opt.x2apic_host); /* xAPIC or x2APIC */
     apic_cpu_init();                                     /* this CPU's */
     percpus[0].apic_id = apic_id();                      /* number 0 */

@@ -93,6 +93,10 @@
 #define MSR_APIC_BASE 0x1b
 #define MSR_TSC_ADJUST 0x3b
 #define MSR_MTRRCAP 0xfe
+#define MSR_MCG_STATUS 0x17a
+#define MCG_STATUS_RIPV (1ull << 0)
+#define MCG_STATUS_EIPV (1ull << 1)
+#define MCG_STATUS_MCIP (1ull << 2)
 #define MSR_SYSENTER_CS 0x174
 #define MSR_SYSENTER_ESP 0x175
 #define MSR_SYSENTER_EIP 0x176

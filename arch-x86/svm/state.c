@@ -97,11 +97,12 @@ static void debug_put(struct svm_vcpu *a, const struct vcpu_debug *d)
 
 static uint64_t derive_cr4(const struct vcpu_ctl *c)
 {
-    const uint64_t host = CR4_PSE | CR4_PGE;
+    /* MCE: with the guest's 0 an error of the machine would shut the processor down instead. */
+    const uint64_t host = CR4_PSE | CR4_PGE | CR4_MCE;
     uint64_t cr4 = c->cr4 | CR4_PAE;
 
     /* PSE means nothing in PAE tables and sptes never carry G: equal to the host's, exits are
-     * cheaper. */
+     * cheaper. The guest reads its own bits: svm_put. */
     cr4 = (cr4 & ~host) | (read_cr4() & host);
     if (!svm_features.pcid) /* with it MOV CR3 and INVPCID exit for the very operands allowed */
         cr4 &= ~CR4_PCIDE;

@@ -3,7 +3,31 @@
  * (#DB and #AC are intercepted because a guest could otherwise loop in their delivery for ever).
  * Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
+#include "hv/base/assert.h"
+#include "hv/port/cpu.h"
 #include "hv/vcpu/exit.h"
+
+/* A fault of the machine while the guest ran. Unlike the guest's own exceptions it is the host's: its
+ * banks were read and emptied, and the guest, which is shown none, gets only what it can act on. */
+static void machine_check(struct subvmm *s, const struct vmexit *x)
+{
+    struct vcpu *v = &s->vcpu;
+
+    switch (port_machine_check()) {
+    case PORT_MC_CORRECTED:
+        break;
+    case PORT_MC_RECOVERABLE:
+        if (!(v->ctl.cr4 & CR4_MCE) || (v->mcg_status & MCG_STATUS_MCIP)) {
+            exit_shutdown(s, x); /* APM volume 2, 9.3.2 "Machine Check Global Status" */
+            break;
+        }
+        v->mcg_status = MCG_STATUS_RIPV | MCG_STATUS_MCIP;
+        vcpu_inject_exception(s, VEC_MC, false, 0);
+        break;
+    case PORT_MC_FATAL:
+        PANIC("machine check while the guest ran: the banks above say why");
+    }
+}
 
 void exit_exception(struct subvmm *s, const struct vmexit *x)
 {
@@ -18,7 +42,7 @@ void exit_exception(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_exception(s, x->vector, x->error_valid, x->error);
         break;
     case VEC_MC:
-        subvmm_park(s, "machine check while the guest ran");
+        machine_check(s, x);
         break;
     case VEC_DF: /* replaces whatever was being delivered */
         s->vcpu.pending =

@@ -240,9 +240,23 @@ static void test_pdptes(void)
     tap_ok(block.ctl.clean & CLEAN_CRX, "in long mode there are none, and nothing is loaded again");
 }
 
+/* Bits of the control registers that are the host's, whatever the guest has. */
+static void test_host_bits(void)
+{
+    struct vcpu_ctl c = {.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG | CR0_WP, .cr4 = CR4_PAE};
+
+    svm_put(&vcpu, VCPU_CTL, &c);
+    tap_ok(block.save.cr4 & CR4_MCE, "an error of the machine never shuts a guest's processor down");
+    tap_ok(block.ctl.intercept_cr_read & BIT(4), "... and the guest reads its own CR4");
+    c.cr4 = block.save.cr4;
+    svm_put(&vcpu, VCPU_CTL, &c);
+    tap_ok(!(block.ctl.intercept_cr_read & BIT(4)), "equal ones are read without an exit");
+}
+
 int main(void)
 {
     test_random();
     test_pdptes();
+    test_host_bits();
     return tap_done();
 }

@@ -22,6 +22,7 @@
 uintptr_t port_direct_base;
 struct fake_cpu fake_cpu[HV_MAX_CPUS];
 bool fake_answers_nmi = true;
+enum port_mc fake_mc;
 void (*fake_on_doorbell)(uint32_t cpu);
 void (*fake_on_halt)(uint32_t cpu);
 void (*fake_on_relax)(uint32_t cpu);
@@ -178,6 +179,10 @@ bool port_where(uint32_t cpu, char *buf, size_t size)
     ASSERT(cpu < HV_MAX_CPUS && cpu != this_cpu);
     snprintf(buf, size, "fake");
     return fake_answers_nmi;
+}
+enum port_mc port_machine_check(void)
+{
+    return fake_mc;
 }
 void port_irq_off(void)
 {
