@@ -55,6 +55,17 @@ void port_doorbell(uint32_t cpu)
                                        : APIC_ICR_FIXED | APIC_ICR_ASSERT | VECTOR_DOORBELL);
 }
 
+void port_x87_env(uint32_t env[X87_ENV_WORDS])
+{
+    x87_store_env(env); /* masks every exception: put back what was there */
+    x87_load_env(env);
+}
+
+void port_x87_clear(void)
+{
+    x87_clear();
+}
+
 static void mc_line(const char *text)
 {
     log_err("cpu", "%s", text);

@@ -124,11 +124,13 @@ static uint64_t derive_efer(const struct vcpu_ctl *c)
     return efer | EFER_SVME;
 }
 
-/* What the guest is shown and the processor lacks: see invpcid_refused. */
+/* And what the guest is shown and the processor lacks: see invpcid_refused. */
 static uint32_t derive_exceptions(const struct vcpu *v)
 {
     uint32_t mask = SVM_EXCEPTIONS;
 
+    if (!(v->ctl.cr0 & CR0_NE)) /* an interrupt of the PC's, not an exception: vpc_ferr */
+        mask |= 1u << VEC_MF;
     if (v->invpcid && !svm_features.invpcid)
         mask |= 1u << VEC_UD;
     if (v->pcid && !svm_features.pcid)
@@ -143,7 +145,7 @@ static void ctl_put(struct vcpu *v, const struct vcpu_ctl *c)
     struct vmcb_control *ctl = svm_ctl_dirty(a, CLEAN_I);
     uint16_t reads = svm_cr_reads();
 
-    s->cr0 = (c->cr0 & ~(CR0_CD | CR0_NW)) | CR0_WP | CR0_PG | CR0_ET;
+    s->cr0 = (c->cr0 & ~(CR0_CD | CR0_NW)) | CR0_WP | CR0_PG | CR0_ET | CR0_NE;
     s->cr4 = derive_cr4(c);
     s->efer = derive_efer(c);
     if (s->cr0 != c->cr0)

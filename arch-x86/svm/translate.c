@@ -49,6 +49,7 @@ static const uint8_t svm_kind[256] = {
     [SVM_EXIT_VINTR] = EXIT_IRQ_WINDOW,
     [SVM_EXIT_TASK_SWITCH] = EXIT_TASK_SWITCH,
     [SVM_EXIT_SHUTDOWN] = EXIT_SHUTDOWN,
+    [SVM_EXIT_FERR_FREEZE] = EXIT_EXCEPTION,
 };
 _Static_assert(EXIT_UNKNOWN == 0 && EXIT_KIND_COUNT <= INSN, "a code that is not listed");
 
@@ -186,6 +187,8 @@ static void translate_kind(const struct svm_vcpu *a, const struct svm_features *
     }
     if (x->kind == EXIT_TASK_SWITCH)
         translate_task(c, x);
+    if (x->code == SVM_EXIT_FERR_FREEZE) /* with NE=0 only, and that the processor never has */
+        x->vector = VEC_MF;
     if (x->code >= SVM_EXIT_IDTR_READ && x->code <= SVM_EXIT_TR_WRITE)
         x->kind = EXIT_DT_ACCESS;
 }

@@ -6,6 +6,8 @@
 #include "hv/base/assert.h"
 #include "hv/port/cpu.h"
 #include "hv/vcpu/exit.h"
+#include "hv/vdev/vpc.h"
+#include "hv/vm/vm.h"
 
 /* A fault of the machine while the guest ran. Unlike the guest's own exceptions it is the host's: its
  * banks were read and emptied, and the guest, which is shown none, gets only what it can act on. */
@@ -29,6 +31,18 @@ static void machine_check(struct subvmm *s, const struct vmexit *x)
     }
 }
 
+/* An instruction that waits for x87 errors met one. With CR0.NE=0 the processor stops before it until
+ * an interrupt comes, which IRQ 13 is meant to be. */
+static void x87_error(struct subvmm *s)
+{
+    if (s->vcpu.ctl.cr0 & CR0_NE)
+        vcpu_inject_exception(s, VEC_MF, false, 0);
+    else if (vpc_ferr(s->vm->pc, s->cpu))
+        port_x87_clear();
+    else
+        s->vcpu.state = VCPU_HALTED;
+}
+
 void exit_exception(struct subvmm *s, const struct vmexit *x)
 {
     switch (x->vector) {
@@ -40,6 +54,9 @@ void exit_exception(struct subvmm *s, const struct vmexit *x)
             s->vcpu.pending =
                 (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = x->delivering - 1};
         vcpu_inject_exception(s, x->vector, x->error_valid, x->error);
+        break;
+    case VEC_MF:
+        x87_error(s);
         break;
     case VEC_MC:
         machine_check(s, x);

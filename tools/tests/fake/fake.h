@@ -38,6 +38,8 @@ struct fake_cpu {
 };
 extern struct fake_cpu fake_cpu[HV_MAX_CPUS];
 
+/* The x87 environment of every CPU; port_x87_clear drops the error from its status word. */
+extern uint32_t fake_x87[X87_ENV_WORDS];
 /* What port_machine_check returns. */
 extern enum port_mc fake_mc;
 /* What port_where returns; its text is "fake". */
