@@ -5,6 +5,7 @@
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/crash.h"
 #include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/mce.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/panic.h"
 #include "arch-x86/cpu/percpu.h"
@@ -17,6 +18,7 @@
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "arch-x86/plat/memmap.h"
+#include "arch-x86/svm/probe.h"
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/svm.h"
 #include "boot/asm_defs.h"
@@ -156,6 +158,7 @@ static void boot_on_own_tables(void)
                              percpu_stack_ist_top(0, 2)};
 
     percpu_load(&percpus[0], ist);                       /* TSS with guarded stacks */
+    mce_cpu_init();                                      /* what hardware errors there were */
     apic_init(hpa(acpi_info.lapic), hv_opt.x2apic_host); /* xAPIC or x2APIC */
     apic_cpu_init();                                     /* this CPU's */
     percpus[0].apic_id = apic_id();                      /* number 0 */
@@ -167,7 +170,7 @@ static void boot_on_own_tables(void)
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
-    quirks_detect();                                     /* what this machine does otherwise */
+    svm_probe_run();                                     /* what it does not intercept, quirks */
     smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
     quirks_start();                                                /* ... and its remedy */
     report();                                                      /* what the machine has */

@@ -132,6 +132,19 @@ static inline uint64_t read_rflags(void)
     __asm__ volatile("pushfq; pop %[v]" : [v] "=r"(v) : : "memory");
     return v;
 }
+/* The x87 environment of 28 bytes: none of these waits for an error that stands. */
+static inline void x87_store_env(uint32_t env[7])
+{
+    __asm__ volatile("fnstenv (%[env])" : : [env] "r"(env) : "memory");
+}
+static inline void x87_load_env(const uint32_t env[7])
+{
+    __asm__ volatile("fldenv (%[env])" : : [env] "r"(env) : "memory");
+}
+static inline void x87_clear(void)
+{
+    __asm__ volatile("fnclex" : : : "memory");
+}
 static inline void cpu_pause(void)
 {
     __asm__ volatile("pause" : : : "memory");

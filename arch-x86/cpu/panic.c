@@ -2,6 +2,7 @@
 /* hv_panic: takes no lock, allocates nothing, survives a second panic, prints the most useful line
  * first. Tested by `make check` (a provoked panic) and by hand. */
 #include "arch-x86/cpu/panic.h"
+#include "arch-x86/cpu/mce.h"
 #include <stdatomic.h>
 #include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/asm.h"
@@ -253,6 +254,11 @@ static const char *const exception_name[32] = {"#DE divide error",
                                                "#SX security",
                                                "reserved"};
 
+static void say_line(const char *line)
+{
+    say("%s", line);
+}
+
 _Noreturn void panic_trap(const struct trap_frame *f)
 {
     uint32_t cpu = percpu_self()->cpu;
@@ -262,6 +268,8 @@ _Noreturn void panic_trap(const struct trap_frame *f)
         second(name);
     say("patchbay: panic: %s, error 0x%llx, rip 0x%llx, cr2 0x%llx (Patchbay %s, CPU %u)", name,
         Q(f->error), Q(f->rip), Q(read_cr2()), PATCHBAY_VERSION, cpu);
+    if (f->vector == VEC_MC)
+        (void)mce_collect(&cpu_probe_self, say_line);
     dump_self(f, f->rip, f->rbp);
     stop_others(cpu);
     finish();

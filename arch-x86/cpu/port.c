@@ -5,6 +5,7 @@
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/backtrace.h"
 #include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/mce.h"
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/cpu/trap.h"
 #include "arch-x86/cpu/tsc.h"
@@ -52,6 +53,33 @@ void port_doorbell(uint32_t cpu)
     apic_ipi(percpus[cpu].apic_id, quirks.intr_needs_guest_if
                                        ? APIC_ICR_NMI | APIC_ICR_ASSERT
                                        : APIC_ICR_FIXED | APIC_ICR_ASSERT | VECTOR_DOORBELL);
+}
+
+void port_x87_env(uint32_t env[X87_ENV_WORDS])
+{
+    x87_store_env(env); /* masks every exception: put back what was there */
+    x87_load_env(env);
+}
+
+void port_x87_clear(void)
+{
+    x87_clear();
+}
+
+static void mc_line(const char *text)
+{
+    log_err("cpu", "%s", text);
+}
+
+void mce_cpu_init(void)
+{
+    if (cpu_features.mce)
+        mce_init(&cpu_probe_self, mc_line);
+}
+
+enum port_mc port_machine_check(void)
+{
+    return mce_collect(&cpu_probe_self, mc_line);
 }
 
 #define WHERE_WAIT_MS 200

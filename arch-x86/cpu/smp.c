@@ -8,6 +8,7 @@
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/features.h"
 #include "arch-x86/cpu/paging.h"
+#include "arch-x86/cpu/mce.h"
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/cpu/smp_order.h"
 #include "arch-x86/cpu/trap.h"
@@ -55,6 +56,7 @@ _Noreturn void smp_ap_main(uint32_t cpu)
             cpu_hlt();
     }
     paging_cpu_enable(p->root);
+    mce_cpu_init();
     apic_cpu_init();
     if (apic_id() != p->apic_id)
         for (;;) /* a CPU that woke late took another's place: keep it out */

@@ -85,6 +85,7 @@
 #define VEC_SS 12
 #define VEC_GP 13
 #define VEC_PF 14
+#define VEC_MF 16
 #define VEC_AC 17
 #define VEC_MC 18
 
@@ -93,6 +94,10 @@
 #define MSR_APIC_BASE 0x1b
 #define MSR_TSC_ADJUST 0x3b
 #define MSR_MTRRCAP 0xfe
+#define MSR_MCG_STATUS 0x17a
+#define MCG_STATUS_RIPV (1ull << 0)
+#define MCG_STATUS_EIPV (1ull << 1)
+#define MCG_STATUS_MCIP (1ull << 2)
 #define MSR_SYSENTER_CS 0x174
 #define MSR_SYSENTER_ESP 0x175
 #define MSR_SYSENTER_EIP 0x176

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The root of an entry: its tables, its ASID, and how the ASID is made clean. No instructions here.
- * Tested by tools/tests/test_svm.c. */
+ * Tested by tools/tests/test_svm.c and test_svm_clean.c. */
+#include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/internal.h"
 
 #define ASIDS 32 /* of the pager, at most */
@@ -42,7 +43,9 @@ void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bo
 {
     struct svm_vcpu *a = svm_of(v);
 
-    if (a->vmcb->save.cr3 != root.v)
+    /* Outside long mode the processor holds four PDPTEs, which it reads along with CR3 (APM 15.15.3
+     * "VMCB Clean Field"): the pager may have written them under the same root. */
+    if (a->vmcb->save.cr3 != root.v || !(a->vmcb->save.efer & EFER_LMA))
         svm_save_dirty(a, CLEAN_CRX)->cr3 = root.v;
     if (flush_all)
         a->vmcb->ctl.tlb_control = TLB_FLUSH_ALL;

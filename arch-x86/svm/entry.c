@@ -62,9 +62,10 @@ void svm_run(struct vcpu *v, struct vmexit *x)
 
     entry_registers(v, a);
     svm_enter(&v->regs, a->vmcb_hpa, a->host_hpa);
-    quirks_after_exit(a->vmcb);
     svm_translate(a, &svm_features, v->regs.rip, x);
     exit_cleanup(a);
+    if (quirks_after_exit(a->vmcb))
+        (void)svm_save_dirty(a, CLEAN_DRX);
     v->regs.rip = s->rip;
     v->regs.rflags = s->rflags;
     v->regs.gpr[RAX] = s->rax;

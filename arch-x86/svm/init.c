@@ -57,14 +57,12 @@ uint32_t svm_nasids(void)
     return cpuid(0x8000000a, 0).ebx;
 }
 
-static void intercepts_set(struct svm_vcpu *a)
+void svm_intercepts_set(struct vmcb_control *c)
 {
-    struct vmcb_control *c = &a->vmcb->ctl;
-
-    c->intercept_cr_read = BIT(3) | BIT(8);   /* CR0 and CR4 while they differ: svm_put */
+    c->intercept_cr_read = svm_cr_reads();    /* CR0 and CR4 while they differ: svm_put */
     c->intercept_cr_write = 0xffff & ~BIT(2); /* CR2 is switched */
     /* DR0..3 are the guest's: the host uses no breakpoints; DR6 and DR7 are switched. */
-    c->intercept_exceptions = a->exceptions = SVM_EXCEPTIONS;
+    c->intercept_exceptions = SVM_EXCEPTIONS;
     c->intercept1 = ICPT1_INTR | ICPT1_NMI | ICPT1_SMI | ICPT1_INIT | ICPT1_RDPMC | ICPT1_CPUID |
                     ICPT1_RSM | ICPT1_INVD | ICPT1_HLT | ICPT1_INVLPG | ICPT1_INVLPGA | ICPT1_IOIO |
                     ICPT1_MSR | ICPT1_TASK_SWITCH | ICPT1_FERR_FREEZE | ICPT1_SHUTDOWN;
@@ -88,7 +86,8 @@ enum hv_err svm_init(struct vcpu *v)
     a->vmcb = &svm_vmcb[cpu];
     a->vmcb_hpa = (uint64_t)(uintptr_t)&svm_vmcb[cpu];
     a->host_hpa = (uint64_t)(uintptr_t)&svm_host[cpu];
-    intercepts_set(a);
+    svm_intercepts_set(c);
+    a->exceptions = c->intercept_exceptions;
     c->iopm_base = svm_iopm();
     c->msrpm_base = svm_msrpm();
     c->asid = 1;

@@ -4,6 +4,7 @@
 #pragma once
 #include "arch-x86/defs/svm.h"
 #include "arch-x86/defs/vmcb.h"
+#include "arch-x86/svm/quirks.h"
 #include "hv/vcpu/vcpu.h"
 
 struct svm_vcpu {
@@ -21,6 +22,7 @@ struct svm_vcpu {
 struct svm_features {
     bool nrips, clean, flush_by_asid, assists;
     bool nx, tsc_aux, pcid, invpcid;
+    bool cr_number_lost; /* a CR read may exit with the code of another register: probe.h */
     uint32_t nasids;
 };
 extern struct svm_features svm_features; /* of the boot CPU; all are alike */
@@ -41,6 +43,12 @@ static inline struct vmcb_save *svm_save_dirty(struct svm_vcpu *a, uint32_t clea
     return &a->vmcb->save;
 }
 
+/* CR reads that exit always. CR8: V_TPR would be read. */
+static inline uint16_t svm_cr_reads(void)
+{
+    return (uint16_t)(BIT(3) | BIT(8) | quirks.cr_reads);
+}
+
 /* perm.c: physical addresses of the permission maps, built once. */
 uint64_t svm_msrpm(void);
 uint64_t svm_iopm(void);
@@ -49,6 +57,8 @@ void svm_perm_build(void);
 enum hv_err svm_enable(void);
 enum hv_err svm_init(struct vcpu *v);
 uint32_t svm_nasids(void);
+/* What every guest is intercepted for, from its first entry on. */
+void svm_intercepts_set(struct vmcb_control *c);
 #define SVM_EXCEPTIONS                                                                             \
     (1u << 14 | 1u << 1 | 1u << 17 | 1u << 18 |                                                    \
      1u << 8) /* #PF #DB #AC #MC #DF; VCPU_CTL adds #UD and #GP where the guest is shown more */

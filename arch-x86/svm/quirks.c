@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The one place that knows an emulator by name. Bochs 2.7 is the only machine so far that needs
- * switches; what it shares with QEMU, or what costs nothing elsewhere, is unconditional:
+/* What the machine does otherwise than the manual says. The switches are set by what the probe
+ * (probe.h) found, whatever the machine is called: so far Bochs, and QEMU from 9.1 on, need some.
+ * What costs nothing elsewhere is unconditional:
  *   - VMRUN does not load CR2: enter.S loads it itself;
  *   - EXITINTINFO keeps an old event when the guest's own INT n exits: translate.c believes it only
  *     for what this entry injected;
@@ -14,11 +15,11 @@
  *   - any exit of a virtual-8086 guest ends the emulator: nothing helps.
  * Tested by the bochs group of tools/check.py. */
 #include "arch-x86/svm/quirks.h"
+#include "arch-x86/svm/probe.h"
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/defs/svm.h"
 #include "arch-x86/defs/vmcb.h"
 #include "arch-x86/defs/x86.h"
-#include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "hv/base/log.h"
 
@@ -33,15 +34,19 @@
 struct quirks quirks;
 extern const char svm_after_vmrun[]; /* enter.S */
 
-void quirks_detect(void)
+void quirks_detect(const struct probe_result *r)
 {
-    if (!acpi_info.bochs)
-        return;
-    quirks = (struct quirks){.intr_needs_guest_if = true,
-                             .virq_needs_if_rise = true,
-                             .trap_after_exit = true,
-                             .dr6_lost = true};
-    log_info("svm", "Bochs: NMIs as doorbells, a tick by NMI, traps after exits ignored");
+    quirks = (struct quirks){
+        .intr_needs_guest_if = probe_silent(r, PROBE_intr_if0),
+        .virq_needs_if_rise = probe_silent(r, PROBE_window_if1),
+        .trap_after_exit = probe_silent(r, PROBE_db_exit),
+        .dr6_lost = probe_silent(r, PROBE_db_cause),
+        .cr_reads = r->cr_reads,
+        .task_switch_silent = probe_silent(r, PROBE_task_switch),
+        .xsetbv_silent = probe_silent(r, PROBE_xsetbv),
+    };
+    if (quirks.intr_needs_guest_if)
+        log_info("svm", "NMIs as doorbells, and a tick by NMI");
 }
 
 void quirks_start(void)
@@ -61,21 +66,27 @@ void quirks_start(void)
 
 /* APM 15.12.2 "#DB (Debug)": DR6 is written before the intercept. Where it is not, the cause is
  * known only if no other is possible: one breakpoint, or single-stepping without any. */
-void quirks_after_exit(struct vmcb *b)
+bool quirks_after_exit(struct vmcb *b)
 {
     uint64_t causes = b->save.rflags & RFLAGS_TF ? DR6_BS : 0;
 
     if (!quirks.dr6_lost || b->ctl.exitcode != SVM_EXIT_EXCEPTION + VEC_DB)
-        return;
+        return false;
     for (unsigned n = 0; n < 4; n++)
         if (b->save.dr7 >> 2 * n & 3)
             causes |= 1ull << n;
-    if ((causes & (causes - 1)) == 0)
-        b->save.dr6 |= causes;
+    if (causes & (causes - 1))
+        return false;
+    b->save.dr6 |= causes;
+    return true;
 }
 
 bool quirks_ignore_trap(uint64_t vector, uint64_t rip)
 {
-    return quirks.trap_after_exit && vector == VEC_DB &&
-           rip == (uint64_t)(uintptr_t)svm_after_vmrun;
+    if (!quirks.trap_after_exit || vector != VEC_DB ||
+        rip != (uint64_t)(uintptr_t)svm_after_vmrun)
+        return false;
+    if (quirks.probing) /* one CPU runs */
+        quirks.traps_ignored++;
+    return true;
 }

@@ -13,17 +13,26 @@ struct quirks {
     /* A debug trap that was about to come in the guest when an instruction of it exited comes in
      * the host right after #VMEXIT. */
     bool trap_after_exit;
+    bool probing;           /* nothing of this is known yet: */
+    uint32_t traps_ignored; /* ... count them */
     /* The #DB intercept leaves DR6 as it was. */
     bool dr6_lost;
+    /* CR reads whose intercept must be set for those of other control
+     * registers to fire. */
+    uint16_t cr_reads;
+    /* Not intercepted: the guest is watched by its CR3 instead, and XSAVE hidden. */
+    bool task_switch_silent, xsetbv_silent;
 };
 extern struct quirks quirks;
 
-/* Finds out and says so. Context: after acpi_init, before other CPUs run. */
-void quirks_detect(void);
+/* Takes them from what the probe found. Context: boot CPU, before other CPUs run. */
+struct probe_result;
+void quirks_detect(const struct probe_result *r);
 /* The NMI tick, where it is needed. Context: boot CPU, all CPUs have their IDT. */
 void quirks_start(void);
-/* Repairs what the processor left out at an exit. Context: owner CPU, after svm_enter. */
+/* Repairs what the processor left out at an exit. true: DR6 was written. Context: owner CPU, after
+ * svm_enter. */
 struct vmcb;
-void quirks_after_exit(struct vmcb *b);
+bool quirks_after_exit(struct vmcb *b);
 /* An exception of the host at `rip` that is to be ignored. Context: any, GS may be the guest's. */
 bool quirks_ignore_trap(uint64_t vector, uint64_t rip);

@@ -97,11 +97,12 @@ static void debug_put(struct svm_vcpu *a, const struct vcpu_debug *d)
 
 static uint64_t derive_cr4(const struct vcpu_ctl *c)
 {
-    const uint64_t host = CR4_PSE | CR4_PGE;
+    /* MCE: with the guest's 0 an error of the machine would shut the processor down instead. */
+    const uint64_t host = CR4_PSE | CR4_PGE | CR4_MCE;
     uint64_t cr4 = c->cr4 | CR4_PAE;
 
     /* PSE means nothing in PAE tables and sptes never carry G: equal to the host's, exits are
-     * cheaper. */
+     * cheaper. The guest reads its own bits: svm_put. */
     cr4 = (cr4 & ~host) | (read_cr4() & host);
     if (!svm_features.pcid) /* with it MOV CR3 and INVPCID exit for the very operands allowed */
         cr4 &= ~CR4_PCIDE;
@@ -123,11 +124,13 @@ static uint64_t derive_efer(const struct vcpu_ctl *c)
     return efer | EFER_SVME;
 }
 
-/* What the guest is shown and the processor lacks: see invpcid_refused. */
+/* And what the guest is shown and the processor lacks: see invpcid_refused. */
 static uint32_t derive_exceptions(const struct vcpu *v)
 {
     uint32_t mask = SVM_EXCEPTIONS;
 
+    if (!(v->ctl.cr0 & CR0_NE)) /* an interrupt of the PC's, not an exception: vpc_ferr */
+        mask |= 1u << VEC_MF;
     if (v->invpcid && !svm_features.invpcid)
         mask |= 1u << VEC_UD;
     if (v->pcid && !svm_features.pcid)
@@ -140,9 +143,9 @@ static void ctl_put(struct vcpu *v, const struct vcpu_ctl *c)
     struct svm_vcpu *a = svm_of(v);
     struct vmcb_save *s = svm_save_dirty(a, CLEAN_CRX);
     struct vmcb_control *ctl = svm_ctl_dirty(a, CLEAN_I);
-    uint16_t reads = BIT(3) | BIT(8);
+    uint16_t reads = svm_cr_reads();
 
-    s->cr0 = (c->cr0 & ~(CR0_CD | CR0_NW)) | CR0_WP | CR0_PG | CR0_ET;
+    s->cr0 = (c->cr0 & ~(CR0_CD | CR0_NW)) | CR0_WP | CR0_PG | CR0_ET | CR0_NE;
     s->cr4 = derive_cr4(c);
     s->efer = derive_efer(c);
     if (s->cr0 != c->cr0)

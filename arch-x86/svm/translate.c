@@ -49,6 +49,7 @@ static const uint8_t svm_kind[256] = {
     [SVM_EXIT_VINTR] = EXIT_IRQ_WINDOW,
     [SVM_EXIT_TASK_SWITCH] = EXIT_TASK_SWITCH,
     [SVM_EXIT_SHUTDOWN] = EXIT_SHUTDOWN,
+    [SVM_EXIT_FERR_FREEZE] = EXIT_EXCEPTION,
 };
 _Static_assert(EXIT_UNKNOWN == 0 && EXIT_KIND_COUNT <= INSN, "a code that is not listed");
 
@@ -83,6 +84,8 @@ static void translate_cr(const struct vmcb_control *c, const struct svm_features
     x->cr = x->code & 0xf;
     x->kind = x->code < SVM_EXIT_DR_READ ? (write ? EXIT_CR_WRITE : EXIT_CR_READ)
                                          : (write ? EXIT_DR_WRITE : EXIT_DR_READ);
+    if (x->kind == EXIT_CR_READ && f->cr_number_lost) /* the instruction says which */
+        return;
     if (f->assists &&
         (x->kind == EXIT_DR_READ || x->kind == EXIT_DR_WRITE || (c->exitinfo1 & CRX_MOV)))
         x->gpr = c->exitinfo1 & CRX_GPR;
@@ -107,8 +110,7 @@ static void translate_exception(const struct svm_vcpu *a, struct vmexit *x)
         (c->exitintinfo & EVENT_TYPE_MASK) == EVENT_TYPE_EXCEPTION)
         x->delivering = (uint8_t)((c->exitintinfo & EVENT_VECTOR) + 1);
     /* An exception while our #DF was being delivered: shutdown (APM 8.2.9 "Double-Fault"). */
-    if (a->injecting_df && (c->exitintinfo & EVENT_V) &&
-        (c->exitintinfo & EVENT_VECTOR) == VEC_DF && x->kind != EXIT_PF)
+    if (a->injecting_df && x->redeliver && x->kind != EXIT_PF)
         x->kind = EXIT_SHUTDOWN;
 }
 
@@ -185,8 +187,18 @@ static void translate_kind(const struct svm_vcpu *a, const struct svm_features *
     }
     if (x->kind == EXIT_TASK_SWITCH)
         translate_task(c, x);
+    if (x->code == SVM_EXIT_FERR_FREEZE) /* with NE=0 only, and that the processor never has */
+        x->vector = VEC_MF;
     if (x->code >= SVM_EXIT_IDTR_READ && x->code <= SVM_EXIT_TR_WRITE)
         x->kind = EXIT_DT_ACCESS;
+}
+
+/* Was `ours` (0: none) what the processor was delivering when the guest exited? The handler of the
+ * event may begin where the guest was entered, and be about another event of the guest's own. */
+static bool same_event(uint64_t ours, uint64_t exitintinfo)
+{
+    return (ours & EVENT_V) &&
+           ((ours ^ exitintinfo) & (EVENT_V | EVENT_TYPE_MASK | EVENT_VECTOR)) == 0;
 }
 
 void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint64_t entry_rip,
@@ -207,11 +219,10 @@ void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint6
     x->window_shadow = c->int_shadow & 1;
     /* Only what this entry injected, and only if nothing was delivered: anything else in
      * EXITINTINFO belongs to the guest, may be stale, and happens again by itself. */
-    x->redeliver = a->injected && (c->exitintinfo & EVENT_V) && a->vmcb->save.rip == entry_rip;
+    x->redeliver = same_event(a->injected, c->exitintinfo) && a->vmcb->save.rip == entry_rip;
     /* An interrupt offered as V_IRQ: its delivery began and met what made the guest exit (QEMU
      * leaves V_IRQ set then as well), or it still waits. */
-    bool begun = a->offered &&
-                 ((a->offered ^ c->exitintinfo) & (EVENT_V | EVENT_TYPE_MASK | EVENT_VECTOR)) == 0;
+    bool begun = same_event(a->offered, c->exitintinfo);
     x->redeliver |= begun;
     translate_kind(a, f, x);
     x->untaken = begun ? x->kind != EXIT_TASK_SWITCH : a->offered && (c->vintr & VINTR_V_IRQ);

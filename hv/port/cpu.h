@@ -19,6 +19,17 @@ void port_doorbell(uint32_t cpu);
 /* Where in the hypervisor `cpu` (not self) is, asked by an NMI: innermost function first, as text.
  * For a CPU that runs its guest: the code around the entry. false: not even an NMI is answered. */
 bool port_where(uint32_t cpu, char *buf, size_t size);
+/* A machine check ended the guest's run: reads and logs this processor's banks, clears them and the
+ * mark that one is in progress. How bad it is: corrected, nothing is lost; recoverable, what ran is
+ * hit and nothing else; fatal. Owner CPU, its loop. */
+enum port_mc { PORT_MC_CORRECTED, PORT_MC_RECOVERABLE, PORT_MC_FATAL };
+enum port_mc port_machine_check(void);
+/* The x87 state is the guest's all the time. Its environment in the 32-bit protected-mode format
+ * (control, status, tag word, then where and what the last instruction was); left as it is. And: no
+ * error stands any more. Owner CPU. */
+#define X87_ENV_WORDS 7
+void port_x87_env(uint32_t env[X87_ENV_WORDS]);
+void port_x87_clear(void);
 /* Interrupts off / on (RFLAGS.IF). The loop runs with interrupts on except around entry and halt.
  */
 void port_irq_off(void);

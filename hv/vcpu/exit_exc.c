@@ -3,7 +3,45 @@
  * (#DB and #AC are intercepted because a guest could otherwise loop in their delivery for ever).
  * Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
+#include "hv/base/assert.h"
+#include "hv/port/cpu.h"
 #include "hv/vcpu/exit.h"
+#include "hv/vdev/vpc.h"
+#include "hv/vm/vm.h"
+
+/* A fault of the machine while the guest ran. Unlike the guest's own exceptions it is the host's: its
+ * banks were read and emptied, and the guest, which is shown none, gets only what it can act on. */
+static void machine_check(struct subvmm *s, const struct vmexit *x)
+{
+    struct vcpu *v = &s->vcpu;
+
+    switch (port_machine_check()) {
+    case PORT_MC_CORRECTED:
+        break;
+    case PORT_MC_RECOVERABLE:
+        if (!(v->ctl.cr4 & CR4_MCE) || (v->mcg_status & MCG_STATUS_MCIP)) {
+            exit_shutdown(s, x); /* APM volume 2, 9.3.2 "Machine Check Global Status" */
+            break;
+        }
+        v->mcg_status = MCG_STATUS_RIPV | MCG_STATUS_MCIP;
+        vcpu_inject_exception(s, VEC_MC, false, 0);
+        break;
+    case PORT_MC_FATAL:
+        PANIC("machine check while the guest ran: the banks above say why");
+    }
+}
+
+/* An instruction that waits for x87 errors met one. With CR0.NE=0 the processor stops before it until
+ * an interrupt comes, which IRQ 13 is meant to be. */
+static void x87_error(struct subvmm *s)
+{
+    if (s->vcpu.ctl.cr0 & CR0_NE)
+        vcpu_inject_exception(s, VEC_MF, false, 0);
+    else if (vpc_ferr(s->vm->pc, s->cpu))
+        port_x87_clear();
+    else
+        s->vcpu.state = VCPU_HALTED;
+}
 
 void exit_exception(struct subvmm *s, const struct vmexit *x)
 {
@@ -17,8 +55,11 @@ void exit_exception(struct subvmm *s, const struct vmexit *x)
                 (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = x->delivering - 1};
         vcpu_inject_exception(s, x->vector, x->error_valid, x->error);
         break;
+    case VEC_MF:
+        x87_error(s);
+        break;
     case VEC_MC:
-        subvmm_park(s, "machine check while the guest ran");
+        machine_check(s, x);
         break;
     case VEC_DF: /* replaces whatever was being delivered */
         s->vcpu.pending =

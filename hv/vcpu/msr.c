@@ -50,6 +50,21 @@ static bool write_ignored(struct subvmm *s, uint32_t msr, uint64_t value)
     return true;
 }
 
+/* Says whether a machine check is in progress: the guest clears it. */
+static bool read_mcg_status(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = s->vcpu.mcg_status;
+    return true;
+}
+
+static bool write_mcg_status(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    s->vcpu.mcg_status = value & (MCG_STATUS_RIPV | MCG_STATUS_EIPV | MCG_STATUS_MCIP);
+    return true;
+}
+
 /* --- time --- */
 
 static bool read_tsc(struct subvmm *s, uint32_t msr, uint64_t *value)
@@ -301,7 +316,7 @@ static const struct {
     {MSR_PATCH_LEVEL, MSR_PATCH_LEVEL, read_patch_level, write_ignored},
     {MSR_MTRRCAP, MSR_MTRRCAP, mtrr_read, NULL},
     {0x179, 0x179, read_zero, NULL},          /* MCG_CAP: no banks */
-    {0x17a, 0x17a, read_zero, write_ignored}, /* MCG_STATUS */
+    {MSR_MCG_STATUS, MSR_MCG_STATUS, read_mcg_status, write_mcg_status},
     {MSR_MISC_ENABLE, MSR_MISC_ENABLE, read_misc_enable, write_misc_enable},
     {0x1d9, 0x1d9, read_zero, write_ignored}, /* DEBUGCTL: no branch records */
     {0x1db, 0x1de, read_zero, NULL},          /* last branch and exception */

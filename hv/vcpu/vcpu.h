@@ -85,6 +85,7 @@ struct vcpu {
     unsigned phys_bits;                 /* MAXPHYADDR shown to the guest */
     bool pcid, invpcid;                 /* shown to the guest, whatever the host has */
     uint64_t msr_scratch[4];            /* plain storage registers, enum msr_scratch */
+    uint64_t mcg_status;                /* MCG_STATUS as the guest sees it */
     uint64_t kvmclock;                  /* system-time MSR as written */
     uint64_t pveoi;                     /* PV EOI MSR as written */
     bool pveoi_armed;                   /* the guest may clear the word instead of EOI */

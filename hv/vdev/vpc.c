@@ -37,6 +37,7 @@ void vpc_init(struct vpc *pc, const struct vpc_config *cfg)
     vrtc_init(pc);
     vpci_init(pc);
     vmisc_init(pc);
+    vferr_init(pc);
     vkbc_init(pc);
     vvga_init(pc);
     vfwcfg_init(pc);

@@ -5,6 +5,7 @@
 #pragma once
 #include <stdatomic.h>
 #include "hv/base/lock.h"
+#include "hv/port/cpu.h"
 #include "hv/vdev/vpc.h"
 
 #define NO_DEADLINE UINT64_MAX
@@ -68,6 +69,10 @@ struct vpic_chip {
     uint32_t lowest; /* input of lowest priority */
     unsigned init;   /* next initialisation word, 2..4; 0: operating */
     bool icw4, single, aeoi, rotate_aeoi, special_mask, nested, read_isr, poll;
+};
+struct vferr {      /* x87 errors by interrupt 13 */
+    bool ignne;                  /* port F0 was written while this error stood: */
+    uint32_t env[X87_ENV_WORDS]; /* ... the x87 environment then */
 };
 struct vpic {
     struct vpic_chip chip[2];
@@ -180,6 +185,7 @@ struct vpc {
     _Atomic uint32_t lowest_next;  /* rotates lowest-priority delivery */
     struct vioapic ioapic;
     struct vpic pic;
+    struct vferr ferr[HV_MAX_CPUS]; /* each its owner's */
     struct vpit pit;
     struct vrtc rtc;
     struct vpm pm;
@@ -273,6 +279,8 @@ void vpic_set_line(struct vpc *pc, uint32_t from, unsigned irq, bool level);
 uint32_t vpic_ack(struct vpc *pc, uint32_t from);
 /* The non-specific EOI of both chips that firmware gives. */
 void vpic_eoi(struct vpc *pc, uint32_t from);
+
+void vferr_init(struct vpc *pc);
 
 void vpit_init(struct vpc *pc);
 void vpit_gate2(struct vpc *pc, uint64_t now, bool gate);

@@ -329,6 +329,7 @@ def panic_reset(results, m):
     results.expect(m.expect("patchbay: stopped"), "no stop without a guest")
     machine_check(m)
     results.expect(m.expect(r"patchbay: panic: #MC machine check.*CPU 0"), "no panic")
+    results.expect(m.expect("bank 1 status 0xb200000000000000 .*context lost"), "no bank")
     results.expect(m.expect("patchbay: reset in 1 s"), "no word about the reset")
     results.expect(re.search(r"addr2line -e \S+ -fip 0x", m.text), "no addr2line line")
     results.expect(m.ended() == 0, "the machine was not reset")

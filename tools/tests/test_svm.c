@@ -63,6 +63,7 @@ static void test_task(void)
 static void test_translate(void)
 {
     const struct svm_features none = {0}, all = {.nrips = true, .assists = true};
+    const struct svm_features lost = {.nrips = true, .assists = true, .cr_number_lost = true};
     struct vmexit x;
 
     memset(&block, 0, sizeof(block));
@@ -80,6 +81,11 @@ static void test_translate(void)
     tap_ok(x.kind == EXIT_CPUID && x.next_rip == 0x7777, "CPUID with next RIP");
     x = raw(0x13, BIT(63) | 5, 0, all);
     tap_ok(x.kind == EXIT_CR_WRITE && x.cr == 3 && x.gpr == 5, "MOV CR3 with assists");
+    x = raw(0x03, BIT(63) | 5, 0, all);
+    tap_ok(x.kind == EXIT_CR_READ && x.gpr == 5, "MOV from CR3 with assists");
+    x = raw(0x00, BIT(63) | 5, 0, lost);
+    tap_ok(x.kind == EXIT_CR_READ && x.gpr == VMEXIT_GPR_NONE,
+           "... whose code may be another register's: the instruction decides");
     x = raw(0x10, 0, 0, all);
     tap_ok(x.kind == EXIT_CR_WRITE && x.gpr == VMEXIT_GPR_NONE, "LMSW has no register");
     x = raw(0x00000000ffffffff, 0, 0, none);
@@ -99,16 +105,33 @@ static void test_translate(void)
     block.save.rip = 0x1000;
     x = raw(0x4e, 0, 0, none);
     tap_ok(!x.redeliver, "an event of the guest is not redelivered");
-    arch.injected = EVENT_V | VEC_PF;
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_PF;
     x = raw(0x4e, 0, 0, none);
     tap_ok(x.redeliver, "ours is");
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_GP;
+    tap_ok(!raw(0x4e, 0, 0, none).redeliver, "... unless another one was delivered meanwhile,");
+    arch.injected = EVENT_V | EVENT_TYPE_INTR | VEC_PF;
+    tap_ok(!raw(0x4e, 0, 0, none).redeliver, "... or one of the same vector and another type");
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_PF;
+    block.ctl.exitintinfo &= ~EVENT_V;
+    tap_ok(!raw(0x4e, 0, 0, none).redeliver, "... or what is left there is not valid");
+    block.ctl.exitintinfo |= EVENT_V;
     block.save.rip = 0x1004;
     x = raw(0x4e, 0, 0, none);
     tap_ok(!x.redeliver, "... unless it was delivered");
     block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_DF;
+    block.save.rip = 0x1000;
+    arch.injected = EVENT_V | EVENT_TYPE_EXCEPTION | EVENT_EV | VEC_DF;
     arch.injecting_df = true;
     x = raw(0x4d, 0, 0, none);
     tap_eq(x.kind, EXIT_SHUTDOWN, "a fault in the delivery of #DF");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_SOFT | VEC_DF;
+    x = raw(0x4d, 0, 0, none);
+    tap_eq(x.kind, EXIT_EXCEPTION, "... but not in that of the guest's own INT 8");
+    block.ctl.exitintinfo = EVENT_V | EVENT_TYPE_EXCEPTION | VEC_DF;
+    block.save.rip = 0x2000;
+    x = raw(0x4d, 0, 0, none);
+    tap_eq(x.kind, EXIT_EXCEPTION, "... nor behind its delivery");
 }
 
 /* An interrupt offered as a virtual one: waiting, taken, or cut short in its delivery. */

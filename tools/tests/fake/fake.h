@@ -5,6 +5,7 @@
 #pragma once
 #include <stdatomic.h>
 #include "hv/base/types.h"
+#include "hv/port/cpu.h"
 
 /* Everything below back to its initial state (the arena is freed). */
 void fake_reset(void);
@@ -37,6 +38,10 @@ struct fake_cpu {
 };
 extern struct fake_cpu fake_cpu[HV_MAX_CPUS];
 
+/* The x87 environment of every CPU; port_x87_clear drops the error from its status word. */
+extern uint32_t fake_x87[X87_ENV_WORDS];
+/* What port_machine_check returns. */
+extern enum port_mc fake_mc;
 /* What port_where returns; its text is "fake". */
 extern bool fake_answers_nmi;
 /* Called in addition, if set: on port_doorbell (target), port_halt and port_relax (own number). */

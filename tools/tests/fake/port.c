@@ -22,6 +22,8 @@
 uintptr_t port_direct_base;
 struct fake_cpu fake_cpu[HV_MAX_CPUS];
 bool fake_answers_nmi = true;
+enum port_mc fake_mc;
+uint32_t fake_x87[X87_ENV_WORDS];
 void (*fake_on_doorbell)(uint32_t cpu);
 void (*fake_on_halt)(uint32_t cpu);
 void (*fake_on_relax)(uint32_t cpu);
@@ -178,6 +180,18 @@ bool port_where(uint32_t cpu, char *buf, size_t size)
     ASSERT(cpu < HV_MAX_CPUS && cpu != this_cpu);
     snprintf(buf, size, "fake");
     return fake_answers_nmi;
+}
+void port_x87_env(uint32_t env[X87_ENV_WORDS])
+{
+    memcpy(env, fake_x87, sizeof(fake_x87));
+}
+void port_x87_clear(void)
+{
+    fake_x87[1] &= ~0x80ffu;
+}
+enum port_mc port_machine_check(void)
+{
+    return fake_mc;
 }
 void port_irq_off(void)
 {
