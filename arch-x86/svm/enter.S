@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The world switch of one entry. Tested by every boot under QEMU and Bochs. */
+/* The world switch of one entry. Tested by tools/tests/test_enter.c and every boot. */
 #include "arch-x86/svm/offsets.h"
 
     .text

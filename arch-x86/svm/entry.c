@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One entry into the guest and what is prepared for it: event, interrupt window. Tested by every
- * boot under QEMU and Bochs. */
+/* One entry into the guest and what is prepared for it: event, interrupt window. Tested by
+ * tools/tests/test_enter.c and every boot under QEMU and Bochs. */
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/internal.h"
 #include "arch-x86/svm/offsets.h"
