@@ -293,7 +293,7 @@ lint: ## format, layers, headers, SPDX, sizes, clang-tidy, cppcheck, README's ta
 	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/lint.py
 format: ## clang-format every C file in place
-	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format-19 -i
 $(O)/compile_commands.json: $(O)/obj/.flags Makefile tools/compdb.py | $(ACPI_DSDT)
 	$(Q)$(PYTHON) tools/compdb.py $@ '$(FLAGS_LINE)' $(HV_SRC) $(ARCH_SRC)
 clean: ## remove the output folder, the fetched packages in it included
