@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 
-from pblib import badinput, consoles, docs, gdbsteps, guests, kinds, ktap, lint, menu, models, monitor, steps
+from pblib import badinput, consoles, docs, gdbsteps, guests, kinds, ktap, lifeline, lint, menu, models, monitor, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, paused, tasks_stopped, terminal
 from pblib.steps import Step
 
@@ -296,9 +296,10 @@ def boot_steps(image):
 def main():
     os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "KERNEL", "INITRD", "APPEND", "MODULES", "HV", "SMP", "MEM",
-                 "TIMEOUT", "LOG", "FW", "EMU", "TEST", "CPU", "MACHINE", "USB", "BARE", "DIRECT", "NAME"):
+                 "TIMEOUT", "SILENCE", "LOG", "FW", "EMU", "TEST", "CPU", "MACHINE", "USB", "BARE", "DIRECT", "NAME"):
         os.environ.pop(name, None)
     os.environ["O"] = OUT
+    lifeline.end_with_callers(lambda: os._exit(2))  # not by an exception, which would wait for the steps' threads
     # One version and date for every build of this check, whatever is committed meanwhile.
     for name, args in (("VERSION", ["describe", "--always", "--dirty"]), ("SOURCE_DATE_EPOCH", ["log", "-1", "--format=%ct"])):
         code, text = steps.run_command(["git"] + args, 60)

@@ -8,6 +8,8 @@ import threading
 import time
 import traceback
 
+from pblib import lifeline
+
 
 class Results:
     """What one step found: named sub-tests, each counted."""
@@ -59,7 +61,7 @@ def run_command(args, timeout, env=None):
     """(status or "timeout", output). A step that exceeds its bound fails, it does not hang the rest."""
     full = dict(os.environ, **(env or {}))
     try:
-        done = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        done = subprocess.run(lifeline.tied(args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=timeout, env=full, check=False)
         return done.returncode, done.stdout.decode("utf-8", "replace")
     except subprocess.TimeoutExpired as e:

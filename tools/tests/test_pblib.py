@@ -182,6 +182,15 @@ def test_session_ends():
         ok(end_of("echo hello")[0] == session.ENDED, "an emulator that just ends is a failure")
         ok(end_of("exit 33")[0] == 33, "a guest's own status is passed through")
         ok(end_of("exit 1")[0] == session.ENDED, "the emulator's own status 1 is not a guest's")
+        said = []
+        for script, expected in (("echo start; sleep 2; echo 'patchbay: guest powered off'", [0.5]),
+                                 ("printf 'patchbay:~# '; sleep 2; echo; echo 'patchbay: guest powered off'", []),
+                                 ("printf 'patchbay> '; sleep 2; echo; echo 'patchbay: guest powered off'", [])):
+            emu_args, emu.qemu_args = emu.qemu_args, lambda run, script=script: ["sh", "-c", script]
+            session.Session(config.Run(out=out, silence=0.5), silent=said.append).run()
+            emu.qemu_args = emu_args
+            ok(said == expected, "silence is said once, and not while a prompt waits: %s" % script.split(";")[0])
+            said.clear()
         session.MONITOR_SECONDS = 1
         silent = end_of("echo start; sleep 60", timeout=1)
         ok(silent[0] == session.TIMEOUT and "monitor does not answer" in silent[1].reason, "a run that does not end")
