@@ -22,7 +22,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"make check-model( DEEP=1)?|tools/model/run\.sh .*|build/model/.*", "model/explored"),
     (r"python3 tools/pblib/models\.py", "lint/model-map"),
     (r"make check-mutants", "unit/tools"), (r"make usb DEV=/dev/sdX", "unit/tools"),
-    (r"make lint|make format lint", "lint/format"), (r"make iso", "build/reproducible"),
+    (r"make lint|make format lint", "lint/format"), (r"make iso", "build/image"),
     (r"make trace", "monitor/trace"), (r"make gdb", "gdb/commands"), (r"make cov", "unit/coverage"),
     (r"make bench( OPS=.*)?|make bench-(modes|growth|pool|kvm)\b.*|make bench HV=.*", "linux/bench"),
     (r"make bench-micro", "unit/micro"),

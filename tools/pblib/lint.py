@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 
+from pblib import steps
+
 # Each version formats and warns differently: this one is in Debian 12, 13 and sid and in Ubuntu, as packages of these
 # names (tools/packages.txt).
 FORMATTER, TIDIER = "clang-format-19", "clang-tidy-19"
@@ -128,7 +130,8 @@ def headers(out):
     return problems
 
 
-def clang_format(_out):
+def clang_format(out):
+    steps.needs_package(out, FORMATTER)
     problems = []
     for name in tracked(".c", ".h"):
         code, text = output_of([FORMATTER, "--dry-run", "-Werror", name])
@@ -149,18 +152,22 @@ TIDY_CONFIG = ("{CheckOptions: [{key: readability-function-size.LineThreshold, v
 
 
 def clang_tidy(out):
+    steps.needs_package(out, TIDIER)
     files = [n for n in tracked(".c") if n.split("/")[0] in ("hv", "arch-x86", "boot")]
     jobs = str(os.cpu_count() or 2)
     done = subprocess.run(["xargs", "-P", jobs, "-n", "4", TIDIER, "--quiet", "-p", out, "-checks=" + TIDY,
                            "-config=" + TIDY_CONFIG], input="\n".join(files).encode(), stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, check=False)
+                          stderr=subprocess.PIPE, check=False)
     text = done.stdout.decode("utf-8", "replace")
     found = re.findall(r"^.*: (?:warning|error): .*$", text, re.M)
     here = os.getcwd() + "/"
+    if done.returncode and not found:
+        return ["%s: status %d: %s" % (TIDIER, done.returncode, done.stderr.decode("utf-8", "replace").strip()[-300:])]
     return sorted({line.replace(here, "") for line in found})
 
 
-def cppcheck(_out):
+def cppcheck(out):
+    steps.needs_package(out, "cppcheck")
     # comparePointers, subtractPointers: symbols of the linker script bound one object. zerodivcond: false for a do-while.
     suppressed = ["comparePointers", "subtractPointers", "zerodivcond", "missingInclude", "missingIncludeSystem", "unmatchedSuppression", "unusedFunction",
                   "normalCheckLevelMaxBranches", "invalidPrintfArgType_uint", "invalidPrintfArgType_sint",
