@@ -30,6 +30,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"make bench-(boot|stress)\b.*", BY_HAND + "its figures need an idle machine"),
     (r"make soak .*|build/sim2/sim .*", "unit/sim"),
     (r"make build/fuzz/.*", "unit/fuzz"),
+    (r"tools/matrix\.sh .*", BY_HAND + "it makes whole systems"),
     (r"(sudo )?apt(-get)? install .*|git clone .*", BY_HAND + "before there is anything to check"),
 ]
 COMMAND = re.compile(r"(?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )*(?:sudo apt|git clone|make |tools/\S+\.(?:py|sh)\b|python3 |guest/\S+\.sh|"
