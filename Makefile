@@ -235,7 +235,7 @@ MODULES ?= $(O)/cache/vmlinuz role=initrd -- placeholder console=hvc0, $(O)/init
 RUN_NEEDS := $(O)/cache/vmlinuz $(O)/initrd.gz
 endif
 APPEND ?= console=ttyS0
-RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT LOG FW EMU TEST CPU MACHINE
+RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
 export $(RUN_VARS) USB BARE DIRECT NAME O
 BOOTED := $(if $(filter 1,$(BARE)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
 RUN_NEEDS += $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz) \
@@ -297,7 +297,7 @@ lint: ## format, layers, headers, SPDX, sizes, clang-tidy, cppcheck, README's ta
 	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/lint.py
 format: ## clang-format every C file in place
-	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format-19 -i
 $(O)/compile_commands.json: $(O)/obj/.flags Makefile tools/compdb.py | $(ACPI_DSDT)
 	$(Q)$(PYTHON) tools/compdb.py $@ '$(FLAGS_LINE)' $(HV_SRC) $(ARCH_SRC)
 clean: ## remove the output folder, the fetched packages in it included
@@ -305,7 +305,7 @@ clean: ## remove the output folder, the fetched packages in it included
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile tools/tests/sim.mk tools/bench.mk | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
-	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= LOG= FW=bios|uefi'
+	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= SILENCE= LOG= FW=bios|uefi'
 	@echo '  EMU=qemu|bochs TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
 	@echo
 	@echo 'Typical:  make run'

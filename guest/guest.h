@@ -274,10 +274,7 @@ extern _Atomic uint64_t test_deadline;
         if (got_ != want_)                                                                         \
             test_fail(__FILE__, __LINE__, "%s: got %lx, want %lx", what, got_, want_);             \
     } while (0)
-#define GROUP(table)                                                                               \
-    {                                                                                              \
-        table, sizeof(table) / sizeof((table)[0])                                                  \
-    }
+#define GROUP(table) {table, sizeof(table) / sizeof((table)[0])}
 
 void *memset(void *d, int c, size_t n);
 void *memcpy(void *d, const void *s, size_t n);

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from pblib import benchguest, benchops, benchplot, benchreport, config
+from pblib import benchguest, benchops, benchplot, benchreport, config, lifeline
 from pblib.benchreport import BARE, HOSTED
 
 # no_timer_check: a busy machine emulates the PIT too late for Linux's look at it, on the bare emulator.
@@ -174,6 +174,7 @@ def arguments(argv):
 
 
 def main(argv):
+    lifeline.end_with_callers()
     args = arguments(argv)
     variants, words = {"modes": (benchops.MODES, benchops.MODE_OPS),
                        "pool": (benchops.POOLS, benchops.POOL_OPS)}.get(args.what, ([], ""))

@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 
-from pblib import config, linuxlog, session
+from pblib import config, lifeline, linuxlog, session
 
 MODES = ["", "coherency=locked", "coherency=shootdown", "overflow=shootdown", "consumers=all", "interest=off",
          "derived=on", "unsync=off"]
@@ -45,6 +45,7 @@ def show_exits(stats):
 
 
 def main():
+    lifeline.end_with_callers()
     out = os.environ.get("O") or "build"
     smp = int(os.environ.get("SMP") or 4)
     rounds = int(os.environ.get("ROUNDS") or 1)

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Downloads the distribution's own packages and unpacks files of them into the cache; installs nothing and leaves
 # apt's own state alone: what apt does not know (another architecture, lists that are too old) goes through lists of
-# our own below CACHE/apt.
+# our own below CACHE/apt; 32-bit systems that newer distributions no longer have come from Debian 12 (DEBIAN_MIRROR=).
 # Usage: fetch.sh WHAT CACHE: kernel, kvm, kernel-686-pae, kernel-686, kernel-rt, busybox, busybox-i386, memtest, xen, mach, tools,
-# libc-i386. Exit status 3: this distribution has no such package. Tested by `make run` on a fresh machine and by the
-# guests group of tools/check.py.
+# libc-i386. Exit status 3: there is no such package. Tested by `make run` on a fresh machine, by the guests group of
+# tools/check.py and by tools/tests/test_fetch.py.
 set -eu
 what=$1
 cache=$2
+here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 
@@ -26,39 +27,79 @@ mkdir -p "$work/root"
 chmod 777 "$work"
 
 # --- apt, with the machine's lists or with ours -------------------------------------------------
-own=
+own= # the folder of the lists in use, if they are ours
+old= # Debian 12 may stand in for this distribution
 apt() { # apt get|cache ARGUMENT...
     program=apt-$1
     shift
     if [ -z "$own" ]; then
         "$program" "$@"
-    else
-        "$program" -o Dir::State="$cache/apt/state" -o Dir::State::status=/var/lib/dpkg/status \
-            -o Dir::Cache="$cache/apt/cache" -o APT::Architectures=amd64,i386 "$@"
+        return
     fi
+    if [ -e "$own/sources.list" ]; then
+        set -- -o Dir::Etc::sourcelist="$own/sources.list" -o Dir::Etc::sourceparts=/dev/null "$@"
+    fi
+    "$program" -o Dir::State="$own/state" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache="$own/cache" \
+        -o APT::Architectures=amd64,i386 "$@"
 }
+# use_lists FOLDER MINUTES: from here on these, if they are not older, else after an update.
 # A mirror in the middle of its update breaks one list or another; what counts is whether the package is there.
-own_lists() {
-    own=1
-    mkdir -p "$cache/apt/state/lists/partial" "$cache/apt/cache/archives/partial"
-    if [ -z "$(find "$cache/apt/updated" -mmin -"$1" 2>/dev/null)" ]; then
-        echo "fetch: apt-get update, in $cache/apt" >&2
+use_lists() {
+    own=$1
+    mkdir -p "$own/state/lists/partial" "$own/cache/archives/partial"
+    if [ -z "$(find "$own/updated" -mmin -"$2" 2>/dev/null)" ]; then
+        echo "fetch: apt-get update, in $own" >&2
         apt get update -qq >&2 || echo "fetch: apt-get update reported errors, trying anyway" >&2
-        touch "$cache/apt/updated"
+        touch "$own/updated"
     fi
 }
-known() { apt cache show "$1" >/dev/null 2>&1; }
-# need PACKAGE: apt knows it from here on, or this is the end.
-need() {
-    known "$1" || own_lists 1440
-    known "$1" || {
-        echo "fetch: this distribution has no package $1" >&2
+own_lists() { use_lists "${own:-$cache/apt}" "$1"; }
+debian_12_lists() {
+    ring=/usr/share/keyrings/debian-archive-keyring.gpg
+    mkdir -p "$cache/apt-12"
+    # Ubuntu has Debian's keys as a package.
+    if ! [ -e "$ring" ]; then
+        download debian-archive-keyring
+        cp "$work/root$ring" "$cache/apt-12/ring.gpg"
+        ring=$cache/apt-12/ring.gpg
+    fi
+    echo "deb [signed-by=$ring] ${DEBIAN_MIRROR:-http://deb.debian.org/debian} bookworm main" >"$cache/apt-12/sources.list"
+    use_lists "$cache/apt-12" 1440
+}
+known() { [ -n "$(apt cache show "$1" 2>/dev/null)" ]; }
+# find_package COMMAND...: its output, a package, from the first lists with which it has any: the machine's, ours, Debian 12's.
+# In $found; ends if there is none.
+find_package() {
+    by=$1
+    shift
+    found=$("$by" "$@")
+    [ -n "$found" ] || { own_lists 1440 && found=$("$by" "$@"); }
+    [ -n "$found" ] || [ -z "$old" ] || {
+        echo "fetch: not in this distribution, looking in Debian 12" >&2
+        debian_12_lists && found=$("$by" "$@")
+    }
+    [ -n "$found" ] || {
+        echo "fetch: this distribution has no package $*" >&2
         exit 3
     }
 }
-# The concrete package behind a meta package.
-behind() {
-    apt cache depends "$1" | sed -n 's/^ *|\{0,1\}Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1
+first_known() { # first_known PACKAGE...
+    for p; do
+        known "$p" && echo "$p" && return 0
+    done
+    return 0
+}
+# need PACKAGE...: apt knows the first one that there is, which is $found, or this is the end.
+need() { find_package first_known "$@"; }
+# The newest package whose name begins so and matches, as ARCHITECTURE has it.
+newest() { # newest ARCHITECTURE PREFIX PATTERN
+    apt cache pkgnames "$2" | grep -E "^$2$3\$" | sort -V | while read -r p; do
+        ! known "$p:$1" || echo "$p:$1"
+    done | tail -n 1
+}
+# depends PACKAGE PREFIX: the first package with a name like that which it depends on.
+depends() {
+    apt cache depends "$1" | sed -n "s/^ *|\{0,1\}Depends: \($2[0-9].*\)\$/\1/p" | head -n 1
 }
 # fetch PACKAGE...: their files, into $work.
 fetch() {
@@ -102,12 +143,35 @@ missing_libraries() {
         LD_LIBRARY_PATH=$libs ldd "$f" 2>/dev/null || :
     done | sed -n 's/^\t*\([^ ]*\) => not found$/\1/p' | sort -u
 }
-# A package's name begins with its library's: libxxhash.so.0 is in libxxhash0, libsctp.so.1 in libsctp1.
-package_of() { # package_of SONAME: among what the packages so far depend on
+# What the packages so far depend on, those first whose name looks like a library's: libxxhash.so.0 is in libxxhash0.
+dependencies() { # dependencies SONAME
     stem=$(echo "${1%%.so*}" | tr 'A-Z_' 'a-z-')
     for deb in "$work"/unpacked/*.deb; do
         dpkg-deb -f "$deb" Depends
-    done | tr ',|' '\n\n' | sed 's/^ *//; s/[ :(].*//' | grep "^$stem" | sort -u | head -n 1
+        dpkg-deb -f "$deb" Pre-Depends
+    done | tr ',|' '\n\n' | sed 's/^ *//; s/[ :(].*//' | grep . | sort -u >"$work/depends"
+    grep "^$stem" "$work/depends" || :
+    grep "^lib" "$work/depends" | grep -v "^$stem" || :
+    grep -v "^lib" "$work/depends" || :
+}
+# package_of SONAME: the dependency that holds a file of that name. The policy is that a package depends on those of the
+# libraries its programs are linked with; the names only say where to look first.
+package_of() {
+    mkdir -p "$work/probed"
+    for p in $(dependencies "$1"); do
+        if ! [ -e "$work/probed/$p.list" ]; then
+            mkdir "$work/probe"
+            (cd "$work/probe" && chmod 777 . && apt get download -qq "$p") >"$work/log" 2>&1 || : # a virtual package
+            for deb in "$work"/probe/*.deb; do
+                [ ! -e "$deb" ] || dpkg-deb -c "$deb" | sed 's/ -> .*//; s/.*\///'
+            done >"$work/probed/$p.list"
+            rm -r "$work/probe"
+        fi
+        if grep -qxF "$1" "$work/probed/$p.list"; then
+            echo "$p"
+            return
+        fi
+    done
 }
 collect_libraries() { # collect_libraries FILE...
     for turn in 1 2 3 4 5 6 7 8; do
@@ -116,8 +180,8 @@ collect_libraries() { # collect_libraries FILE...
         packages=
         for soname in $lost; do
             p=$(package_of "$soname")
-            [ -n "$p" ] || die "no dependency of $* looks like $soname"
-            packages="$packages $p"
+            [ -n "$p" ] || die "no dependency of $* holds $soname"
+            case " $packages " in *" $p "*) ;; *) packages="$packages $p" ;; esac
         done
         # shellcheck disable=SC2086 # a list of words
         download $packages
@@ -140,44 +204,51 @@ install_tree() {
     done
 }
 
-kernel() { # kernel NAME META...
+# kernel_of NAME META...: the kernel behind the first meta package there is becomes the cache's NAME. Its package may
+# be divided, into linux-binary with the kernel and linux-modules.
+kernel_of() {
     name=$1
     shift
-    for meta; do
-        known "$meta" && break
-    done
-    need "$meta"
-    package=$(behind "$meta")
+    need "$@"
+    package=$(depends "$found" linux-image-)
     [ -n "$package" ] || die "no linux-image package known to apt"
     download "$package"
-    keep 644 "$name" "$work"/root/boot/vmlinuz-*
+    for part in linux-binary- $modules; do
+        p=$(depends "$package" "$part")
+        [ -z "$p" ] || download "$p"
+    done
+    keep 644 "$name" "$work"/root/boot/vmlinuz-* "$work"/root/usr/lib/modules/*/vmlinuz
 }
+modules= # or the prefix of their package
 case $what in
-kernel) kernel vmlinuz linux-image-amd64 linux-image-generic linux-image-virtual ;;
-kernel-686-pae) kernel vmlinuz-686-pae linux-image-686-pae:i386 ;;
-kernel-rt) kernel vmlinuz-rt linux-image-rt-amd64 ;;
-kernel-686) kernel vmlinuz-686 linux-image-686:i386 ;;
+kernel) kernel_of vmlinuz linux-image-amd64 linux-image-generic linux-image-virtual ;;
+kernel-rt) kernel_of vmlinuz-rt linux-image-rt-amd64 ;;
+kernel-686 | kernel-686-pae)
+    old=1
+    kernel_of "vmlinuz-${what#kernel-}" "linux-image-${what#kernel-}:i386"
+    ;;
 busybox)
     need busybox-static
     download busybox-static
     keep 755 busybox "$work/root/bin/busybox" "$work/root/usr/bin/busybox"
     ;;
 busybox-i386)
+    old=1
     need busybox-static:i386
-    download busybox-static:i386
+    download "$found"
     keep 755 busybox-i386 "$work/root/bin/busybox" "$work/root/usr/bin/busybox"
     ;;
 kvm)
     # The kernel with its own modules, all of them: tools/kvmguest.py takes what KVM needs.
-    need linux-image-amd64
-    package=$(behind linux-image-amd64)
-    [ -n "$package" ] || die "no linux-image package known to apt"
-    download "$package"
-    keep 644 kvm-vmlinuz "$work"/root/boot/vmlinuz-*
+    modules=linux-modules-
+    kernel_of kvm-vmlinuz linux-image-amd64 linux-image-generic
     rm -rf "$cache/kvm"
     mkdir -p "$cache/kvm"
-    find "$work/root" -name '*.ko' \( -path '*/arch/x86/kvm/*' -o -path '*/virt/lib/*' -o -path '*/crypto/ccp/*' \
-        -o -path '*/char/hw_random/*' \) -exec mv {} "$cache/kvm/" ';'
+    find "$work/root" -name '*.ko*' \( -path '*/arch/x86/kvm/*' -o -path '*/virt/lib/*' -o -path '*/crypto/ccp/*' \
+        -o -path '*/char/hw_random/*' \) | while read -r module; do
+        name=$(basename "$module")
+        python3 "$here/pblib/kernels.py" "$module" "$cache/kvm/${name%.ko*}.ko"
+    done
     ;;
 memtest)
     need memtest86+
@@ -187,16 +258,16 @@ memtest)
 xen)
     # The hypervisor image itself; the package's name carries its version.
     need xen-hypervisor-common
-    xen=$(apt cache pkgnames xen-hypervisor-4 | grep -- '-amd64$' | sort -V | tail -n 1)
-    [ -n "$xen" ] || die "no xen-hypervisor package known to apt"
-    download "$xen"
+    find_package newest amd64 xen-hypervisor-4 '.*-amd64'
+    download "$found"
     gzip -dc "$work"/root/boot/xen-*.gz >"$work/xen"
     keep 644 xen "$work/xen"
     ;;
 mach)
-    mach=$(apt cache pkgnames gnumach-image-1 | grep -v -e '-xen' -e dbg | sort -V | tail -n 1)
-    need "${mach:-gnumach-image-1.8-486}:i386"
-    download "${mach:-gnumach-image-1.8-486}:i386"
+    # The 32-bit one, for one processor.
+    old=1
+    find_package newest i386 gnumach-image-1. '[0-9.]*-[46]86(-up)?'
+    download "$found"
     gzip -dc "$work"/root/boot/gnumach-*.gz >"$work/mach"
     keep 644 mach "$work/mach"
     ;;

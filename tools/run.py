@@ -5,10 +5,9 @@ On a terminal: the guest's shell; Ctrl-A x quits. Otherwise: the lines of standa
 shell, then Ctrl-D, and the run ends when the guest powers off. Exit status: README.md, "Exit codes".
 Tested by tools/check.py."""
 import os
-import signal
 import sys
 
-from pblib import config, emu, session
+from pblib import config, emu, lifeline, session
 
 
 def write_out(data):
@@ -19,8 +18,25 @@ def write_out(data):
             continue
 
 
+def silent(run):
+    """What to say of a machine that says nothing."""
+
+    def say(seconds):
+        keys = [word[len("escape="):] for word in run.hv.split() if word.startswith("escape=")]
+        key = keys[-1].replace("^", "Ctrl-") if keys else "Ctrl-T"
+        if run.bare:
+            where = ""
+        elif key == "off":
+            where = "; without escape=off two keys would open Patchbay's monitor"
+        else:
+            where = "; %s %s on a terminal opens Patchbay's monitor, where c shows what each CPU does and h the keys" % (key, key)
+        print("\r\nrun: no output for %d s%s; Ctrl-A x ends the run\r" % (seconds, where), file=sys.stderr, flush=True)
+
+    return say
+
+
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(session.USAGE))
+    lifeline.end_with_callers()
     run = config.from_environment()
     interactive = os.isatty(0)
     feed = None
@@ -28,7 +44,7 @@ def main():
         run.timeout = run.timeout or 1800
         if run.own_initrd and "pb.script=" not in run.append:
             feed = 0
-    s = session.Session(run, interactive, feed, write_out)
+    s = session.Session(run, interactive, feed, write_out, silent=silent(run))
     try:
         status = s.run()
     except emu.Problem as e:

@@ -41,8 +41,9 @@ static void report(const struct record *r)
         while (from < r->len && r->text[from] != '\n' && len < sizeof(line) - 1)
             line[len++] = r->text[from++];
         line[len] = 0;
-        while (from < r->len && r->text[from++] != '\n')
-            ;
+        while (from < r->len && r->text[from] != '\n')
+            from++;
+        from++; /* the newline, or past the end */
         log_warn("crash", "| %s", line);
     }
 }

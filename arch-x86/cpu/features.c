@@ -28,7 +28,7 @@ struct feature {
     const char *note; /* NEEDED: what to do; USED: what is different without it */
 };
 #define NO_FIELD UINT32_MAX
-#define FIELD(f) (uint32_t) offsetof(struct cpu_features, f)
+#define FIELD(f) (uint32_t)offsetof(struct cpu_features, f)
 /* clang-format off */
 /* APM volume 3, appendix E "Obtaining Processor Information Via the CPUID Instruction". */
 static const struct feature table[] = {
@@ -126,33 +126,39 @@ void features_read(const struct cpu_probe *p, struct cpu_features *f)
     svm_read(p, f);
 }
 
-static bool report_svm(const struct cpu_features *f)
+/* Why there is no SVM to use, with where to enable it; NULL if there is. */
+static const char *svm_problem(const struct cpu_features *f)
 {
-    const char *what = "";
     bool intel = strcmp(f->vendor, "GenuineIntel") == 0;
 
     switch (f->svm) {
     case SVM_READY:
-        log_info("check", "SVM        ready, %u ASIDs%s", f->nasids,
-                 f->svm_switched_on ? " (disabled by the firmware, not locked: switched on)" : "");
-        return true;
+        break;
     case SVM_ABSENT:
-        what = intel ? "MISSING: this is an Intel processor; Patchbay needs AMD-V (SVM) and has no "
+        return intel ? "MISSING: this is an Intel processor; Patchbay needs AMD-V (SVM) and has no "
                        "VT-x support"
                      : "MISSING: neither this processor nor a hypervisor above it offers AMD-V "
                        "(SVM); under QEMU use -cpu max, under KVM enable nested virtualisation";
-        break;
     case SVM_DISABLED:
-        what = "DISABLED by the firmware (VM_CR.SVMDIS), and it stays so: enable 'SVM Mode' or "
+        return "DISABLED by the firmware (VM_CR.SVMDIS), and it stays so: enable 'SVM Mode' or "
                "'AMD-V' in the firmware setup, then switch the machine off and on";
-        break;
     case SVM_LOCKED:
-        what = "DISABLED AND LOCKED by the firmware (VM_CR.SVMDIS, LOCK): enable 'SVM Mode' or "
+        return "DISABLED AND LOCKED by the firmware (VM_CR.SVMDIS, LOCK): enable 'SVM Mode' or "
                "'AMD-V' in the firmware setup, or update the firmware";
-        break;
     }
-    log_err("check", "SVM        %s", what);
-    return false;
+    return NULL;
+}
+
+static bool report_svm(const struct cpu_features *f)
+{
+    const char *problem = svm_problem(f);
+
+    if (problem)
+        log_err("check", "SVM        %s", problem);
+    else
+        log_info("check", "SVM        ready, %u ASIDs%s", f->nasids,
+                 f->svm_switched_on ? " (disabled by the firmware, not locked: switched on)" : "");
+    return !problem;
 }
 
 /* The names of those of `need` that are there, for one line. */

@@ -190,8 +190,9 @@ static bool parse_s5(const char *t)
             continue;
         const uint8_t *q = p + 5;
         q += 1 + (*q >> 6); /* package length: 1 to 4 bytes */
-        if (end - q < 2 || *q++ < 1)
+        if (end - q < 2 || *q < 1)
             continue;
+        q++;
         acpi_info.slp_typ_b = 0;
         if (!aml_int(&q, end, &acpi_info.slp_typ_a))
             continue;

@@ -34,7 +34,7 @@ static void perm_allow(uint32_t msr, bool write)
     uint32_t offset = msr >= 0xc0010000 ? 0x1000 : msr >= 0xc0000000 ? 0x800 : 0;
     uint32_t bit = (msr & 0x1fff) * 2;
 
-    svm_msr_map[offset + bit / 8] &= (uint8_t) ~((write ? 3u : 1u) << bit % 8);
+    svm_msr_map[offset + bit / 8] &= (uint8_t)~((write ? 3u : 1u) << bit % 8);
 }
 
 /* Processors refuse an address that is not canonical; QEMU 7.2 takes it, and then the check is

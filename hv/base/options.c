@@ -23,7 +23,7 @@ struct option {
     const char *help;
 };
 #define FIELD(f)                                                                                   \
-    (uint32_t) offsetof(struct hv_options, f), (uint32_t)sizeof(((struct hv_options *)0)->f)
+    (uint32_t)offsetof(struct hv_options, f), (uint32_t)sizeof(((struct hv_options *)0)->f)
 #define ON_OFF "on|off"
 
 /* clang-format off */

@@ -23,7 +23,7 @@ enum ring_kind {
 };
 #define RING_EVENTS 2048 /* power of two */
 #define RING_ANYONE 0xffull
-#define RING_EXIT_KIND(a) ((a)&0xff)
+#define RING_EXIT_KIND(a) ((a) & 0xff)
 struct ring_event {
     uint64_t tsc, a, b;
     uint32_t kind, pad;

@@ -184,7 +184,8 @@ static void monitor_close(void)
 
 static void run_quit(struct subvmm *s, const struct words *w)
 {
-    (void)s, (void)w;
+    (void)s;
+    (void)w;
     monitor_close();
 }
 
@@ -213,7 +214,8 @@ static const struct key keys[] = {
 
 static void run_help(struct subvmm *s, const struct words *w)
 {
-    (void)s, (void)w;
+    (void)s;
+    (void)w;
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
         mon_say("  %c  %s", keys[i].key, keys[i].help);
     mon_say(

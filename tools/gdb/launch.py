@@ -3,17 +3,16 @@
 """`make gdb`: starts the emulator stopped, with its console in build/gdb.console, and gdb attached to it.
 GDB_COMMANDS="cmd;cmd" runs those commands and ends (for scripts). Tested by the gdb group of `make check`."""
 import os
-import signal
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from pblib import config, emu  # pylint: disable=wrong-import-position
+from pblib import config, emu, lifeline  # pylint: disable=wrong-import-position
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    lifeline.end_with_callers()
     run = config.from_environment()
     run.name, run.gdb = os.environ.get("NAME") or "gdb", True
     console, socket = run.file("console"), run.file("socket")
@@ -21,7 +20,7 @@ def main():
         os.remove(socket)
     args = emu.qemu_args(run)
     with open(console, "wb") as out:
-        machine = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        machine = subprocess.Popen(lifeline.tied(args), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
     while not os.path.exists(socket) and machine.poll() is None:
         time.sleep(0.1)
     print("console: %s   (tail -f it in another terminal)" % console, flush=True)
@@ -34,7 +33,7 @@ def main():
     if script:
         gdb.append("-batch")
     try:
-        return subprocess.run(gdb + [run.elf], check=False).returncode
+        return subprocess.run(lifeline.tied(gdb + [run.elf]), check=False).returncode
     finally:
         machine.kill()
         machine.wait()

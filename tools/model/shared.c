@@ -96,7 +96,7 @@ static bool take(int c)
     SUB_BEGIN;
     fence(c);
     if (S.mem[FULL] & 1 << c) {
-        S.mem[FULL] &= (uint8_t) ~(1 << c);
+        S.mem[FULL] &= (uint8_t)~(1 << c);
         R(COPY) = R(COPY + 1) = NONE;
     }
     SUB_NEXT;

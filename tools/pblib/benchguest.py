@@ -10,7 +10,7 @@ import struct
 import subprocess
 import time
 
-from pblib import elfsym, emu
+from pblib import elfsym, emu, lifeline
 
 BAD = ("patchbay: panic", "patchbay: stopped", "patchbay: parked", "Kernel panic", "PBB error")
 MAX_CPUS = 31  # HV_MAX_CPUS of hv/base/types.h
@@ -71,8 +71,8 @@ class Machine:
         self._log = open(self.run.log, "wb")
         self._errors = open(self.run.file("stderr"), "w+b")
         self._start = time.monotonic()
-        self._child = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                                       bufsize=0, start_new_session=True)
+        self._child = subprocess.Popen(lifeline.tied(args), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=self._errors, bufsize=0, start_new_session=True)
         words = self._wait("PBB ready").split()
         self.cpus = int(words[2])
         boot = Sample(self._cpu_seconds(), time.monotonic() - self._start, {})

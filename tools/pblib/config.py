@@ -20,6 +20,7 @@ class Run:
     smp: int = 4
     mem: int = 1024  # MiB
     timeout: float = 0  # seconds, 0: none
+    silence: float = 60  # seconds without a word from the console that are worth one
     log: str = ""  # a copy of the console goes here
     fw: str = "bios"
     emu: str = "qemu"
@@ -93,6 +94,7 @@ def from_environment():
         smp=_number("SMP", 4),
         mem=_mebibytes(e("MEM", "")),
         timeout=_number("TIMEOUT", 0),
+        silence=_number("SILENCE", 60),
         log=e("LOG", ""),
         fw=e("FW") or "bios",
         emu=e("EMU") or "qemu",

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 
-from pblib import config, emu, tinyguest
+from pblib import config, emu, lifeline, tinyguest
 from pblib.linux import LOGS, OUT
 
 READY = "tiny guest: ready"
@@ -37,8 +37,8 @@ class Machine:
         args = emu.qemu_args(run)
         at = args.index("-monitor")
         args[at:at + 2] = ["-chardev", "socket,id=mon,fd=%d" % theirs.fileno(), "-mon", "chardev=mon,mode=readline"]
-        self.child = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                      bufsize=0, pass_fds=[theirs.fileno()], start_new_session=True)
+        self.child = subprocess.Popen(lifeline.tied(args), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT, bufsize=0, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
         self.end = time.monotonic() + LIMIT
         self.log = open(os.path.join(LOGS, run.name + ".console"), "wb")

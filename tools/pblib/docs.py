@@ -22,7 +22,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"make check-model( DEEP=1)?|tools/model/run\.sh .*|build/model/.*", "model/explored"),
     (r"python3 tools/pblib/models\.py", "lint/model-map"),
     (r"make check-mutants", "unit/tools"), (r"make usb DEV=/dev/sdX", "unit/tools"),
-    (r"make lint|make format lint", "lint/format"), (r"make iso", "build/reproducible"),
+    (r"make lint|make format lint", "lint/format"), (r"make iso", "build/image"),
     (r"make trace", "monitor/trace"), (r"make gdb", "gdb/commands"), (r"make cov", "unit/coverage"),
     (r"make bench( OPS=.*)?|make bench-(modes|growth|pool|kvm)\b.*|make bench HV=.*", "linux/bench"),
     (r"make bench-micro", "unit/micro"),
@@ -30,6 +30,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"make bench-(boot|stress)\b.*", BY_HAND + "its figures need an idle machine"),
     (r"make soak .*|build/sim2/sim .*", "unit/sim"),
     (r"make build/fuzz/.*", "unit/fuzz"),
+    (r"tools/matrix\.sh .*", BY_HAND + "it makes whole systems"),
     (r"(sudo )?apt(-get)? install .*|git clone .*", BY_HAND + "before there is anything to check"),
 ]
 COMMAND = re.compile(r"(?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )*(?:sudo apt|git clone|make |tools/\S+\.(?:py|sh)\b|python3 |guest/\S+\.sh|"

@@ -20,7 +20,7 @@ def obtain(results, *names):
         code, output = steps.run_command(["make", "--no-print-directory", "O=" + OUT] + targets, 900)
     results.log(output)
     if code != 0 and "this distribution has no package" in output:
-        results.skipped += 1
+        results.skip(re.search(r"this distribution has no package.*", output).group(0))
         return False
     return results.expect(code == 0, "cannot make %s" % ", ".join(names))
 

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from pblib import config, emu, ktap, linuxlog, session
+from pblib import config, emu, ktap, lifeline, linuxlog, session
 
 OUT = os.environ.get("O") or "build"
 LOGS = os.path.join(OUT, "logs")
@@ -172,7 +172,7 @@ class Terminal:
 
     def __init__(self, args, log):
         self.master, slave = pty.openpty()
-        self.child = subprocess.Popen(args, stdin=slave, stdout=slave, stderr=slave, close_fds=True,
+        self.child = subprocess.Popen(lifeline.tied(args), stdin=slave, stdout=slave, stderr=slave, close_fds=True,
                                       start_new_session=True)
         os.close(slave)
         self.text, self.log = "", open(log, "wb")

@@ -13,7 +13,7 @@ import termios
 import time
 import tty
 
-from pblib import emu
+from pblib import emu, lifeline
 
 OK, USAGE, PANIC, PARKED, TIMEOUT, RESET, ENDED, STOPPED = 0, 2, 10, 12, 14, 16, 18, 20
 ANSI = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|c)")
@@ -26,14 +26,18 @@ MONITOR_SECONDS = 20  # for an answer of the hypervisor's monitor
 class Session:
     """After run(): status, reason, stats (the parsed stats lines), lines (the console), seconds."""
 
-    def __init__(self, run, interactive=False, feed=None, echo=None, done=None):
+    def __init__(self, run, interactive=False, feed=None, echo=None, done=None, silent=None):
         """feed: file descriptor of what is typed into the guest's shell, or None.
-        echo: called with the console's bytes as they come. done: the same, and what it returns ends the run well."""
+        echo: called with the console's bytes as they come. done: the same, and what it returns ends the run well.
+        silent: called once, with the seconds, when the console has said nothing for run.silence of them; not while the
+        guest's shell waits for a line, nor after an end is in sight."""
         self.run_ = run
         self.interactive = interactive
         self.feed = feed
         self.echo = echo
         self.done = done
+        self.silent = silent
+        self._heard = 0.0  # when the console last said something
         self.lines, self.stats = [], []
         self.status, self.reason = None, ""
         self.marks = {}  # line prefix -> seconds since start
@@ -78,6 +82,7 @@ class Session:
                 self.stats.append({"error": "not JSON: %s" % e})
 
     def _output(self, data):
+        self._heard = time.monotonic()
         if self.echo:
             self.echo(data)
         if self._log:
@@ -90,10 +95,24 @@ class Session:
         if self.done and self.done(data):
             self._end(OK, "", 0)
 
+    def _asked(self):
+        """Somebody waits for the user: the guest's shell or Patchbay's monitor."""
+        return self.at_prompt() or self._partial.startswith("patchbay> ")
+
     def at_prompt(self):
         return PROMPT.search(ANSI.sub("", self._partial).lstrip("\r")) is not None
 
     # --- input -----------------------------------------------------------------------------------
+    def _user(self):
+        """What the user typed. A terminal that is closed ends the run as Ctrl-A x does."""
+        try:
+            data = os.read(0, 1024)
+        except OSError:
+            data = b""
+        if not data:
+            self._end(OK, "", 0)
+        return data
+
     def _keys(self, data):
         """The user's keys: Ctrl-A x quits, everything else goes to the machine."""
         out = bytearray()
@@ -135,13 +154,13 @@ class Session:
             tty.setraw(slave)
             args = emu.bochs_args(self.run_, os.ttyname(slave))
             with open(self.run_.file("bochs-out"), "wb") as out:
-                self._child = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                self._child = subprocess.Popen(lifeline.tied(args), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                                start_new_session=True)
             self._out = self._in
             return
         args = emu.qemu_args(self.run_)
         self._errors = open(self.run_.file("stderr"), "w+b")
-        self._child = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self._child = subprocess.Popen(lifeline.tied(args), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=self._errors, bufsize=0, start_new_session=True)
         self._in, self._out = self._child.stdin.fileno(), self._child.stdout.fileno()
 
@@ -158,7 +177,7 @@ class Session:
                 return False
             self._output(data)
         if 0 in ready and self.interactive:
-            self._send(self._keys(os.read(0, 1024)))
+            self._send(self._keys(self._user()))
         elif self._ctrl_a and not ready:
             self._ctrl_a = False
             self._send(bytes([ESCAPE]))
@@ -173,10 +192,14 @@ class Session:
 
     def _loop(self):
         limit = self._start + self.run_.timeout if self.run_.timeout else None
+        self._heard = self._start
         while self._child.poll() is None:
             if not self._step():
                 break
             now = time.monotonic()
+            if self.silent and self.status is None and now > self._heard + self.run_.silence and not self._asked():
+                self.silent(self.run_.silence)
+                self.silent = None
             if self.status is not None and now > self._deadline:
                 break
             if self.status is None and limit and now > limit:
@@ -255,10 +278,13 @@ class Session:
                 tty.setraw(0)
             self._loop()
         finally:
-            if saved is not None:
-                termios.tcsetattr(0, termios.TCSADRAIN, saved)
             if self._child.poll() is None and sys.exc_info()[0] is not None:
                 os.killpg(self._child.pid, signal.SIGKILL)
+            if saved is not None:
+                try:
+                    termios.tcsetattr(0, termios.TCSADRAIN, saved)
+                except termios.error:
+                    pass  # the terminal is gone
         self._finish()
         self.seconds = time.monotonic() - self._start
         if self._log:

@@ -80,14 +80,8 @@ struct pattern {
 };
 #define UNDEF_LOGIC RFLAGS_AF
 #define UNDEF_BIT (RFLAGS_AF | RFLAGS_OF | RFLAGS_SF | RFLAGS_PF | RFLAGS_ZF)
-#define P1(nm, op, r, im, by, lk, m, u)                                                            \
-    {                                                                                              \
-        nm, 1, {op}, r, im, by, lk, m, u                                                           \
-    }
-#define P2(nm, op, r, im, by, lk, m, u)                                                            \
-    {                                                                                              \
-        nm, 2, {0x0f, op}, r, im, by, lk, m, u                                                     \
-    }
+#define P1(nm, op, r, im, by, lk, m, u) {nm, 1, {op}, r, im, by, lk, m, u}
+#define P2(nm, op, r, im, by, lk, m, u) {nm, 2, {0x0f, op}, r, im, by, lk, m, u}
 #define ALU_PATTERNS(nm, op, lk, u)                                                                \
     P1(nm " Eb,Gb", op, -1, 0, true, lk, false, u),                                                \
         P1(nm " Ev,Gv", op + 1, -1, 0, false, lk, false, u),                                       \

@@ -2,9 +2,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Tests of tools/pblib: KTAP, console complaints, statistics, GRUB quoting, the step runner, lint rules, end of runs.
 Run by the unit group of tools/check.py."""
+import bz2
 import gzip
 import lzma
 import os
+import shutil
+import struct
+import subprocess
 import sys
 import tempfile
 
@@ -19,6 +23,12 @@ def ok(condition, name):
     count += 1
     bad += not condition
     print("%sok %d - %s" % ("" if condition else "not ", count, name))
+
+
+def skip(name, why):
+    global count
+    count += 1
+    print("ok %d - %s # SKIP %s" % (count, name, why))
 
 
 def test_kernels():
@@ -39,6 +49,50 @@ def test_kernels():
             ok(kernels.decompressed(packed, out) is None, "a damaged one is refused")
         except SystemExit as e:
             ok("damaged" in str(e), "a damaged one is refused")
+
+
+def bzimage(payload):
+    """A bzImage of one set-up sector and a payload."""
+    image = bytearray(1024)
+    image[0x1F1] = 1
+    struct.pack_into("<II", image, 0x248, 16, len(payload))
+    return bytes(image) + bytes(16) + payload
+
+
+def test_vmlinux():
+    kernel = b"\x7fELF" + bytes(range(256)) * 300
+    size = struct.pack("<I", len(kernel))
+    packers = [("gzip", gzip.compress, b""), ("xz", lzma.compress, size), ("bzip2", bz2.compress, size),
+               ("lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE), size)]
+    for args in (["zstd", "-q"], ["lz4", "-l"], ["lz4"], ["lzop", "-9"]):
+        def packer(data, args=args):
+            return subprocess.run(args + ["-c"], input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+        if shutil.which(args[0]):
+            packers.append((" ".join(args), packer, size))
+        else:
+            packers.append((" ".join(args), None, size))
+    for name, pack, end in packers:
+        if pack is None:
+            skip("a kernel packed by " + name, "not installed")
+            continue
+        try:
+            ok(kernels.vmlinux(bzimage(pack(kernel) + end)) == kernel, "a kernel packed by %s comes out of its bzImage" % name)
+        except kernels.Damaged as e:
+            ok(False, "a kernel packed by %s comes out of its bzImage: %s" % (name, e))
+    for text, payload in (("unknown", b"other!" + size), ("as many", lzma.compress(kernel) + b"1234"), ("", lzma.compress(kernel)[:-9] + size),
+                          ("", b"\x28\xb5\x2f\xfd" + size)):
+        try:
+            ok(kernels.vmlinux(bzimage(payload)) is None, "damage is said")
+        except kernels.Damaged as e:
+            ok(text in str(e), "damage is said: %s" % e)
+    saved, shutil.which = shutil.which, lambda name: None
+    try:
+        kernels.unpacker_of(b"\x28\xb5\x2f\xfd")(b"")
+        ok(False, "what is not installed is named")
+    except kernels.Damaged as e:
+        ok("install the package zstd" in str(e), "what is not installed is named")
+    finally:
+        shutil.which = saved
 
 
 def test_ktap():
@@ -166,6 +220,44 @@ def test_session():
     ok(keys(b"\x01x") == b"" and s.status == session.OK, "Ctrl-A x quits")
 
 
+def test_choice():
+    all_of = [steps.Step(name, name.split("/")[0], None) for name in
+              ("guest/bare-1", "guest/bare-16", "guests/rt", "guests/xen", "linux/full-4", "linux/full-8", "lint/docs")]
+
+    def names(*words):
+        return [s.name for s in steps.choose(all_of, words)]
+
+    ok(names("guest") == ["guest/bare-1", "guest/bare-16"], "a group is not another one that begins like it")
+    ok(names("guests") == ["guests/rt", "guests/xen"], "the other one")
+    ok(names("guest/bare-1") == ["guest/bare-1"], "a step is not another one that begins like it")
+    ok(names("guest/bare", "linux/fu") == ["guest/bare-1", "guest/bare-16", "linux/full-4", "linux/full-8"], "beginnings of names")
+    ok(names("guest/") == ["guest/bare-1", "guest/bare-16"] and not names("li") and len(names()) == 7, "all, and none")
+
+
+def test_skips():
+    """What cannot be checked here is counted and said; what a distribution has and is not installed is no skip."""
+    with tempfile.TemporaryDirectory() as out:
+        with open(os.path.join(out, "missing-packages"), "w", encoding="ascii") as f:
+            f.write("spin\nbochs\n")
+        said, done = [], []
+        runner = steps.Runner([steps.Step("a/no", "a", done.append, packages=("spin", "gdb")),
+                               steps.Step("a/yes", "a", lambda r: r.expect(True, ""), packages=("gdb",)),
+                               steps.Step("a/late", "a", lambda r: steps.needs_package(out, "bochs"))],
+                              os.path.join(out, "logs"), emit=said.append)
+        good, text = runner.run(), "\n".join(said)
+        ok(good and not done and (runner.passed, runner.failed, runner.skipped) == (1, 0, 2), "skips are counted")
+        ok("skipped: this distribution has no package spin" in text and "no package bochs" in text and "skip   a/no" in text,
+           "skips are said")
+    with tempfile.TemporaryDirectory() as out:
+        os.makedirs(out + "/cache/unpacked")
+        os.symlink("nowhere", out + "/cache/unpacked/dangling")
+        for _ in range(2):  # a second time finds what the first one left
+            again = steps.second_folder(out)
+            ok(os.path.islink(again + "/cache/unpacked/dangling") and len(os.listdir(again)) == 1, "what was fetched is shared")
+        shutil.rmtree(again)
+        ok(os.path.islink(out + "/cache/unpacked/dangling"), "and outlives the second folder")
+
+
 def test_session_ends():
     """Real children in the emulator's place."""
     with tempfile.TemporaryDirectory() as out:
@@ -182,6 +274,15 @@ def test_session_ends():
         ok(end_of("echo hello")[0] == session.ENDED, "an emulator that just ends is a failure")
         ok(end_of("exit 33")[0] == 33, "a guest's own status is passed through")
         ok(end_of("exit 1")[0] == session.ENDED, "the emulator's own status 1 is not a guest's")
+        said = []
+        for script, expected in (("echo start; sleep 2; echo 'patchbay: guest powered off'", [0.5]),
+                                 ("printf 'patchbay:~# '; sleep 2; echo; echo 'patchbay: guest powered off'", []),
+                                 ("printf 'patchbay> '; sleep 2; echo; echo 'patchbay: guest powered off'", [])):
+            emu_args, emu.qemu_args = emu.qemu_args, lambda run, script=script: ["sh", "-c", script]
+            session.Session(config.Run(out=out, silence=0.5), silent=said.append).run()
+            emu.qemu_args = emu_args
+            ok(said == expected, "silence is said once, and not while a prompt waits: %s" % script.split(";")[0])
+            said.clear()
         session.MONITOR_SECONDS = 1
         silent = end_of("echo start; sleep 60", timeout=1)
         ok(silent[0] == session.TIMEOUT and "monitor does not answer" in silent[1].reason, "a run that does not end")
@@ -222,7 +323,7 @@ def test_models():
 
 
 def main():
-    for test in (test_kernels, test_ktap, test_linux, test_stats, test_grub, test_runner, test_session, test_session_ends, test_lint,
+    for test in (test_kernels, test_vmlinux, test_ktap, test_choice, test_linux, test_stats, test_grub, test_runner, test_session, test_session_ends, test_skips, test_lint,
                  test_models):
         test()
     print("1..%d" % count)
