@@ -74,7 +74,7 @@ enum hv_err pool_init(struct mmu *m)
     }
     m->nfree = m->npages;
     m->orphan_head = SP_NONE;
-    m->unsync_head = m->unsync_tail = SP_NONE;
+    m->unsync_head = m->unsync_tail = m->list_next = SP_NONE;
     return HV_OK;
 }
 
@@ -136,6 +136,7 @@ static void zap_one(struct mmu *m, uint32_t page)
     while (s->parent) {
         sploc_t loc = s->parent - 1;
         spte_set(m, loc >> 9, loc & 511, 0, s->gfn);
+        serve_point(m);
     }
     if (s->is_root)
         root_forget(m, page);
@@ -147,6 +148,7 @@ static void zap_one(struct mmu *m, uint32_t page)
             spte_set(m, page, idx, 0, s->gfn);
             if (child != SP_NONE)
                 orphan_push(m, child);
+            serve_point(m);
         }
     }
     unsync_unlist(m, page);
@@ -159,6 +161,7 @@ static void zap_one(struct mmu *m, uint32_t page)
     s->hash_next = m->free_head;
     m->free_head = page;
     m->nfree++;
+    m->work++;
     stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
     if (source)
         rmap_regain(m, f);
@@ -187,9 +190,11 @@ void sp_orphan(struct mmu *m, uint32_t page)
 
 void sp_zap_all(struct mmu *m)
 {
-    for (uint32_t p = 0; p < m->npages; p++)
+    for (uint32_t p = 0; p < m->npages; p++, m->work++) {
+        serve_point(m);
         if (m->sps[p].used)
             sp_zap(m, p);
+    }
 }
 
 /* Lower is dropped first: the page not walked through for longest, so that what one instruction
@@ -305,6 +310,7 @@ bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root)
     stack[n++] = page;
     while (n) {
         uint32_t p = stack[--n];
+        m->work++;
         if (p == root)
             return true;
         for (uint32_t l = m->sps[p].parent; l; l = m->rlink[l - 1]) {
