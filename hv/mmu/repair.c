@@ -4,10 +4,12 @@
 #include "hv/mmu/internal.h"
 
 /* The frame a 4 KiB entry maps, or false if it is no RAM. A derived value spares the look-up, never
- * the re-read (394D, 394E). */
+ * the re-read (394D, 394E), and comes from the producer's map, which knows nothing of an APIC that
+ * this CPU has there. */
 static bool entry_frame(struct mmu *m, uint64_t gpte, hpa_t *h)
 {
-    if (m->dv && consumer_derived_usable(m->coh, m->dv, gpte)) {
+    if (m->dv && !p2m_covered(m->cfg.p2m, gpa(gpte & PTE_ADDR)) &&
+        consumer_derived_usable(m->coh, m->dv, gpte)) {
         *h = hpa(m->dv->spte & PTE_ADDR);
         return true;
     }
