@@ -190,6 +190,8 @@ static bool serve_cb(void *ctx)
     return mmu_serve(ctx);
 }
 
+_Static_assert(sizeof(*((struct mmu *)0)->low) * MMU_ROOTS <= PORT_LOW_BYTES, "PAE roots");
+
 enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
 {
     memset(m, 0, sizeof(*m));
@@ -202,8 +204,9 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     m->root = m->last_root = SP_NONE;
     m->xlate_gen = 1;
     m->nroots = cfg->nasids - 1 < MMU_ROOTS ? cfg->nasids - 1 : MMU_ROOTS;
-    if (m->nroots == 0 || cfg->pool_hpa.v + cfg->pool_bytes > BIT(32))
-        return HV_RANGE; /* PAE roots must lie below 4 GiB */
+    if (m->nroots == 0)
+        return HV_RANGE;
+    m->low = port_low_memory(m->cpu, &m->low_hpa);
     for (uint32_t i = 0; i < MMU_ROOTS; i++)
         m->roots[i] = (struct mmu_root_slot){.sp = SP_NONE, .clean_at = ~0ull};
     repair_init(m);

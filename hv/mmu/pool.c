@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Shadow pages: the fixed pool, lookup by (gfn, level, role), registration with the trace words,
  * dropping and reclaim. Tested by tools/tests/test_mmu.c. */
+#include "hv/mem/phys.h"
 #include "hv/mmu/internal.h"
 
 #define RECLAIM_SCAN 128 /* pages looked at for one victim */
@@ -62,9 +63,7 @@ enum hv_err pool_init(struct mmu *m)
     m->rhash_mask = pow2_at_most(n * 64) - 1;
     m->shash = m->rhash + m->rhash_mask + 1;
     m->shash_mask = pow2_at_most(n) - 1;
-    memset(m->cfg.pool, 0, n * PAGE_SIZE);
-    memset(m->sps, 0, n * sizeof(*m->sps));
-    memset(m->rhash, 0, (m->rhash_mask + 1ull) * sizeof(uint32_t));
+    phys_clear(m->cfg.pool, (uint64_t)((char *)m->shash - (char *)m->cfg.pool));
     memset(m->shash, 0xff, (m->shash_mask + 1ull) * sizeof(uint32_t));
     m2p_fill(m, m->shash + m->shash_mask + 1);
     m->free_head = SP_NONE;

@@ -133,6 +133,8 @@ struct mmu {
     uint32_t last_root; /* shadow page of the root used before, or SP_NONE */
     uint32_t root;      /* slot in use, or SP_NONE: to be found before entry */
     uint64_t root_clock;
+    uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
+    hpa_t low_hpa;
 
     uint64_t downgrades; /* flush generation: bumped by every downgrade of a spte */
     uint64_t sets;       /* sptes changed so far */

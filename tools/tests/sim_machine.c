@@ -72,9 +72,9 @@ static void vmentry(unsigned c)
     mmu_entered(&s->mmu, &r);
     s->in_guest = true;
     s->asid = r.asid;
-    s->root = (uint32_t)((r.root.v - s->mmu.cfg.pool_hpa.v) >> PAGE_SHIFT);
+    s->root = s->mmu.roots[s->mmu.root].sp;
     for (unsigned i = 0; i < 4; i++)
-        s->hw_pdpte[i] = *sp_spte(&s->mmu, s->root, i);
+        s->hw_pdpte[i] = s->mmu.low[s->mmu.root][i]; /* for a root in that format */
 }
 
 /* --- accesses --- */
