@@ -17,8 +17,10 @@
 #define POOL_WORKING_SET (8ull << 20)
 /* Page bookkeeping beside the pages: reverse map links and page descriptors, per page. */
 #define POOL_OVERHEAD_PER_PAGE 4096ull
-/* Of a small machine's memory all CPUs' pools get one part in so many; and what a pool must have. */
-#define POOL_SHARE 3
+/* What all pools together leave: half of the memory, and so much for a guest with its tables; but a
+ * sixth of a very small machine is theirs. And what one must have. */
+#define LITTLE_MEMORY (128ull << 20)
+#define POOL_LEAVES (80ull << 20)
 #define POOL_LEAST (MMU_POOL_FLOOR * 2ull * PAGE_SIZE)
 _Static_assert(OPT_POOL_MIN >= MMU_POOL_FLOOR, "pool= may ask for too little");
 
@@ -52,11 +54,14 @@ uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)
     uint64_t fixed = ncpus * hv_private_bytes(0);
     /* ram + ncpus * (fixed + 2 * ram / 512) = free */
     uint64_t ram = free_bytes > fixed ? (free_bytes - fixed) / (256 + ncpus) * 256 : 0;
-    uint64_t most = free_bytes / POOL_SHARE / ncpus, least = private_head() + POOL_LEAST, bytes;
+    uint64_t most = free_bytes > POOL_LEAVES ? free_bytes - POOL_LEAVES : 0, bytes;
+    uint64_t least = private_head() + POOL_LEAST;
 
     if (hv_opt.mem_mib && hv_opt.mem_mib < ram >> 20)
         ram = hv_opt.mem_mib << 20;
     bytes = hv_private_bytes(ram);
+    most = most < free_bytes / 2 ? most : free_bytes / 2;
+    most = (most > free_bytes / 6 ? most : free_bytes / 6) / ncpus;
     if (bytes <= most || hv_opt.pool_pages)
         return bytes;
     bytes = most > least ? most : least;
@@ -123,7 +128,8 @@ static void make_memory(struct vm *vm)
     uint64_t nframes, bytes;
 
     /* Trace words: one per guest frame, and one per region; guest RAM is at most what is free. */
-    uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() + 4 * REGION_SIZE;
+    uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() +
+                    (phys_free_bytes() > LITTLE_MEMORY ? 4 : 2) * REGION_SIZE;
     if (vm_memory_init(vm, vm->opt, keep) != HV_OK)
         hv_stop(
             "no memory for a guest (see above)");

@@ -21,7 +21,7 @@ static void any_machine(void)
         for (uint32_t n = 1; n <= HV_MAX_CPUS; n++) {
             uint64_t ram = (mib - 12) * MIB; /* without image and stacks */
             uint64_t share = hv_private_share(ram, n);
-            bool good = n * share <= ram / 2 && ram - n * share >= 24 * MIB &&
+            bool good = n * share <= ram / 2 && ram - n * share >= 32 * MIB &&
                         shadow_pages(share) >= MMU_POOL_FLOOR && share % PAGE_SIZE == 0;
             machines++;
             if (!good && !bad++)
@@ -45,10 +45,10 @@ int main(void)
     fake_reset();
     options_parse(&hv_opt, "", NULL);
     any_machine();
-    enough(256, 4);
+    enough(200, 4);
     enough(500, 4);
     enough(1000, 8);
-    enough(3000, 31);
+    enough(2000, 31);
     enough(64 << 10, 16);
     enough(64 << 10, 31);
     enough(1 << 20, 31);
