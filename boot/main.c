@@ -38,8 +38,6 @@ _Static_assert(ASM_MSR_EFER == MSR_EFER, "EFER");
 
 void boot_main(uint32_t magic, uint32_t info);
 
-#define PRIVATE_LIMIT (1ull << 32) /* PAE roots: CR3 is 32 bits wide outside long mode */
-
 static bool loader_ok;
 static uint32_t ncpus; /* that are to run; one of them may refuse */
 
@@ -92,22 +90,19 @@ static void cpus_decide(void)
 /* Private memory and stacks for every CPU that may come up. */
 static void memory_per_cpu(uint32_t n)
 {
-    uint64_t ram = phys_free_bytes();
-    if (hv_opt.mem_mib && hv_opt.mem_mib < ram >> 20)
-        ram = hv_opt.mem_mib << 20;
-    uint64_t bytes = hv_private_bytes(ram);
+    uint64_t bytes = hv_private_share(phys_free_bytes(), n);
     for (uint32_t c = 0; c < n; c++) {
         percpus[c].cpu = c;
         percpus[c].priv_bytes = bytes;
-        if (phys_alloc(bytes, REGION_SIZE, PRIVATE_LIMIT, &percpus[c].priv) != HV_OK)
+        if (phys_alloc(bytes, bytes % REGION_SIZE ? PAGE_SIZE : REGION_SIZE, 0, &percpus[c].priv) != HV_OK)
             hv_stop("no %llu KiB of private memory for CPU %u: give the machine more RAM, or use "
                     "fewer CPUs (smp=) or a smaller %s",
                     (unsigned long long)(bytes >> 10), c,
                     hv_opt.pool_pages ? "pool=" : "guest (mem=)");
         paging_exclude(percpus[c].priv, bytes);
     }
-    log_info("mem", "private memory: %llu KiB for each of %u CPUs",
-             (unsigned long long)(bytes >> 10), n);
+    log_info("mem", "private memory: %llu KiB for each of %u CPUs, %llu MiB together",
+             (unsigned long long)(bytes >> 10), n, (unsigned long long)(bytes * n >> 20));
 }
 
 static void tables_per_cpu(uint32_t n)
@@ -125,7 +120,6 @@ static void cpu_run(void)
     struct percpu *p = percpu_self();
     if (vcpu_ops->enable() != HV_OK)
         PANIC("CPU %u cannot enable %s", p->cpu, vcpu_ops->name);
-    memset((void *)LAYOUT_PRIVATE_BASE, 0, p->priv_bytes);
     hv_cpu_main(p->cpu, (void *)LAYOUT_PRIVATE_BASE, p->priv, p->priv_bytes);
 }
 

@@ -17,6 +17,11 @@
 #define POOL_WORKING_SET (8ull << 20)
 /* Page bookkeeping beside the pages: reverse map links and page descriptors, per page. */
 #define POOL_OVERHEAD_PER_PAGE 4096ull
+/* What all pools together leave: half of the memory, and so much for a guest with its tables; but a
+ * sixth of a very small machine is theirs. And what one must have. */
+#define LITTLE_MEMORY (128ull << 20)
+#define POOL_LEAVES (80ull << 20)
+#define POOL_LEAST (MMU_POOL_FLOOR * 2ull * PAGE_SIZE)
 _Static_assert(OPT_POOL_MIN >= MMU_POOL_FLOOR, "pool= may ask for too little");
 
 struct coherency *hv_coherency;
@@ -42,6 +47,25 @@ uint64_t hv_private_bytes(uint64_t guest_ram_bytes)
         pool = hv_opt.pool_pages * (uint64_t)PAGE_SIZE;
     pool += pool / PAGE_SIZE * POOL_OVERHEAD_PER_PAGE;
     return round_up(private_head() + pool, REGION_SIZE);
+}
+
+uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)
+{
+    uint64_t fixed = ncpus * hv_private_bytes(0);
+    /* ram + ncpus * (fixed + 2 * ram / 512) = free */
+    uint64_t ram = free_bytes > fixed ? (free_bytes - fixed) / (256 + ncpus) * 256 : 0;
+    uint64_t most = free_bytes > POOL_LEAVES ? free_bytes - POOL_LEAVES : 0, bytes;
+    uint64_t least = private_head() + POOL_LEAST;
+
+    if (hv_opt.mem_mib && hv_opt.mem_mib < ram >> 20)
+        ram = hv_opt.mem_mib << 20;
+    bytes = hv_private_bytes(ram);
+    most = most < free_bytes / 2 ? most : free_bytes / 2;
+    most = (most > free_bytes / 6 ? most : free_bytes / 6) / ncpus;
+    if (bytes <= most || hv_opt.pool_pages)
+        return bytes;
+    bytes = most > least ? most : least;
+    return bytes & ~(bytes < 4 * REGION_SIZE ? PAGE_MASK : REGION_MASK);
 }
 
 static void on_poweroff(void *ctx)
@@ -104,10 +128,11 @@ static void make_memory(struct vm *vm)
     uint64_t nframes, bytes;
 
     /* Trace words: one per guest frame, and one per region; guest RAM is at most what is free. */
-    uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() + 4 * REGION_SIZE;
+    uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() +
+                    (phys_free_bytes() > LITTLE_MEMORY ? 4 : 2) * REGION_SIZE;
     if (vm_memory_init(vm, vm->opt, keep) != HV_OK)
         hv_stop(
-            "no memory for a guest (see above): Patchbay needs 64 MiB for it and its own tables");
+            "no memory for a guest (see above)");
     nframes = vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
     bytes = coherency_bytes(nframes);
     if (phys_alloc(bytes, PAGE_SIZE, 0, &words) != HV_OK)

@@ -19,7 +19,8 @@ OUT = os.path.join(O, "mutants")
 BASE = os.path.join(OUT, "base")
 CC = os.environ.get("HOSTCC") or "gcc"
 FLAGS = ["-std=gnu11", "-O1", "-g0", "-w", "-DHV_HOST=1"]
-TINY = ["-DCHANNEL_SETS=1", "-DCHANNEL_WAYS=2", "-DMMU_POOL_FLOOR=14"]  # as in tools/tests/sim.mk
+TINY = ["-DCHANNEL_SETS=1", "-DCHANNEL_WAYS=2", "-DMMU_POOL_FLOOR=14", "-DMMU_ALIASES=2", "-DMMU_PARENTS=68",
+        "-DMMU_BATCH=8"]  # as in tools/tests/sim.mk
 JOBS = os.cpu_count() or 2
 LATE = 900  # seconds after which a program that waits without computing is ended
 # Layers and their programs with arguments that keep a run short, cheapest first. Without sanitizers: what a bug
@@ -27,9 +28,10 @@ LATE = 900  # seconds after which a program that waits without computing is ende
 LAYERS = [
     ("unit", ["test_trace", "test_channel", "test_actions"]),
     ("order", ["test_channel_tso", "test_trace_tso", "test_actions_tso"]),
-    ("pager", ["test_mmu_rules", "test_mmu_saving", "test_mmu_foresight", "test_mmu 1500", "test_mmu_modes", "test_mmu_pool"]),
-    ("loop", ["test_loop", "test_exits", "test_events", "test_pveoi", "test_pcid", "test_svm",
-              "test_svm_clean", "test_intercepts", "test_ferr", "test_cr"]),
+    ("pager", ["test_mmu_rules", "test_mmu_saving", "test_mmu_foresight", "test_mmu 1500", "test_mmu_modes",
+               "test_mmu_pool", "test_mmu_stretch", "test_mmu_apart"]),
+    ("loop", ["test_loop", "test_exits", "test_events", "test_pveoi", "test_pcid", "test_svm", "test_svm_clean",
+              "test_intercepts", "test_ferr", "test_cr"]),
     ("sim", ["sim steps=100000"]),
 ]
 

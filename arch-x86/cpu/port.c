@@ -14,10 +14,20 @@
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/svm/quirks.h"
 #include "hv/base/log.h"
+#include "hv/port/machine.h"
 
 uint32_t port_cpu(void)
 {
     return percpu_self()->cpu;
+}
+
+/* In the image, which lies where it was linked: below 4 GiB, virtual = physical. */
+void *port_low_memory(uint32_t cpu, hpa_t *at)
+{
+    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MAX_CPUS][PORT_LOW_BYTES];
+
+    *at = hpa((uintptr_t)low[cpu]);
+    return low[cpu];
 }
 
 uint32_t port_ncpus(void)

@@ -12,12 +12,18 @@ struct p2m {
     uint64_t hole;      /* gpa | 1 of one page over which a CPU moved its APIC; 0: none */
 };
 
+/* Has this CPU moved its APIC over the page of `a`? The one thing in which the maps of the CPUs of a
+ * VM differ: what another CPU derived from its own map must not be believed there. */
+static inline bool p2m_covered(const struct p2m *p, gpa_t a)
+{
+    return ((a.v & ~PAGE_MASK) | 1) == p->hole;
+}
 /* true and *out set if `a` is guest RAM. The first MiB's legacy hole A0000-FFFFF is RAM here too
  * (plain memory; ROM area and text buffer). */
 static inline bool p2m_lookup(const struct p2m *p, gpa_t a, hpa_t *out)
 {
     uint64_t g = a.v >> REGION_SHIFT;
-    if (g >= p->ngranules || p->granule[g] == P2M_NONE || ((a.v & ~PAGE_MASK) | 1) == p->hole)
+    if (g >= p->ngranules || p->granule[g] == P2M_NONE || p2m_covered(p, a))
         return false;
     *out = hpa(((uint64_t)p->granule[g] << REGION_SHIFT) | (a.v & REGION_MASK));
     return true;

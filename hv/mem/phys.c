@@ -132,6 +132,23 @@ bool phys_granule_free(hpa_t base)
     return set_covers(&ram, base.v, end) && !set_touches(&taken, base.v, end);
 }
 
+static bool page_is_zero(const uint64_t *w)
+{
+    uint64_t any = 0;
+    for (unsigned i = 0; i < PAGE_SIZE / 8 && !any; i += 8)
+        any = w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7];
+    return !any;
+}
+
+void phys_clear(void *at, uint64_t n)
+{
+    uint8_t *p = at;
+    for (; n >= PAGE_SIZE; p += PAGE_SIZE, n -= PAGE_SIZE)
+        if (!page_is_zero((const uint64_t *)(const void *)p))
+            memset(p, 0, PAGE_SIZE);
+    memset(p, 0, n);
+}
+
 uint64_t phys_free_bytes(void)
 {
     uint64_t sum = 0;

@@ -14,6 +14,9 @@ enum hv_err phys_reserve(hpa_t base, uint64_t len) HV_MUST_CHECK;
 enum hv_err phys_alloc(uint64_t len, uint64_t align, uint64_t limit, hpa_t *out) HV_MUST_CHECK;
 /* true if the whole 2 MiB granule at `base` is free; used to build gpa = hpa placements. */
 bool phys_granule_free(hpa_t base);
+/* Zeroes n bytes of memory as it comes from the allocator, writing only pages that are not zero
+ * already: firmware, boot loader and we left data in some, most of a machine was never touched. */
+void phys_clear(void *at, uint64_t n);
 /* Bytes free, and highest RAM address + 1. */
 uint64_t phys_free_bytes(void);
 uint64_t phys_top(void);

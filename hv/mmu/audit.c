@@ -122,6 +122,8 @@ unsigned mmu_audit(struct mmu *m, unsigned level)
         m->audit_cursor = m->audit_cursor + 1 < m->npages ? m->audit_cursor + 1 : 0;
         if (!m->sps[m->audit_cursor].used)
             continue;
+        m->work += 512;
+        serve_point(m);
         found += audit_page(m, m->audit_cursor);
         n--;
     }

@@ -24,6 +24,8 @@ static bool alive(struct mmu *m, uint32_t page, struct mmu_family *fam)
             uint32_t child = spte_is_leaf(s->level, e) ? SP_NONE : spte_child(m, e);
             bool leaf = child == SP_NONE || (m->sps[child].role & ROLE_DIRECT);
             fam->lived |= leaf;
+            m->work++;
+            serve_point(m); /* `e` says where to look on, not what may be written */
             if (++m->dying_looked > BUDGET)
                 return true;
             if ((e & PTE_U) && (leaf ? (gpte_of(m, s, idx) & PTE_P) != 0 : alive(m, child, fam)))

@@ -190,6 +190,8 @@ static bool serve_cb(void *ctx)
     return mmu_serve(ctx);
 }
 
+_Static_assert(sizeof(*((struct mmu *)0)->low) * MMU_ROOTS <= PORT_LOW_BYTES, "PAE roots");
+
 enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
 {
     memset(m, 0, sizeof(*m));
@@ -202,32 +204,53 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     m->root = m->last_root = SP_NONE;
     m->xlate_gen = 1;
     m->nroots = cfg->nasids - 1 < MMU_ROOTS ? cfg->nasids - 1 : MMU_ROOTS;
-    if (m->nroots == 0 || cfg->pool_hpa.v + cfg->pool_bytes > BIT(32))
-        return HV_RANGE; /* PAE roots must lie below 4 GiB */
+    if (m->nroots == 0)
+        return HV_RANGE;
+    m->low = port_low_memory(m->cpu, &m->low_hpa);
     for (uint32_t i = 0; i < MMU_ROOTS; i++)
         m->roots[i] = (struct mmu_root_slot){.sp = SP_NONE, .clean_at = ~0ull};
     repair_init(m);
     return pool_init(m);
 }
 
-bool mmu_serve(struct mmu *m)
+/* Requests that are there now. Each is taken from the action word when its turn comes: a drain for
+ * one of them answers others by mmu_serve_drops. */
+static void serve_requests(struct mmu *m, bool drops_only)
 {
-    uint64_t from = action_take(m->coh, ACTION_REQUESTS);
-    bool before = m->changed;
+    uint64_t from = action_peek(m->coh) & ACTION_REQUESTS;
 
-    m->changed = false;
-    while (from) {
+    stat_max(m->cpu, STAT_unserved_high, m->work - m->served_at);
+    m->served_at = m->work;
+    for (; from; from &= from - 1) {
         uint32_t c = (uint32_t)__builtin_ctzll(from);
         enum request_kind kind;
         gfn_t f;
-        from &= from - 1;
+        if (!(action_peek(m->coh) & BIT(c)))
+            continue; /* answered meanwhile; the bit is what makes the mailbox valid */
         action_request_read(m->coh, c, &kind, &f);
+        if (drops_only && kind != REQUEST_DROP)
+            continue; /* a drain frees pages: it waits for the loop */
+        (void)action_take(m->coh, BIT(c));
         if (kind == REQUEST_DROP)
             rmap_drop_writable(m, f);
         else if (!m->draining)
             mmu_drain(m);
         action_request_ack(m->coh, c); /* after the drop, the generation and the writer bit */
     }
+}
+
+void mmu_serve_drops(struct mmu *m)
+{
+    serve_requests(m, true);
+}
+
+bool mmu_serve(struct mmu *m)
+{
+    bool before = m->changed;
+
+    m->changed = false;
+    serve_requests(m, true); /* first what is short */
+    serve_requests(m, false);
     bool changed = m->changed;
     m->changed |= before;
     return changed;

@@ -119,6 +119,7 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
     if (!m->cfg.opt->batch || (s->role & (ROLE_DIRECT | ROLE_WP0)))
         return;
     for (unsigned i = first; i < first + size; i++) {
+        serve_point(m);
         if (s->present[i >> 6] & BIT(i & 63))
             continue;
         uint64_t g = gpte_of(m, s, i);
@@ -131,6 +132,7 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
         if (s->role & ROLE_NXE)
             spte |= g & PTE_NX;
         bool want_w = (g & PTE_W) && (g & PTE_D) && w->eff_w;
+        want_w = want_w && !rmap_is_full(m, h);
         uint64_t word = want_w ? trace_word(m->coh, f) : 0;
         /* W only where it asks nobody for anything: user tables, or this CPU writes the frame
          * already. */

@@ -44,6 +44,18 @@ static inline uint64_t level_frames(unsigned level)
 {
     return 1ull << (9 * (level - 1));
 }
+/* --- event.c --- */
+/* Answers those inbound requests that ask for a drop of writable sptes, in the middle of whatever
+ * grows with the guest. Of the pager's state that changes leaf sptes (W lost, a 2 MiB one gone),
+ * their chains and mmu.lost, and nothing else: no page is freed, made or listed, no patch taken. So
+ * it may be called wherever no leaf spte read, nor a position in such a chain, is used afterwards,
+ * and never between the read-modify-write of a trace word and its spte (design 4.1). */
+void mmu_serve_drops(struct mmu *m);
+static inline void serve_point(struct mmu *m)
+{
+    if (m->work - m->served_at >= MMU_BATCH)
+        mmu_serve_drops(m);
+}
 /* --- gpte.c --- */
 /* The guest entry behind a spte of a page with a source table. */
 gpa_t sp_entry_gpa(const struct sp *s, unsigned idx);
@@ -80,6 +92,8 @@ void rmap_drop_writable(struct mmu *m, gfn_t f);
 void rmap_regain(struct mmu *m, gfn_t f);
 bool rmap_has_writable(struct mmu *m, gfn_t f);
 bool rmap_has_large(struct mmu *m, gfn_t f);
+/* Has the frame at `h` as many writable 4 KiB sptes as it may? Only a fault makes one more then. */
+bool rmap_is_full(struct mmu *m, hpa_t h);
 
 /* --- pool.c --- */
 enum hv_err pool_init(struct mmu *m);

@@ -89,7 +89,7 @@ enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
 
 /* --- entry and idle --- */
 struct mmu_root {
-    hpa_t root; /* for VMCB.CR3 */
+    hpa_t root; /* for VMCB.CR3; below 4 GiB for a guest outside long mode */
     uint32_t asid;
     bool flush;          /* TLB_CONTROL must flush this ASID (or all if flush_all) at this entry */
     bool flush_all;      /* ASIDs were recycled */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Shadow pages: the fixed pool, lookup by (gfn, level, role), registration with the trace words,
  * dropping and reclaim. Tested by tools/tests/test_mmu.c. */
+#include "hv/mem/phys.h"
 #include "hv/mmu/internal.h"
 
 #define RECLAIM_SCAN 128 /* pages looked at for one victim */
@@ -62,9 +63,7 @@ enum hv_err pool_init(struct mmu *m)
     m->rhash_mask = pow2_at_most(n * 64) - 1;
     m->shash = m->rhash + m->rhash_mask + 1;
     m->shash_mask = pow2_at_most(n) - 1;
-    memset(m->cfg.pool, 0, n * PAGE_SIZE);
-    memset(m->sps, 0, n * sizeof(*m->sps));
-    memset(m->rhash, 0, (m->rhash_mask + 1ull) * sizeof(uint32_t));
+    phys_clear(m->cfg.pool, (uint64_t)((char *)m->shash - (char *)m->cfg.pool));
     memset(m->shash, 0xff, (m->shash_mask + 1ull) * sizeof(uint32_t));
     m2p_fill(m, m->shash + m->shash_mask + 1);
     m->free_head = SP_NONE;
@@ -74,7 +73,7 @@ enum hv_err pool_init(struct mmu *m)
     }
     m->nfree = m->npages;
     m->orphan_head = SP_NONE;
-    m->unsync_head = m->unsync_tail = SP_NONE;
+    m->unsync_head = m->unsync_tail = m->list_next = SP_NONE;
     return HV_OK;
 }
 
@@ -136,6 +135,7 @@ static void zap_one(struct mmu *m, uint32_t page)
     while (s->parent) {
         sploc_t loc = s->parent - 1;
         spte_set(m, loc >> 9, loc & 511, 0, s->gfn);
+        serve_point(m);
     }
     if (s->is_root)
         root_forget(m, page);
@@ -147,6 +147,7 @@ static void zap_one(struct mmu *m, uint32_t page)
             spte_set(m, page, idx, 0, s->gfn);
             if (child != SP_NONE)
                 orphan_push(m, child);
+            serve_point(m);
         }
     }
     unsync_unlist(m, page);
@@ -159,6 +160,7 @@ static void zap_one(struct mmu *m, uint32_t page)
     s->hash_next = m->free_head;
     m->free_head = page;
     m->nfree++;
+    m->work++;
     stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
     if (source)
         rmap_regain(m, f);
@@ -187,9 +189,11 @@ void sp_orphan(struct mmu *m, uint32_t page)
 
 void sp_zap_all(struct mmu *m)
 {
-    for (uint32_t p = 0; p < m->npages; p++)
+    for (uint32_t p = 0; p < m->npages; p++, m->work++) {
+        serve_point(m);
         if (m->sps[p].used)
             sp_zap(m, p);
+    }
 }
 
 /* Lower is dropped first: the page not walked through for longest, so that what one instruction
@@ -305,6 +309,7 @@ bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root)
     stack[n++] = page;
     while (n) {
         uint32_t p = stack[--n];
+        m->work++;
         if (p == root)
             return true;
         for (uint32_t l = m->sps[p].parent; l; l = m->rlink[l - 1]) {

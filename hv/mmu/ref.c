@@ -7,10 +7,13 @@
 /* Pages come from the bottom of the same pool; `clock` counts those in use. Page 0 is the root. */
 void ref_drop_all(struct mmu *m)
 {
-    for (uint32_t p = 0; p < m->clock; p++)
+    for (uint32_t p = 0; p < m->clock; p++) {
         for (unsigned i = 0; i < 512; i++)
             if (*sp_spte(m, p, i))
                 spte_set_ref(m, p, i, 0);
+        m->work += 512;
+        serve_point(m);
+    }
     m->clock = 0;
     m->downgrades++; /* tables are reused: paging-structure caches must go too */
     m->root = SP_NONE;

@@ -4,10 +4,12 @@
 #include "hv/mmu/internal.h"
 
 /* The frame a 4 KiB entry maps, or false if it is no RAM. A derived value spares the look-up, never
- * the re-read (394D, 394E). */
+ * the re-read (394D, 394E), and comes from the producer's map, which knows nothing of an APIC that
+ * this CPU has there. */
 static bool entry_frame(struct mmu *m, uint64_t gpte, hpa_t *h)
 {
-    if (m->dv && consumer_derived_usable(m->coh, m->dv, gpte)) {
+    if (m->dv && !p2m_covered(m->cfg.p2m, gpa(gpte & PTE_ADDR)) &&
+        consumer_derived_usable(m->coh, m->dv, gpte)) {
         *h = hpa(m->dv->spte & PTE_ADDR);
         return true;
     }
@@ -21,6 +23,8 @@ static bool repair_claim(struct mmu *m, gfn_t f, uint64_t old_spte, hpa_t h)
     uint64_t word;
     if ((old_spte & PTE_W) && (old_spte & PTE_ADDR) == h.v)
         return true; /* keeps what it has */
+    if (rmap_is_full(m, h))
+        return false;
     if (trace_word(m->coh, f) & TRACE_TRACED)
         return false;
     enum trace_fill r = trace_fill_writable(m->coh, f, &word);
@@ -91,6 +95,7 @@ void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
     const struct sp *s = sp_at(m, page);
     uint64_t old = *sp_spte(m, page, idx);
 
+    m->work++;
     if (!(old & PTE_P) || (s->role & (ROLE_DIRECT | ROLE_REF)))
         return;
     uint64_t gpte = gpte_of(m, s, idx);
@@ -149,6 +154,7 @@ void repair_page(struct mmu *m, uint32_t page)
             bits &= bits - 1;
             if (s->used)
                 repair_spte(m, page, idx);
+            serve_point(m);
         }
     }
     stat_inc(m->cpu, STAT_unsync_reread);
@@ -190,6 +196,7 @@ static void drop_empty(struct mmu *m, uint32_t page)
 static void sink_repair(void *ctx, gpa_t entry, const struct patch_payload *dv)
 {
     struct mmu *m = ctx;
+    serve_point(m);
     m->dv = dv;
     repair_entry(m, entry);
     m->dv = NULL;
@@ -200,6 +207,7 @@ static void sink_repair(void *ctx, gpa_t entry, const struct patch_payload *dv)
 static void sink_whole(void *ctx, gfn_t f)
 {
     struct mmu *m = ctx;
+    serve_point(m);
     m->xlate_gen++;
     unsync_whole(m, f);
 }

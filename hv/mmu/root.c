@@ -185,6 +185,20 @@ uint32_t root_page(struct mmu *m)
     return page;
 }
 
+/* Where CR3 finds the root in that slot. That of a PAE guest is a copy of four entries, in memory
+ * that 32 bits can name; the processor reads it with CR3 alone, at each entry (SDM vol. 3 4.4.1
+ * "PDPTE Registers"). */
+static hpa_t root_hpa(struct mmu *m, uint32_t slot)
+{
+    uint32_t page = m->roots[slot].sp;
+
+    if (m->top != 3)
+        return sp_hpa(m, page);
+    for (unsigned i = 0; i < 4; i++)
+        m->low[slot][i] = *sp_spte(m, page, i);
+    return hpa(m->low_hpa.v + slot * sizeof(m->low[0]));
+}
+
 void mmu_enter(struct mmu *m, struct mmu_root *out)
 {
     m->walk++;
@@ -195,7 +209,7 @@ void mmu_enter(struct mmu *m, struct mmu_root *out)
             unsync_sync_under(m, m->roots[m->root].sp);
     }
     const struct mmu_root_slot *r = &m->roots[m->root];
-    out->root = sp_hpa(m, r->sp);
+    out->root = root_hpa(m, m->root);
     out->asid = m->root + 1;
     out->flush = r->clean_at != m->downgrades;
     out->flush_all = false;

@@ -6,7 +6,7 @@
 static uint32_t rhash_of(const struct mmu *m, uint64_t frame_hpa)
 {
     uint64_t k = (frame_hpa >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull;
-    return (uint32_t)(k >> 32) & m->rhash_mask;
+    return (uint32_t)((k >> 32) * (m->rhash_mask + 1ull) >> 32); /* the upper bits spread evenly */
 }
 
 static void chain_add(struct mmu *m, uint32_t *head, sploc_t loc)
@@ -17,7 +17,7 @@ static void chain_add(struct mmu *m, uint32_t *head, sploc_t loc)
 
 static void chain_remove(struct mmu *m, uint32_t *head, sploc_t loc)
 {
-    for (uint32_t *p = head; *p; p = &m->rlink[*p - 1]) {
+    for (uint32_t *p = head; *p; p = &m->rlink[*p - 1], m->work++) {
         if (*p == loc + 1) {
             *p = m->rlink[loc];
             return;
@@ -26,15 +26,38 @@ static void chain_remove(struct mmu *m, uint32_t *head, sploc_t loc)
     PANIC("mmu: spte location 0x%x is in no chain", loc);
 }
 
+/* Does location l - 1, of a chain of the reverse map, map the frame at `h`? large: 2 MiB sptes. */
+static bool rmap_is(const struct mmu *m, uint32_t l, uint64_t h, bool large)
+{
+    return (m->sptes[l - 1] & PTE_ADDR) == h && large == (m->sps[(l - 1) >> 9].level == 2);
+}
+
 /* First location of a writable leaf spte that maps the frame at `h`; large: 2 MiB sptes only. */
 static uint32_t rmap_first(struct mmu *m, uint64_t h, bool large)
 {
-    for (uint32_t l = m->rhash[rhash_of(m, h)]; l; l = m->rlink[l - 1]) {
-        uint64_t e = m->sptes[l - 1];
-        if ((e & PTE_ADDR) == h && large == (m->sps[(l - 1) >> 9].level == 2))
+    for (uint32_t l = m->rhash[rhash_of(m, h)]; l; l = m->rlink[l - 1], m->work++)
+        if (rmap_is(m, l, h, large))
             return l;
-    }
     return 0;
+}
+
+/* The oldest writable spte of a frame, or link to a page, that has too many of them; or 0. */
+static uint32_t crowded(struct mmu *m, unsigned level, uint64_t spte)
+{
+    bool leaf = spte_is_leaf(level, spte);
+    uint64_t h = spte & PTE_ADDR;
+    uint32_t n = 0, last = 0;
+
+    if (leaf && !(spte & PTE_W))
+        return 0;
+    for (uint32_t l = leaf ? m->rhash[rhash_of(m, h)] : m->sps[spte_child(m, spte)].parent; l;
+         l = m->rlink[l - 1], m->work++) {
+        if (!leaf || rmap_is(m, l, h, level == 2)) {
+            last = l; /* new ones are put in front */
+            n++;
+        }
+    }
+    return n > (leaf ? MMU_ALIASES : MMU_PARENTS) ? last : 0;
 }
 
 static gfn_t hpa_to_gfn(const struct mmu *m, uint64_t h)
@@ -116,6 +139,19 @@ static void count_present(struct sp *s, unsigned idx, uint64_t old, uint64_t new
         s->npresent--;
 }
 
+/* After `spte`, of such a level and for frame f, was made. A link that goes is not one of the walk
+ * in progress, which has passed one page of each level, and leaves others to its page. */
+static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
+{
+    uint32_t l = crowded(m, level, spte);
+
+    if (!l)
+        return;
+    uint64_t fewer = spte_is_leaf(level, spte) ? m->sptes[l - 1] & ~(PTE_W | PTE_D) : 0;
+    stat_inc(m->cpu, STAT_crowded);
+    spte_set(m, (l - 1) >> 9, (l - 1) & 511, fewer, f); /* which makes nothing new */
+}
+
 void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
 {
     struct sp *s = sp_at(m, page);
@@ -128,6 +164,9 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
         spte = 0; /* not-present sptes carry no address: design 5, trap 34 */
     else
         check_target(m, s, spte, f);
+    m->work++;
+    if (old == spte)
+        return;
     if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))
         lost_w = false; /* same frame, still writable */
     if (old & PTE_P)
@@ -137,14 +176,15 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
         hook(m, s, loc, spte);
     count_present(s, idx, old, spte);
 
-    if (old != spte)
-        m->sets++;
+    m->sets++;
     if (is_downgrade(s->level, old, spte)) {
         m->downgrades++;
         m->xlate_gen++;
     }
     if (lost_w)
         writer_gone(m, s->level, old & PTE_ADDR);
+    if (spte & PTE_P)
+        thin_out(m, s->level, spte, f);
 }
 
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte)
@@ -160,6 +200,15 @@ bool rmap_has_writable(struct mmu *m, gfn_t f)
 {
     hpa_t h;
     return p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h) && rmap_first(m, h.v, false);
+}
+
+bool rmap_is_full(struct mmu *m, hpa_t h)
+{
+    uint32_t n = 0;
+
+    for (uint32_t l = m->rhash[rhash_of(m, h.v)]; l; l = m->rlink[l - 1], m->work++)
+        n += rmap_is(m, l, h.v, false);
+    return n >= MMU_ALIASES;
 }
 
 bool rmap_has_large(struct mmu *m, gfn_t f)

@@ -13,6 +13,17 @@
 #ifndef MMU_UNSYNC_OUT
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
 #endif
+/* Writable sptes of one frame, and links to one shadow page, at most: what is found by walking their
+ * chain must not grow with the guest. The oldest goes, at the price of a fault. */
+#ifndef MMU_ALIASES
+#define MMU_ALIASES 64
+#define MMU_PARENTS 128
+#endif
+_Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they may be in use");
+/* Steps of work (sptes written, entries looked at) after which inbound requests are answered. */
+#ifndef MMU_BATCH
+#define MMU_BATCH 1024
+#endif
 #ifndef MMU_POOL_FLOOR
 #define MMU_POOL_FLOOR 64 /* shadow pages without which an instruction might never retire */
 #endif
@@ -122,17 +133,22 @@ struct mmu {
     uint32_t last_root; /* shadow page of the root used before, or SP_NONE */
     uint32_t root;      /* slot in use, or SP_NONE: to be found before entry */
     uint64_t root_clock;
+    uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
+    hpa_t low_hpa;
 
     uint64_t downgrades; /* flush generation: bumped by every downgrade of a spte */
     uint64_t sets;       /* sptes changed so far */
     uint64_t epoch;      /* own coherency events so far */
+    uint64_t work;       /* steps so far: sptes written, entries and list members looked at */
+    uint64_t served_at;  /* of them, when requests were last looked at */
     uint64_t walk;       /* walk stamp */
     bool changed;        /* a drain or drop since the walk began */
     bool draining;
     bool ref_huge; /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
-    uint32_t zap_count; /* of them, pages that wait for their zap */
+    uint32_t zap_count; /* of them, pages that wait for their zap: they come first */
+    uint32_t list_next; /* where whoever goes through the list goes on; moves on with the list */
     uint32_t nout;
     bool leave_soon; /* some of them */
 

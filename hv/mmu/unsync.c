@@ -25,13 +25,17 @@ void unsync_list(struct mmu *m, uint32_t page)
     s->listed = true;
     s->quiet = 0;
     s->listed_at = m->epoch;
-    s->list_prev = m->unsync_tail;
-    s->list_next = SP_NONE;
-    if (m->unsync_tail != SP_NONE)
-        m->sps[m->unsync_tail].list_next = page;
+    bool first = must_zap(m, s); /* those come first, so that whoever drops them finds them */
+    s->list_prev = first ? SP_NONE : m->unsync_tail;
+    s->list_next = first ? m->unsync_head : SP_NONE;
+    if (s->list_prev != SP_NONE)
+        m->sps[s->list_prev].list_next = page;
     else
         m->unsync_head = page;
-    m->unsync_tail = page;
+    if (s->list_next != SP_NONE)
+        m->sps[s->list_next].list_prev = page;
+    else
+        m->unsync_tail = page;
     m->unsync_count++;
     m->zap_count += must_zap(m, s);
     stat_inc(m->cpu, STAT_unsync_listed);
@@ -43,6 +47,8 @@ void unsync_unlist(struct mmu *m, uint32_t page)
     if (!s->listed)
         return;
     s->listed = false;
+    if (m->list_next == page)
+        m->list_next = s->list_next;
     if (s->list_prev != SP_NONE)
         m->sps[s->list_prev].list_next = s->list_next;
     else
@@ -88,34 +94,20 @@ static void reread(struct mmu *m, uint32_t page)
 
 static void unsync_zap_upper(struct mmu *m)
 {
-    uint32_t p = m->zap_count ? m->unsync_head : SP_NONE;
-    while (p != SP_NONE) {
-        if (must_zap(m, &m->sps[p])) {
-            sp_zap(m, p);
-            stat_inc(m->cpu, STAT_zaps);
-            p = m->unsync_head; /* the list may have lost others */
-        } else {
-            p = m->sps[p].list_next;
-        }
+    while (m->zap_count) {
+        sp_zap(m, m->unsync_head); /* the list may lose others with it */
+        stat_inc(m->cpu, STAT_zaps);
     }
 }
 
-/* Re-reads a listed page and returns the one to go on with. A page that waits for its zap is not
- * zapped here: the walk may stand on it. */
-static uint32_t sync_one(struct mmu *m, uint32_t page)
+/* Re-reads a listed page. A page that waits for its zap is not zapped here: the walk may stand on
+ * it. */
+static void sync_one(struct mmu *m, uint32_t page)
 {
-    uint32_t next = m->sps[page].list_next;
-    bool changed = m->changed;
-
-    m->changed = false;
     if (must_zap(m, &m->sps[page]))
         repair_page(m, page);
     else
         reread(m, page);
-    if (m->changed) /* pages were freed, perhaps `next`; what was re-read stays as it is */
-        next = m->unsync_head;
-    m->changed |= changed;
-    return next;
 }
 
 void unsync_sync(struct mmu *m, bool all)
@@ -128,22 +120,24 @@ void unsync_sync(struct mmu *m, bool all)
     m->xlate_gen++;
     if (root != SP_NONE && !m->sps[root].used)
         root = SP_NONE;
-    while (p != SP_NONE) {
-        if (all || (root != SP_NONE && sp_reaches(m, p, root))) {
-            p = sync_one(m, p);
-        } else if (m->epoch - m->sps[p].listed_at > LISTED_EPOCHS) {
+    for (; p != SP_NONE; p = m->list_next) {
+        serve_point(m);
+        m->list_next = m->sps[p].list_next; /* moves on if that page is freed by what follows */
+        if (all || (root != SP_NONE && sp_reaches(m, p, root)))
+            sync_one(m, p);
+        else if (m->epoch - m->sps[p].listed_at > LISTED_EPOCHS)
             sp_zap(m, p);
-            p = m->unsync_head;
-        } else {
-            p = m->sps[p].list_next;
-        }
     }
 }
 
 void unsync_sync_under(struct mmu *m, uint32_t page)
 {
-    for (uint32_t p = m->unsync_head; p != SP_NONE;)
-        p = sp_reaches(m, p, page) ? sync_one(m, p) : m->sps[p].list_next;
+    for (uint32_t p = m->unsync_head; p != SP_NONE; p = m->list_next) {
+        serve_point(m);
+        m->list_next = m->sps[p].list_next;
+        if (sp_reaches(m, p, page))
+            sync_one(m, p);
+    }
 }
 
 void unsync_sync_va(struct mmu *m, gva_t va)
@@ -334,6 +328,7 @@ static void leave_those(struct mmu *m)
 {
     m->leave_soon = false;
     for (uint32_t i = 0; i < m->nout;) {
+        serve_point(m);
         if (m->out[i].soon && is_out(m, i))
             leave_one(m, i);
         else
@@ -351,6 +346,7 @@ void unsync_event(struct mmu *m)
 void unsync_leave_quiet(struct mmu *m)
 {
     for (uint32_t i = 0; i < m->nout;) {
+        serve_point(m);
         uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
         if ((word & TRACE_UNSYNC) && (word & TRACE_WRITER(m->cpu)) &&
             is_quiet(m, gfn(m->out[i].gfn)))
@@ -371,6 +367,7 @@ void unsync_leave(struct mmu *m, bool idle)
     cpuset_t self = 1u << m->cpu;
 
     for (uint32_t i = 0; i < m->nout;) {
+        serve_point(m);
         uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
         if (!(word & TRACE_UNSYNC) || !(word & TRACE_WRITER(m->cpu))) {
             out_remove(m, i); /* left already: drop request, last alias gone */

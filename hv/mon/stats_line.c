@@ -41,7 +41,7 @@ __attribute__((format(printf, 2, 3))) static void line_add(struct line *l, const
 /* High-water marks are combined by the largest, everything else by the sum. */
 bool mon_is_mark(enum stat s)
 {
-    return s == STAT_shadow_pages_high || s == STAT_rmap_high;
+    return s == STAT_shadow_pages_high || s == STAT_rmap_high || s == STAT_unserved_high;
 }
 
 static uint64_t stat_get(uint32_t cpu, enum stat s)

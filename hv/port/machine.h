@@ -10,6 +10,10 @@ static inline void *port_ptr(hpa_t a)
 {
     return (void *)(port_direct_base + (uintptr_t)a.v);
 }
+/* PORT_LOW_BYTES of this CPU's own, zeroed, aligned to their size and below 4 GiB: for what the
+ * processor finds by an address of 32 bits, CR3 outside long mode. *at: where it finds them. */
+#define PORT_LOW_BYTES 512
+void *port_low_memory(uint32_t cpu, hpa_t *at);
 /* Raw output to every active console; input byte or -1. Context: any CPU; write serialises itself
  * and tolerates a panic in between. */
 void port_console_write(const char *text, size_t len);

@@ -256,8 +256,7 @@ HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool,
 {
     enum hv_err err = subvmm_init(s, vm, pool, pool_hpa, pool_bytes);
     if (err == HV_RANGE)
-        PANIC("CPU %u: its shadow pool at 0x%llx is not below 4 GiB, or the processor has no ASIDs",
-              port_cpu(), (unsigned long long)pool_hpa.v);
+        PANIC("CPU %u: the processor has no ASIDs", port_cpu());
     if (err != HV_OK)
         PANIC(
             "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",

@@ -2,14 +2,13 @@
 /* Guest RAM: which host granules a VM gets and where its guest sees them.
  * Tested by tools/tests/test_p2m.c. */
 #include "hv/base/log.h"
-#include "hv/base/string.h"
 #include "hv/mem/phys.h"
 #include "hv/vm/vm.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define LOW_END_MAX 0xc0000000ull /* the PCI hole and the APICs lie above */
 #define HIGH_BASE 0x100000000ull
-#define RAM_MIN (64 * MIB)
+#define RAM_MIN (16 * MIB)
 
 /* Free bytes in whole granules, and one past the last of them. */
 static uint64_t granules_free(uint64_t *top)
@@ -38,21 +37,6 @@ static uint64_t ram_size(const struct hv_options *opt, uint64_t keep_bytes)
     return have;
 }
 
-/* Zeroes a granule, writing only pages that are not zero already: firmware, the boot loader and we
- * left data in some, and most of a machine's memory was never touched. */
-static void granule_clear(hpa_t base)
-{
-    for (uint64_t off = 0; off < REGION_SIZE; off += PAGE_SIZE) {
-        uint64_t *page = port_ptr(hpa(base.v + off));
-        uint64_t any = 0;
-        for (unsigned i = 0; i < PAGE_SIZE / 8 && !any; i += 8)
-            any = page[i] | page[i + 1] | page[i + 2] | page[i + 3] | page[i + 4] | page[i + 5] |
-                  page[i + 6] | page[i + 7];
-        if (any)
-            memset(page, 0, PAGE_SIZE);
-    }
-}
-
 static bool is_ram(const struct vm *vm, uint64_t a)
 {
     return a < vm->ram_low_end || (a >= HIGH_BASE && a < vm->ram_high_end);
@@ -62,7 +46,7 @@ static enum hv_err granule_take(struct p2m *p, uint64_t g, uint64_t host)
 {
     TRY(phys_reserve(hpa(host), REGION_SIZE));
     p->granule[g] = (uint32_t)(host >> REGION_SHIFT);
-    granule_clear(hpa(host));
+    phys_clear(port_ptr(hpa(host)), REGION_SIZE);
     return HV_OK;
 }
 

@@ -124,7 +124,7 @@ done
 bad doorbell -DRING_ALWAYS -DBELL_NO_FENCE
 good serve
 deep serve -DREQUESTS=4
-for v in WAIT_NO_SERVE ACK_BEFORE_DROP ACTION_FIRST; do
+for v in WAIT_NO_SERVE ACK_BEFORE_DROP ACTION_FIRST MAILBOX_FIRST TAKES_WHAT_IT_LEAVES; do
     bad serve -D$v
 done
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Requests and acknowledgements (design 4.8; hv/coherency/actions.c action_request): two CPUs that ask
  * each other at the same time. A CPU that is not answered is an
- * invalid end state. Mailbox words pass through store buffers, the action bit is a RMW.
+ * invalid end state. In the middle of other work only drops are done, here the odd requests
+ * (hv/mmu/event.c mmu_serve_drops), and the others wait for its end. Mailbox words pass through store buffers, the action bit is a RMW.
  * Tested by tools/model/run.sh. */
 #define NP 2
 #define REQ(p) (p)       /* request written by p, its number */
@@ -32,13 +33,37 @@ inline serve()
     fi
 }
 
+inline serve_drops()
+{
+#ifdef MAILBOX_FIRST
+    LOAD(p, REQ(1 - p), r);
+    LOAD(p, ACTION(1 - p), w);
+#else
+    LOAD(p, ACTION(1 - p), w);
+    LOAD(p, REQ(1 - p), r);
+#endif
+    if
+    :: w && (r & 1) ->
+        atomic { RMW(p); mem[ACTION(1 - p)] = 0 };
+        STORE(p, DROPPED(1 - p), r);
+        STORE(p, ACK(1 - p), r)
+#ifdef TAKES_WHAT_IT_LEAVES
+    :: w && !(r & 1) ->
+        atomic { RMW(p); mem[ACTION(1 - p)] = 0 }
+#endif
+    :: else
+    fi;
+    r = 0
+}
+
 proctype cpu(byte p)
 {
-    byte w, seq, n = REQUESTS;
+    byte w, r, seq, n = REQUESTS;
     do
     :: n == 0 -> break
     :: n > 0 ->
         n--;
+        serve_drops(); /* work */
         seq++;
 #ifdef ACTION_FIRST
         atomic { RMW(p); mem[ACTION(p)] = 1 };

@@ -137,7 +137,7 @@ static uint64_t spte_of(unsigned c, uint64_t va, unsigned *level)
     fake_set_cpu(c);
     mmu_enter(&mmu[c], &r);
     mmu_entered(&mmu[c], &r);
-    uint32_t page = (uint32_t)((r.root.v - mmu[c].cfg.pool_hpa.v) >> 12);
+    uint32_t page = mmu[c].roots[mmu[c].root].sp;
     for (unsigned l = mmu[c].paged && (regs[c].efer & EFER_LMA) ? 4 : 3;; l--) {
         uint64_t e = *sp_spte(&mmu[c], page, va_index(gva(va), l));
         *level = l;

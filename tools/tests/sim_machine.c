@@ -8,6 +8,10 @@
 #define ARENA 0x10000000ull
 #define POOL_HPA 0x40000000ull
 #define TRIES 300
+/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a frame's
+ * few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
+#define STRETCH (MMU_BATCH + 48)
+#define STRETCH_PAGE 512
 
 struct sim sim;
 struct sim_cpu sim_cpu[SIM_CPUS];
@@ -54,6 +58,10 @@ static void vmentry(unsigned c)
     do {
         s->ipi = false;
         (void)mmu_serve(&s->mmu);
+        if (hv_stats[c].n[STAT_unserved_high] >
+            STRETCH + (sim.cfg->audit_every || sim.opt.mmu == MMU_REF ? STRETCH_PAGE : 0))
+            sim_fail("cpu %u: %llu steps of work without a look at requests", c,
+                     (unsigned long long)hv_stats[c].n[STAT_unserved_high]);
         if (sim.cfg->drain_at_exit)
             mmu_drain(&s->mmu);
         mmu_enter(&s->mmu, &r);
@@ -64,9 +72,9 @@ static void vmentry(unsigned c)
     mmu_entered(&s->mmu, &r);
     s->in_guest = true;
     s->asid = r.asid;
-    s->root = (uint32_t)((r.root.v - s->mmu.cfg.pool_hpa.v) >> PAGE_SHIFT);
+    s->root = s->mmu.roots[s->mmu.root].sp;
     for (unsigned i = 0; i < 4; i++)
-        s->hw_pdpte[i] = *sp_spte(&s->mmu, s->root, i);
+        s->hw_pdpte[i] = s->mmu.low[s->mmu.root][i]; /* for a root in that format */
 }
 
 /* --- accesses --- */

@@ -99,12 +99,12 @@ static void test_sizes(void)
 static void test_small(void)
 {
     machine(512 * MIB, 0);
-    tap_eq(init(62, 0), HV_NOMEM, "mem=62 is refused");
-    tap_ok(strstr(fake_console(), "64 MiB are the least") != NULL, "... with the remedy");
+    tap_eq(init(14, 0), HV_NOMEM, "mem=14 is refused");
+    tap_ok(strstr(fake_console(), "16 MiB are the least") != NULL, "... with the remedy");
     machine(512 * MIB, 0);
-    tap_eq(init(64, 0), HV_OK, "mem=64 is enough");
-    machine(64 * MIB, 0);
-    tap_eq(init(0, 0), HV_NOMEM, "a machine of 64 MiB is too small");
+    tap_eq(init(16, 0), HV_OK, "mem=16 is enough");
+    machine(16 * MIB, 0);
+    tap_eq(init(0, 0), HV_NOMEM, "a machine of 16 MiB is too small");
     machine(512 * MIB, 0);
     tap_eq(init(0, 600 * MIB), HV_NOMEM, "nothing left over");
     phys_reset();

@@ -195,7 +195,7 @@ static uint64_t reach(void)
     for (unsigned tries = 0; tries < 4; tries++) {
         mmu_enter(m, &r);
         mmu_entered(m, &r);
-        uint32_t page = (uint32_t)((r.root.v - m->cfg.pool_hpa.v) >> PAGE_SHIFT);
+        uint32_t page = m->roots[m->root].sp;
         for (unsigned l = 4;; l--) {
             uint64_t e = *sp_spte(m, page, va_index(gva(VA), l));
             if (!(e & PTE_P))

@@ -256,6 +256,13 @@ void port_debug_exit(uint32_t value)
 {
     debug_exit = value;
 }
+void *port_low_memory(uint32_t cpu, hpa_t *at)
+{
+    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MAX_CPUS][PORT_LOW_BYTES];
+    *at = hpa(0x1000 + (uint64_t)cpu * PORT_LOW_BYTES);
+    return low[cpu];
+}
+
 uint64_t port_boot_time_s(void)
 {
     return boot_time;
