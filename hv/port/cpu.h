@@ -32,3 +32,8 @@ void port_halt(void);
 void port_timer_arm(uint64_t tsc);
 /* Host CR4 bits that follow the guest's (SMEP, SMAP, PGE; design section 5). Owner CPU. */
 void port_host_cr4_follow(uint64_t guest_cr4);
+/* XCR0 of this CPU, which is its guest's. Only where the processor has XSAVE. Owner CPU. */
+uint64_t port_xcr0(void);
+void port_xcr0_set(uint64_t value); /* legal, or #GP */
+/* Initial values in the registers of these components of XCR0, XCR0 = 1, IA32_XSS = 0. */
+void port_xstate_reset(uint64_t components);

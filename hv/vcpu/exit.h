@@ -28,6 +28,7 @@ void exit_hlt(struct subvmm *s, const struct vmexit *x);
 void exit_nop(struct subvmm *s, const struct vmexit *x);
 void exit_ud(struct subvmm *s, const struct vmexit *x);
 void exit_gp(struct subvmm *s, const struct vmexit *x);
+void exit_xsetbv(struct subvmm *s, const struct vmexit *x);
 void exit_rdtsc(struct subvmm *s, const struct vmexit *x);
 void exit_vmmcall(struct subvmm *s, const struct vmexit *x);
 /* exit_invpcid.c. An INVPCID or control-register write that the processor itself refused, because
@@ -65,7 +66,18 @@ bool cr_write_efer(struct subvmm *s, uint64_t value);
 
 /* cpuid.c */
 void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
-void cpuid_power_on(struct subvmm *s); /* cr4_allowed, efer_allowed, phys_bits, pcid, invpcid */
+/* cr4_allowed, efer_allowed, xcr0_allowed, phys_bits, pcid, invpcid */
+void cpuid_power_on(struct subvmm *s);
+
+/* xstate.c. Bits of XCR0 that this machine shows; 0: no XSAVE. */
+uint64_t xstate_components(void);
+/* XCR0 and the registers it enables as after a reset. INIT leaves them alone. */
+void xstate_power_on(struct subvmm *s);
+/* Right after an exit: takes over what XSETBV did where it does not exit, and puts back what is not
+ * shown. */
+void xstate_sync(struct subvmm *s);
+/* CPUID leaf 0Dh; r: in the processor's own answer. */
+void xstate_leaf(struct subvmm *s, uint32_t subleaf, uint32_t r[4]);
 
 /* msr.c. false: #GP. */
 bool msr_read(struct subvmm *s, uint32_t msr, uint64_t *value);

@@ -148,6 +148,7 @@ static void enter(struct subvmm *s)
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
      * it. */
     v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
+    xstate_sync(s);
     events_settle(s, &x);
     pveoi_sync(s);
     exit_dispatch(s, &x);

@@ -194,6 +194,7 @@ void vcpu_power_on(struct subvmm *s)
     s->vcpu.is_bsp = s->cpu == 0;
     cpuid_power_on(s);
     msr_power_on(s);
+    xstate_power_on(s);
     s->vcpu.ctl.cr0 = CR0_CD | CR0_NW;
     vcpu_init_reset(s);
     if (s->vcpu.is_bsp)

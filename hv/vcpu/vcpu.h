@@ -79,8 +79,9 @@ struct vcpu {
     bool int_shadow; /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
     uint64_t pat, mtrr_def, tsc_aux, misc_enable, apic_base, tsc_adjust, xcr0;
     uint64_t mtrr_fixed[11], mtrr_var[16];
-    uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
-    uint64_t iret_rip; /* RIP of the IRET that ends NMI blocking, while it has not run */
+    uint64_t ring_rip;     /* RIP at entry, for the redelivery rule */
+    uint64_t iret_rip;     /* RIP of the IRET that ends NMI blocking, while it has not run */
+    uint64_t xcr0_allowed; /* the same, of XCR0; 0: no XSAVE */
     uint64_t cr4_allowed, efer_allowed; /* bits this machine shows, fixed at power-on */
     unsigned phys_bits;                 /* MAXPHYADDR shown to the guest */
     bool pcid, invpcid;                 /* shown to the guest, whatever the host has */

@@ -113,8 +113,13 @@ static uint32_t fv_nasids(void)
 }
 static void fv_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
-    (void)subleaf;
+    static const uint32_t component[][3] = {
+        [0] = {0x602e7, 0, 0xa88}, [1] = {0xf, 0x340, 0x1800}, [2] = {256, 576, 0},
+        [5] = {64, 1088, 0},       [6] = {512, 1152, 0},       [7] = {1024, 1664, 0},
+        [9] = {8, 2688, 0},        [17] = {64, 2752, 2}};
     memset(out, 0, 16);
+    if (leaf == 0xd && subleaf < ARRAY_SIZE(component))
+        memcpy(out, component[subleaf], 12);
     /* Everything a processor could have, so that what is hidden is hidden by us. */
     if (leaf == 1 || leaf == 7 || leaf == 0x80000001)
         memset(out, 0xff, 16);

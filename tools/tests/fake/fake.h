@@ -31,7 +31,8 @@ struct fake_cpu {
     _Atomic uint64_t doorbells; /* received */
     _Atomic uint64_t timer;     /* last port_timer_arm, UINT64_MAX at first */
     _Atomic uint64_t timer_arms, halts, relaxes;
-    _Atomic uint64_t guest_cr4; /* last port_host_cr4_follow */
+    _Atomic uint64_t guest_cr4;          /* last port_host_cr4_follow */
+    _Atomic uint64_t xcr0, xstate_reset; /* of port_xcr0; last port_xstate_reset */
     _Atomic bool irq_off;
     _Atomic uint64_t poll_us; /* last port_console_poll */
 };

@@ -206,6 +206,19 @@ void port_host_cr4_follow(uint64_t guest_cr4)
 {
     fake_cpu[this_cpu].guest_cr4 = guest_cr4;
 }
+uint64_t port_xcr0(void)
+{
+    return fake_cpu[this_cpu].xcr0;
+}
+void port_xcr0_set(uint64_t value)
+{
+    fake_cpu[this_cpu].xcr0 = value;
+}
+void port_xstate_reset(uint64_t components)
+{
+    fake_cpu[this_cpu].xstate_reset = components;
+    fake_cpu[this_cpu].xcr0 = 1;
+}
 
 /* --- hv/port/machine.h --- */
 void port_console_write(const char *text, size_t len)
