@@ -14,6 +14,7 @@ struct svm_vcpu {
     uint64_t offered;            /* the same for an interrupt that waits for IF as V_IRQ */
     uint32_t exceptions;         /* intercepted ones */
     bool injecting_df;           /* every exception is intercepted for this entry */
+    bool stepping;               /* so it is, for a single step */
     uint32_t asid;               /* the pager's of the last entry, where it is not the hardware's */
     uint32_t asid_hw;            /* the hardware's */
 };
@@ -63,6 +64,7 @@ void svm_window(struct vcpu *v, bool on);
 bool svm_waits(void);
 void svm_set_int_shadow(struct vcpu *v, bool on);
 void svm_nmi_mask(struct vcpu *v, bool on);
+void svm_step(struct vcpu *v);
 /* asid.c */
 void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
 /* translate.c: raw exit -> neutral record. Pure: reads the block, writes *x. */

@@ -106,11 +106,13 @@ bool kvmclock_write_wall(struct subvmm *s, uint64_t value);
 /* events.c: the entry did not happen; what was accepted for it is requested again. */
 void events_put_off(struct subvmm *s);
 /* events.c: after an exit, before anything looks at the local APIC: an interrupt that the guest did
- * not take is requested again. Owner CPU. */
-void events_settle(struct subvmm *s, const struct vmexit *x);
+ * not take is requested again; an exit that only ends a single step becomes EXIT_INTR. Owner CPU.
+ */
+void events_settle(struct subvmm *s, struct vmexit *x);
 /* events.c: decides what the next entry injects (v->pending) and whether a window is needed. */
 void events_prepare(struct subvmm *s);
-/* Makes the guest exit soon if events_prepare wants that. Interrupts off, the entry is certain. */
+/* Makes the guest exit soon, or behind its IRET, if events_prepare wants that. Interrupts off, the
+ * entry is certain. */
 void events_kick(struct subvmm *s);
 /* park.c */
 void subvmm_triple_fault(struct subvmm *s);

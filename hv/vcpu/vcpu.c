@@ -98,6 +98,7 @@ static void reset_events(struct subvmm *s)
     v->nmi_pending = v->nmi_blocked = false;
     v->int_shadow = false;
     v->iret_rip = UINT64_MAX;
+    v->step_iret = false;
     vcpu_ops->window(v, false);
     vcpu_ops->nmi_mask(v, false);
     vcpu_ops->set_int_shadow(v, false);

@@ -81,6 +81,9 @@ struct vcpu {
     uint64_t mtrr_fixed[11], mtrr_var[16];
     uint64_t ring_rip;     /* RIP at entry, for the redelivery rule */
     uint64_t iret_rip;     /* RIP of the IRET that ends NMI blocking, while it has not run */
+    bool step_iret;        /* the next entry single-steps that IRET: an NMI waits behind it */
+    bool step_tf;          /* ... and the guest single-steps itself */
+    uint64_t step_dr6;     /* ... DR6 before */
     uint64_t xcr0_allowed; /* the same, of XCR0; 0: no XSAVE */
     uint64_t cr4_allowed, efer_allowed; /* bits this machine shows, fixed at power-on */
     unsigned phys_bits;                 /* MAXPHYADDR shown to the guest */
@@ -121,6 +124,8 @@ struct vcpu_ops {
     void (*set_int_shadow)(struct vcpu *v, bool on);
     /* NMI window: IRET interception while an NMI is being handled. */
     void (*nmi_mask)(struct vcpu *v, bool on);
+    /* Every exception exits, for the next entry alone: RFLAGS.TF is the hypervisor's in it. */
+    void (*step)(struct vcpu *v);
     uint32_t (*nasids)(void);
     /* CPUID of the processor itself: out[0..3] = EAX EBX ECX EDX. */
     void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);

@@ -34,6 +34,10 @@ static struct fake_vendor {
     struct vcpu_ctl ctl;
     struct vcpu_event injected;
     bool window, shadow, nmi_mask;
+    bool step, stepped;   /* asked for; and so in the last run() */
+    uint64_t run_rflags;  /* at its entry */
+    uint64_t exit_rflags; /* at the exit, UINT64_MAX: unchanged */
+    uint64_t exit_dr6;    /* bits that the guest sets in it */
     unsigned runs;
     struct vmexit next; /* what run() reports */
     uint64_t run_rip;   /* RIP at the exit, UINT64_MAX: unchanged */
@@ -49,6 +53,12 @@ static void fv_run(struct vcpu *v, struct vmexit *x)
     struct fake_vendor *f = v->arch;
     f->runs++;
     *x = f->next;
+    f->stepped = f->step;
+    f->step = false;
+    f->run_rflags = v->regs.rflags;
+    f->debug.dr6 |= f->exit_dr6;
+    if (f->exit_rflags != UINT64_MAX)
+        v->regs.rflags = f->exit_rflags;
     if (f->run_rip != UINT64_MAX)
         v->regs.rip = f->run_rip;
 }
@@ -107,6 +117,10 @@ static void fv_nmi(struct vcpu *v, bool on)
 {
     ((struct fake_vendor *)v->arch)->nmi_mask = on;
 }
+static void fv_step(struct vcpu *v)
+{
+    ((struct fake_vendor *)v->arch)->step = true;
+}
 static uint32_t fv_nasids(void)
 {
     return 16;
@@ -148,6 +162,7 @@ static const struct vcpu_ops fake_ops = {
     .waits = fv_waits,
     .set_int_shadow = fv_shadow,
     .nmi_mask = fv_nmi,
+    .step = fv_step,
     .nasids = fv_nasids,
     .cpuid = fv_cpuid,
     .dump = fv_dump,
@@ -210,7 +225,7 @@ static void rig_new(uint32_t ncpus, bool entry_long)
             pool[c] = aligned_alloc(PAGE_SIZE, RIG_POOL_BYTES);
         memset(pool[c], 0, RIG_POOL_BYTES);
         fake_set_cpu(c);
-        vendor[c].run_rip = UINT64_MAX;
+        vendor[c].run_rip = vendor[c].exit_rflags = UINT64_MAX;
         vendor[c].next = (struct vmexit){.kind = EXIT_INTR, .gpr = VMEXIT_GPR_NONE};
         if (subvmm_init(&sub[c], &vm, pool[c], hpa(RIG_POOL_HPA + c * RIG_POOL_BYTES),
                         RIG_POOL_BYTES) != HV_OK) {
