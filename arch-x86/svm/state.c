@@ -130,8 +130,6 @@ static uint32_t derive_exceptions(const struct vcpu *v)
 
     if (v->invpcid && !svm_features.invpcid)
         mask |= 1u << VEC_UD;
-    if (v->pcid && !svm_features.pcid)
-        mask |= 1u << VEC_GP;
     return mask;
 }
 
