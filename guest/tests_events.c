@@ -100,31 +100,42 @@ static bool step_hook(struct trapframe *f, uint64_t cr2)
     return nmi_hook(f, cr2);
 }
 
+/* POPF sets TF; the store, eight NOPs, PUSHF, AND and the last POPF are stepped. */
+#define STEPPED 12
+static void stepped_store(uint32_t reg, uint32_t value)
+{
+    steps = wrong_steps = 0;
+    write_dr6(0xffff0ff0);
+    this_cpu()->hook = step_hook;
+    asm volatile("pushf; orl $0x100, (%%rsp); popf;"
+                 "movl %1, (%0);"
+                 "nop; nop; nop; nop; nop; nop; nop; nop;"
+                 "pushf; andl $~0x100, (%%rsp); popf"
+                 :
+                 : "r"(APIC_BASE_PA + reg), "r"(value)
+                 : "memory", "cc");
+    this_cpu()->hook = NULL;
+}
+
 static void test_nmi_stepped(void)
 {
-    volatile uint32_t *icr = (volatile uint32_t *)(APIC_BASE_PA + APIC_ICR);
-    uint32_t self = ICR_ASSERT | ICR_NMI;
-
+    cli();
+    stepped_store(APIC_TPR, 0);
+    sti();
+    if (wrong_steps != 0) {
+        test_skip("Bochs 2.7 does not single-step exactly over exits");
+        return;
+    }
+    CHECK_EQ(steps, STEPPED, "single-step traps without an NMI");
     for (unsigned i = 0; i < ops(20); i++) {
         memset(&nmis, 0, sizeof(nmis));
-        steps = wrong_steps = 0;
         nmis.more = i % 2 + 1;
         cli();
         apic_write(APIC_ICR2, this_cpu()->apic_id << 24);
-        write_dr6(0xffff0ff0);
-        this_cpu()->hook = step_hook;
-        /* POPF sets TF; the store, eight NOPs, PUSHF, AND and the last POPF are stepped */
-        asm volatile("pushf; orl $0x100, (%%rsp); popf;"
-                     "movl %1, (%0);"
-                     "nop; nop; nop; nop; nop; nop; nop; nop;"
-                     "pushf; andl $~0x100, (%%rsp); popf"
-                     :
-                     : "r"(icr), "r"(self)
-                     : "memory", "cc");
-        this_cpu()->hook = NULL;
+        stepped_store(APIC_ICR, ICR_ASSERT | ICR_NMI);
         sti();
         CHECK_EQ(nmis.n, 2, "NMIs taken");
-        CHECK_EQ(steps, 12, "single-step traps");
+        CHECK_EQ(steps, STEPPED, "single-step traps");
         CHECK_EQ(wrong_steps, 0, "traps without DR6.BS");
     }
 }

@@ -114,6 +114,17 @@ void port_host_cr4_follow(uint64_t guest_cr4)
     }
 }
 
+bool port_lfence_serialise(void)
+{
+    uint64_t value;
+
+    if (!probe_rdmsr(MSR_DE_CFG, &value))
+        return false;
+    if (!(value & DE_CFG_LFENCE))
+        (void)probe_wrmsr(MSR_DE_CFG, value | DE_CFG_LFENCE);
+    return probe_rdmsr(MSR_DE_CFG, &value) && (value & DE_CFG_LFENCE);
+}
+
 uint64_t port_xcr0(void)
 {
     return xgetbv(0);

@@ -118,4 +118,6 @@
 #define MSR_KERNEL_GS_BASE 0xc0000102
 #define MSR_TSC_AUX 0xc0000103
 #define MSR_VM_CR 0xc0010114
+#define MSR_DE_CFG 0xc0011029
+#define DE_CFG_LFENCE (1ull << 1) /* LFENCE is serialising */
 #define MSR_VM_HSAVE_PA 0xc0010117

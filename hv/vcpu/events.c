@@ -73,6 +73,8 @@ void events_kick(struct subvmm *s)
 
     if (s->vcpu.step_iret)
         step_arm(s);
+    if (s->kick_now)
+        port_doorbell(s->cpu);
     if (!s->kick_soon)
         return;
     /* On a slow host the timer may come before the first instruction, again and again. */
@@ -184,7 +186,7 @@ void events_prepare(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
 
-    s->kick_soon = false;
+    s->kick_soon = s->kick_now = false;
     v->step_iret = false;
     pveoi_revoke(s);
     int top = vlapic_pending(s->vm->pc, s->cpu);
@@ -195,8 +197,15 @@ void events_prepare(struct subvmm *s)
         /* The handler's IRET opens the window. Where delivery leaves IF=1 Bochs never recognises
          * it: leave again soon as well. */
         window(v, irq);
-        if ((irq && enabled) || (v->nmi_pending && !v->nmi_blocked))
+        if (irq && enabled)
             kick_soon(s);
+        /* An NMI comes at the first instruction of the exception's handler. A physical interrupt
+         * that waits at the entry exits there: behind the injected event, before any instruction.
+         * An interrupt may wait in the guest instead, and so never be delivered that way. */
+        if (v->nmi_pending && !v->nmi_blocked) {
+            kick_soon(s);
+            s->kick_now = v->pending.type == EVENT_EXCEPTION;
+        }
         return;
     }
     if (!irq || v->step_iret) { /* the NMI goes first */

@@ -29,6 +29,7 @@ struct subvmm {
     uint32_t cpu;
     bool paused;
     bool kick_soon; /* an event waits that no window can announce: exit soon */
+    bool kick_now;  /* ... as soon as what this entry injects is delivered */
     struct vm *vm;
     uint64_t entries; /* VMRUNs so far */
     uint64_t last_audit;

@@ -88,7 +88,8 @@ struct vcpu {
     uint64_t cr4_allowed, efer_allowed; /* bits this machine shows, fixed at power-on */
     unsigned phys_bits;                 /* MAXPHYADDR shown to the guest */
     bool pcid, invpcid;                 /* shown to the guest, whatever the host has */
-    uint64_t msr_scratch[4];            /* plain storage registers, enum msr_scratch */
+    bool lfence;                        /* DE_CFG says that LFENCE is serialising, and it is */
+    uint64_t msr_scratch[2];            /* plain storage registers, enum msr_scratch */
     uint64_t kvmclock;                  /* system-time MSR as written */
     uint64_t pveoi;                     /* PV EOI MSR as written */
     bool pveoi_armed;                   /* the guest may clear the word instead of EOI */

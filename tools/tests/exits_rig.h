@@ -243,7 +243,7 @@ static struct subvmm *bsp(void)
 }
 
 /* Puts code at RIP of the BSP (unpaged: linear = physical). */
-static void rig_code(const void *bytes, size_t n)
+__attribute__((unused)) static void rig_code(const void *bytes, size_t n)
 {
     memcpy(port_ptr(hpa(RIG_CODE)), bytes, n);
     sub[0].vcpu.regs.rip = RIG_CODE;

@@ -88,8 +88,10 @@ static void test_again(void)
     round_with(EXIT_EXCEPTION, VEC_SS, UINT64_MAX, UINT64_MAX, 0);
     tap_ok(v()->pending.vector == VEC_SS && !(v()->regs.rflags & RFLAGS_TF),
            "a fault of the IRET is delivered without our TF in its frame");
+    uint64_t bells = fake_cpu[0].doorbells;
     round_with(EXIT_INTR, 0, 0x8300, RFLAGS_FIXED1, 0);
     tap_ok(vendor[0].injected.vector == VEC_SS && !vendor[0].stepped, "... unstepped");
+    tap_eq(fake_cpu[0].doorbells, bells + 1, "... with a doorbell behind it");
     tap_ok(nmi_next(), "... and the NMI at the start of its handler");
 }
 

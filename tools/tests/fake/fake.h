@@ -38,6 +38,8 @@ struct fake_cpu {
 };
 extern struct fake_cpu fake_cpu[HV_MAX_CPUS];
 
+/* What port_lfence_serialise returns; false at first. */
+extern bool fake_lfence;
 /* What port_where returns; its text is "fake". */
 extern bool fake_answers_nmi;
 /* Called in addition, if set: on port_doorbell (target), port_halt and port_relax (own number). */

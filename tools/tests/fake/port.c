@@ -22,6 +22,7 @@
 uintptr_t port_direct_base;
 struct fake_cpu fake_cpu[HV_MAX_CPUS];
 bool fake_answers_nmi = true;
+bool fake_lfence;
 void (*fake_on_doorbell)(uint32_t cpu);
 void (*fake_on_halt)(uint32_t cpu);
 void (*fake_on_relax)(uint32_t cpu);
@@ -92,6 +93,7 @@ void fake_reset(void)
     clock_virtual = false;
     clock_hz = 1000000000ull;
     tsc_constant = true;
+    fake_lfence = false;
     fake_on_doorbell = fake_on_halt = fake_on_relax = NULL;
     fake_console_clear();
     console_input = "";
@@ -168,7 +170,7 @@ uint64_t port_tsc_hz(void)
 }
 void port_doorbell(uint32_t cpu)
 {
-    ASSERT(cpu < HV_MAX_CPUS && cpu != this_cpu);
+    ASSERT(cpu < HV_MAX_CPUS && (cpu != this_cpu || atomic_load(&fake_cpu[cpu].irq_off)));
     atomic_fetch_add(&fake_cpu[cpu].doorbells, 1);
     if (fake_on_doorbell)
         fake_on_doorbell(cpu);
@@ -205,6 +207,10 @@ void port_timer_arm(uint64_t tsc)
 void port_host_cr4_follow(uint64_t guest_cr4)
 {
     fake_cpu[this_cpu].guest_cr4 = guest_cr4;
+}
+bool port_lfence_serialise(void)
+{
+    return fake_lfence;
 }
 uint64_t port_xcr0(void)
 {
