@@ -26,6 +26,7 @@
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
+#include "hv/base/ring.h"
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
 #include "hv/port/cpu.h"
@@ -103,6 +104,20 @@ static void memory_per_cpu(uint32_t n)
     }
     log_info("mem", "private memory: %llu KiB for each of %u CPUs, %llu MiB together",
              (unsigned long long)(bytes >> 10), n, (unsigned long long)(bytes * n >> 20));
+}
+
+/* Event rings: not in the image, which must end where OVMF keeps memory of its own. */
+static void rings_per_cpu(uint32_t n)
+{
+    hpa_t at;
+
+    if (phys_alloc((uint64_t)RING_BYTES * n, PAGE_SIZE, 0, &at) != HV_OK) {
+        log_warn("mem", "no memory for the event rings: events are not kept");
+        return;
+    }
+    phys_clear(port_ptr(at), (uint64_t)RING_BYTES * n);
+    for (uint32_t c = 0; c < n; c++)
+        ring_place(c, port_ptr(hpa(at.v + (uint64_t)RING_BYTES * c)));
 }
 
 static void tables_per_cpu(uint32_t n)
@@ -199,6 +214,7 @@ void boot_main(uint32_t magic, uint32_t info)
     tables_per_cpu(ncpus);                     /* stacks, roots */
     paging_cpu_enable(percpus[0].root);        /* W^X from here */
     paging_direct_enable();                    /* port_ptr() */
+    rings_per_cpu(ncpus);                      /* events, for panics and the monitor */
     console_remap();                           /* device memory moved */
     stack_switch(percpus[0].stack_top, boot_on_own_tables);
 }

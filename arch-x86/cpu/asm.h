@@ -126,6 +126,15 @@ static inline void xsetbv(uint32_t index, uint64_t v)
                      : "c"(index), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))
                      : "memory");
 }
+/* area: 64-byte aligned, standard form. */
+static inline void xrstor(const void *area, uint64_t components)
+{
+    __asm__ volatile("xrstor64 (%[area])"
+                     :
+                     : [area] "r"(area), "a"((uint32_t)components),
+                       "d"((uint32_t)(components >> 32))
+                     : "memory");
+}
 static inline uint64_t read_rflags(void)
 {
     uint64_t v;

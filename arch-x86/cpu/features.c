@@ -46,6 +46,7 @@ static const struct feature table[] = {
     {"MCE", 1, REG_EDX, 7, USED, FIELD(mce), "hardware errors are not reported"},
     {"SMEP", 7, REG_EBX, 7, USED, FIELD(smep), "the guest cannot use it"},
     {"SMAP", 7, REG_EBX, 20, USED, FIELD(smap), "the guest cannot use it"},
+    {"XSAVE", 1, REG_ECX, 26, USED, FIELD(xsave), "the guest has no AVX"},
     {"1G-pages", 0x80000001, REG_EDX, 26, USED, FIELD(page1g),
      "more page tables; nothing above 4 GiB is reached before paging"},
     {"x2APIC", 1, REG_ECX, 21, USED, FIELD(x2apic),

@@ -6,7 +6,8 @@
 
 enum svm_state { SVM_READY, SVM_ABSENT, SVM_DISABLED, SVM_LOCKED };
 struct cpu_features {
-    bool nx, smep, smap, pge, page1g, x2apic, tsc_deadline, invariant_tsc, hypervisor, pat, mce;
+    bool nx, smep, smap, pge, page1g, x2apic, tsc_deadline, invariant_tsc, hypervisor, pat, mce,
+        xsave;
     unsigned phys_bits;
     uint32_t nasids;
     uint32_t have; /* one bit for each line of the table in features.c */

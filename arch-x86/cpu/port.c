@@ -151,3 +151,41 @@ void port_host_cr4_follow(uint64_t guest_cr4)
         write_cr4(want);
     }
 }
+
+bool port_lfence_serialise(void)
+{
+    uint64_t value;
+
+    if (!probe_rdmsr(MSR_DE_CFG, &value))
+        return false;
+    if (!(value & DE_CFG_LFENCE))
+        (void)probe_wrmsr(MSR_DE_CFG, value | DE_CFG_LFENCE);
+    return probe_rdmsr(MSR_DE_CFG, &value) && (value & DE_CFG_LFENCE);
+}
+
+uint64_t port_xcr0(void)
+{
+    return xgetbv(0);
+}
+
+void port_xcr0_set(uint64_t value)
+{
+    xsetbv(0, value);
+}
+
+void port_xstate_reset(uint64_t components)
+{
+    /* An XSAVE area whose header says that every component has its initial value; MXCSR is read
+     * from it all the same (APM volume 2, 11.5.9 "MXCSR State Management"). */
+    static _Alignas(64) const struct {
+        uint8_t x87[24];
+        uint32_t mxcsr;
+        uint8_t rest[640 - 28];
+    } initial = {.mxcsr = 0x1f80};
+
+    if (cpuid(0xd, 1).eax & BIT(3))
+        wrmsr(MSR_XSS, 0); /* XSAVES is hidden but executes: it finds no supervisor state */
+    xsetbv(0, components);
+    xrstor(&initial, components);
+    xsetbv(0, XCR0_X87);
+}

@@ -36,6 +36,12 @@
 #define CR4_PKE (1ull << 22)
 #define CR4_CET (1ull << 23)
 
+#define XCR0_X87 (1ull << 0)
+#define XCR0_SSE (1ull << 1)
+#define XCR0_AVX (1ull << 2)
+#define XCR0_AVX512 (7ull << 5) /* masks, upper halves of ZMM0..15, ZMM16..31: all or none */
+#define XCR0_PKRU (1ull << 9)
+
 #define EFER_SCE (1ull << 0)
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
@@ -106,6 +112,7 @@
 #define MSR_MTRR_DEF 0x2ff
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_BASE 0x800
+#define MSR_XSS 0xda0
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
@@ -116,4 +123,6 @@
 #define MSR_KERNEL_GS_BASE 0xc0000102
 #define MSR_TSC_AUX 0xc0000103
 #define MSR_VM_CR 0xc0010114
+#define MSR_DE_CFG 0xc0011029
+#define DE_CFG_LFENCE (1ull << 1) /* LFENCE is serialising */
 #define MSR_VM_HSAVE_PA 0xc0010117

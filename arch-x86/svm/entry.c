@@ -51,7 +51,7 @@ static void exit_cleanup(struct svm_vcpu *a)
     c->eventinj = 0;
     if (a->offered)
         svm_ctl_dirty(a, CLEAN_TPR)->vintr &= ~(VINTR_ARM | 0xffull << VINTR_VECTOR_SHIFT);
-    if (a->injecting_df)
+    if (a->injecting_df || a->stepping)
         svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = a->exceptions;
 }
 
@@ -71,7 +71,7 @@ void svm_run(struct vcpu *v, struct vmexit *x)
     v->regs.gpr[RAX] = s->rax;
     v->regs.gpr[RSP] = s->rsp;
     a->injected = a->offered = 0;
-    a->injecting_df = false;
+    a->injecting_df = a->stepping = false;
 }
 
 bool svm_waits(void)
@@ -156,4 +156,12 @@ void svm_nmi_mask(struct vcpu *v, bool on)
         c->intercept1 |= ICPT1_IRET;
     else
         c->intercept1 &= ~ICPT1_IRET;
+}
+
+void svm_step(struct vcpu *v)
+{
+    struct svm_vcpu *a = svm_of(v);
+
+    a->stepping = true;
+    svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = ~0u;
 }

@@ -134,6 +134,7 @@ const struct vcpu_ops svm_ops = {
     .waits = svm_waits,
     .set_int_shadow = svm_set_int_shadow,
     .nmi_mask = svm_nmi_mask,
+    .step = svm_step,
     .nasids = svm_nasids,
     .cpuid = svm_cpuid,
     .dump = svm_dump,

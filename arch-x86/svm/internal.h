@@ -15,6 +15,7 @@ struct svm_vcpu {
     uint64_t offered;            /* the same for an interrupt that waits for IF as V_IRQ */
     uint32_t exceptions;         /* intercepted ones */
     bool injecting_df;           /* every exception is intercepted for this entry */
+    bool stepping;               /* so it is, for a single step */
     uint32_t asid;               /* the pager's of the last entry, where it is not the hardware's */
     uint32_t asid_hw;            /* the hardware's */
 };
@@ -60,8 +61,8 @@ uint32_t svm_nasids(void);
 /* What every guest is intercepted for, from its first entry on. */
 void svm_intercepts_set(struct vmcb_control *c);
 #define SVM_EXCEPTIONS                                                                             \
-    (1u << 14 | 1u << 1 | 1u << 17 | 1u << 18 |                                                    \
-     1u << 8) /* #PF #DB #AC #MC #DF; VCPU_CTL adds #UD and #GP where the guest is shown more */
+    (1u << 14 | 1u << 1 | 1u << 17 | 1u << 18 | 1u << 8 |                                          \
+     1u << 13) /* #PF #DB #AC #MC #DF #GP; VCPU_CTL adds #UD where the guest is shown more */
 /* state.c */
 void svm_get(struct vcpu *v, enum vcpu_group g, void *out);
 void svm_put(struct vcpu *v, enum vcpu_group g, const void *in);
@@ -73,6 +74,7 @@ void svm_window(struct vcpu *v, bool on);
 bool svm_waits(void);
 void svm_set_int_shadow(struct vcpu *v, bool on);
 void svm_nmi_mask(struct vcpu *v, bool on);
+void svm_step(struct vcpu *v);
 /* asid.c */
 void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
 /* translate.c: raw exit -> neutral record. Pure: reads the block, writes *x. */

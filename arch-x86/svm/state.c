@@ -106,7 +106,7 @@ static uint64_t derive_cr4(const struct vcpu_ctl *c)
     cr4 = (cr4 & ~host) | (read_cr4() & host);
     if (!svm_features.pcid) /* with it MOV CR3 and INVPCID exit for the very operands allowed */
         cr4 &= ~CR4_PCIDE;
-    cr4 &= ~(CR4_OSXSAVE | CR4_LA57 | CR4_PKE | CR4_CET);
+    cr4 &= ~(CR4_LA57 | CR4_PKE | CR4_CET);
     if (!(c->cr0 & CR0_PG)) /* unpaged: the identity shadow has user rights everywhere */
         cr4 &= ~(CR4_SMEP | CR4_SMAP);
     return cr4;
@@ -133,8 +133,6 @@ static uint32_t derive_exceptions(const struct vcpu *v)
         mask |= 1u << VEC_MF;
     if (v->invpcid && !svm_features.invpcid)
         mask |= 1u << VEC_UD;
-    if (v->pcid && !svm_features.pcid)
-        mask |= 1u << VEC_GP;
     return mask;
 }
 

@@ -11,9 +11,8 @@ struct slot {
     _Atomic uint64_t tsc, a, b;
     _Atomic uint32_t kind;
 };
-static struct {
-    _Alignas(64) struct slot slot[RING_EVENTS];
-} ring[HV_MAX_CPUS];
+_Static_assert(sizeof(struct slot) * RING_EVENTS == RING_BYTES, "memory of a ring");
+static struct slot *ring[HV_MAX_CPUS]; /* set before the CPU's first event, never changed */
 
 static const char *const kind_name[RING_KIND_COUNT] = {
     [RING_NONE] = "none",   [RING_EXIT] = "exit", [RING_PF] = "pf",       [RING_POST] = "post",
@@ -22,12 +21,18 @@ static const char *const kind_name[RING_KIND_COUNT] = {
     [RING_PATCH] = "patch",
 };
 
+void ring_place(uint32_t cpu, void *memory)
+{
+    if (cpu < HV_MAX_CPUS)
+        ring[cpu] = memory;
+}
+
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
 {
-    if (cpu >= HV_MAX_CPUS)
+    if (cpu >= HV_MAX_CPUS || !ring[cpu])
         return;
     uint64_t head = atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_relaxed);
-    struct slot *s = &ring[cpu].slot[head % RING_EVENTS];
+    struct slot *s = &ring[cpu][head % RING_EVENTS];
     atomic_store_explicit(&s->tsc, port_tsc(), memory_order_relaxed);
     atomic_store_explicit(&s->a, a, memory_order_relaxed);
     atomic_store_explicit(&s->b, b, memory_order_relaxed);
@@ -47,7 +52,7 @@ bool ring_get(uint32_t cpu, uint64_t n, struct ring_event *out)
 {
     if (n >= ring_head(cpu))
         return false;
-    const struct slot *s = &ring[cpu].slot[n % RING_EVENTS];
+    const struct slot *s = &ring[cpu][n % RING_EVENTS];
     out->tsc = atomic_load_explicit(&s->tsc, memory_order_relaxed);
     out->a = atomic_load_explicit(&s->a, memory_order_relaxed);
     out->b = atomic_load_explicit(&s->b, memory_order_relaxed);

@@ -14,7 +14,8 @@ uint64_t port_tsc(void);
 uint64_t port_tsc_hz(void);
 /* true if it counts at one rate for ever and all CPUs agreed at boot: what guests are told. */
 bool port_tsc_constant(void);
-/* Sends the doorbell IPI to `cpu` (not self). Fences as x2APIC needs. Context: any but NMI. */
+/* Sends the doorbell IPI to `cpu`. Fences as x2APIC needs. Context: any but NMI. To itself with
+ * interrupts off before an entry: the guest exits as soon as what is injected was delivered. */
 void port_doorbell(uint32_t cpu);
 /* Where in the hypervisor `cpu` (not self) is, asked by an NMI: innermost function first, as text.
  * For a CPU that runs its guest: the code around the entry. false: not even an NMI is answered. */
@@ -43,3 +44,11 @@ void port_halt(void);
 void port_timer_arm(uint64_t tsc);
 /* Host CR4 bits that follow the guest's (SMEP, SMAP, PGE; design section 5). Owner CPU. */
 void port_host_cr4_follow(uint64_t guest_cr4);
+/* Makes LFENCE serialising on this CPU where a register decides that (DE_CFG[1]; APM volume
+ * 2, 3.2.8 "DE_CFG"). true: the register is there and holds it. Owner CPU. */
+bool port_lfence_serialise(void);
+/* XCR0 of this CPU, which is its guest's. Only where the processor has XSAVE. Owner CPU. */
+uint64_t port_xcr0(void);
+void port_xcr0_set(uint64_t value); /* legal, or #GP */
+/* Initial values in the registers of these components of XCR0, XCR0 = 1, IA32_XSS = 0. */
+void port_xstate_reset(uint64_t components);

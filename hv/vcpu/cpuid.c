@@ -11,17 +11,20 @@
 
 enum { EAX, EBX, ECX, EDX };
 
-#define MAX_BASIC 0xb
+#define MAX_BASIC 0xd
 #define MAX_EXTENDED 0x80000008
 #define MAX_HV_KVM 0x40000001
 #define HV_KVM 0x40000000
 #define HV_OWN_BESIDE_KVM 0x40000100
 
 /* Leaf 1 ECX: SSE3 PCLMUL SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND. Not MONITOR, VMX.
- * XSAVE, AVX, FMA and F16C stay hidden: XSETBV does not exit under every emulator. */
+ */
 #define L1_ECX                                                                                     \
     (BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) | BIT(30))
 #define L1_ECX_PCID BIT(17)
+#define L1_ECX_XSAVE BIT(26)
+#define L1_ECX_OSXSAVE BIT(27)
+#define L1_ECX_AVX (BIT(12) | BIT(28) | BIT(29)) /* FMA AVX F16C */
 #define L1_ECX_X2APIC BIT(21)
 #define L1_ECX_DEADLINE BIT(24)
 #define L1_ECX_HYPERVISOR BIT(31)
@@ -36,9 +39,20 @@ enum { EAX, EBX, ECX, EDX };
      BIT(24) | BIT(29))
 #define L7_EBX_TSC_ADJUST BIT(1)
 #define L7_EBX_INVPCID BIT(10)
-/* Leaf 7 ECX: UMIP RDPID. Not PKU, LA57, CET_SS. EDX: fast short REP MOV. Not CET_IBT. */
-#define L7_ECX (BIT(2) | BIT(22))
+/* Leaf 7 ECX: UMIP RDPID, GFNI. Not PKU (see xstate.c), LA57, CET_SS. EDX: fast short REP MOV. Not
+ * CET_IBT, AMX. */
+#define L7_ECX (BIT(2) | BIT(8) | BIT(22))
 #define L7_EDX BIT(4)
+/* With AVX state, EBX: AVX2. ECX: VAES VPCLMULQDQ. Sub-leaf 1 EAX: AVX_VNNI AVX_IFMA. */
+#define L7_EBX_AVX BIT(5)
+#define L7_ECX_AVX (BIT(9) | BIT(10))
+#define L7_1_EAX_AVX (BIT(4) | BIT(23))
+/* With AVX-512 state, EBX: F DQ IFMA CD BW VL. ECX: VBMI VBMI2 VNNI BITALG VPOPCNTDQ. EDX:
+ * VP2INTERSECT FP16. Sub-leaf 1 EAX: BF16. */
+#define L7_EBX_AVX512 (BIT(16) | BIT(17) | BIT(21) | BIT(28) | BIT(30) | BIT(31))
+#define L7_ECX_AVX512 (BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14))
+#define L7_EDX_AVX512 (BIT(8) | BIT(23))
+#define L7_1_EAX_AVX512 BIT(5)
 /* 80000001 ECX: LAHF CR8 ABM SSE4A MisAlignSse PREFETCHW. Not SVM, IBS, XOP, FMA4, topology,
  * INVLPGB. */
 #define X1_ECX (BIT(0) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8))
@@ -68,7 +82,7 @@ static void leaf_0(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 {
     (void)s;
     (void)subleaf;
-    r[EAX] = MAX_BASIC; /* 6, 7 and B are ours even where the host has none */
+    r[EAX] = MAX_BASIC; /* 6, 7, B and D are ours even where the host has none */
 }
 
 static bool apic_enabled(const struct subvmm *s)
@@ -78,15 +92,27 @@ static bool apic_enabled(const struct subvmm *s)
     return vlapic_rdmsr(s->vm->pc, s->cpu, MSR_APIC_BASE, &base) == HV_OK && (base & BIT(11));
 }
 
+static bool shows(const struct vcpu *v, uint64_t component)
+{
+    return v->xcr0_allowed & component;
+}
+
+static uint32_t l1_ecx(const struct vcpu *v)
+{
+    return (uint32_t)L1_ECX | (v->xcr0_allowed ? (uint32_t)L1_ECX_XSAVE : 0) |
+           (shows(v, XCR0_AVX) ? (uint32_t)L1_ECX_AVX : 0);
+}
+
 static void leaf_1(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 {
     uint32_t n = s->vm->ncpus;
 
     (void)subleaf;
     r[EBX] = s->cpu << 24 | n << 16 | (r[EBX] & 0xff00);
-    r[ECX] = (r[ECX] & (uint32_t)L1_ECX) |
+    r[ECX] = (r[ECX] & l1_ecx(&s->vcpu)) |
              (uint32_t)(L1_ECX_X2APIC | L1_ECX_DEADLINE | L1_ECX_HYPERVISOR);
     r[ECX] |= s->vcpu.pcid ? (uint32_t)L1_ECX_PCID : 0;
+    r[ECX] |= s->vcpu.ctl.cr4 & CR4_OSXSAVE ? (uint32_t)L1_ECX_OSXSAVE : 0;
     r[EDX] &= (uint32_t)(L1_EDX & ~L1_EDX_APIC);
     if (apic_enabled(s))
         r[EDX] |= (uint32_t)L1_EDX_APIC;
@@ -102,20 +128,35 @@ static void leaf_6(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
     r[EAX] = L6_EAX_ARAT;
 }
 
+static uint32_t mask_if(bool on, uint64_t bits)
+{
+    return on ? (uint32_t)bits : 0;
+}
+
 static void leaf_7(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 {
-    uint32_t host_max[4];
+    bool avx = shows(&s->vcpu, XCR0_AVX), avx512 = shows(&s->vcpu, XCR0_AVX512);
+    uint32_t host[4];
 
-    vcpu_ops->cpuid(0, 0, host_max);
-    if (host_max[EAX] < 7 || subleaf)
+    vcpu_ops->cpuid(0, 0, host);
+    if (host[EAX] < 7) {
         memset(r, 0, 4 * sizeof(r[0]));
-    if (subleaf)
+        memset(host, 0, sizeof(host));
+    } else {
+        vcpu_ops->cpuid(7, 0, host);
+    }
+    if (subleaf) {
+        uint32_t eax = r[EAX];
+        memset(r, 0, 4 * sizeof(r[0]));
+        if (subleaf == 1 && host[EAX] >= 1)
+            r[EAX] = eax & (mask_if(avx, L7_1_EAX_AVX) | mask_if(avx512, L7_1_EAX_AVX512));
         return;
-    r[EAX] = 0;
-    r[EBX] = (r[EBX] & (uint32_t)L7_EBX) | (uint32_t)L7_EBX_TSC_ADJUST;
-    r[EBX] |= s->vcpu.invpcid ? (uint32_t)L7_EBX_INVPCID : 0;
-    r[ECX] &= (uint32_t)L7_ECX;
-    r[EDX] &= (uint32_t)L7_EDX;
+    }
+    r[EAX] = host[EAX] >= 1 ? 1 : 0;
+    r[EBX] &= (uint32_t)L7_EBX | mask_if(avx, L7_EBX_AVX) | mask_if(avx512, L7_EBX_AVX512);
+    r[EBX] |= (uint32_t)L7_EBX_TSC_ADJUST | mask_if(s->vcpu.invpcid, L7_EBX_INVPCID);
+    r[ECX] &= (uint32_t)L7_ECX | mask_if(avx, L7_ECX_AVX) | mask_if(avx512, L7_ECX_AVX512);
+    r[EDX] &= (uint32_t)L7_EDX | mask_if(avx512, L7_EDX_AVX512);
 }
 
 /* Extended topology: one thread a core, all cores in one package. */
@@ -186,6 +227,7 @@ static const struct {
     {6, leaf_6},
     {7, leaf_7},
     {0xb, leaf_b},
+    {0xd, xstate_leaf},
     {0x80000000, leaf_x0},
     {0x80000001, leaf_x1},
     {0x80000002, leaf_host},
@@ -269,6 +311,8 @@ void cpuid_power_on(struct subvmm *s)
     v->pcid = s->vm->opt->pcid;
     v->invpcid = s->vm->opt->invpcid;
     v->cr4_allowed |= v->pcid ? CR4_PCIDE : 0;
+    v->xcr0_allowed = xstate_components();
+    v->cr4_allowed |= v->xcr0_allowed ? CR4_OSXSAVE : 0;
     v->efer_allowed = EFER_SCE | EFER_LME;
     v->efer_allowed |= x1[EDX] & BIT(20) ? EFER_NXE : 0;
     v->efer_allowed |= x1[EDX] & BIT(25) ? EFER_FFXSR : 0;

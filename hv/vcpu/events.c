@@ -12,6 +12,9 @@
 #include "hv/vm/vm.h"
 
 #define KICKS_PER_S 50000
+#define KICK_DOUBLINGS 12 /* longest: 80 ms */
+#define DR6_HITS 0xfull   /* B0..B3 */
+#define DR6_BS BIT(14)
 
 /* Something waits that no window announces: the physical timer makes the guest exit soon. Armed by
  * events_kick with interrupts off: taken before the entry, it would prevent the entry, for ever. */
@@ -20,11 +23,65 @@ static void kick_soon(struct subvmm *s)
     s->kick_soon = true;
 }
 
+/* --- NMIs that wait for an IRET --- */
+
+/* An NMI that came while another was handled is taken at once behind the IRET (APM volume 2, 8.2.3
+ * "NMI-Non-Maskable-Interrupt Exception"), and no intercept announces that the IRET has run: it
+ * is single-stepped. Nothing is injected with this entry, and every exception exits, so that nobody
+ * sees our TF: neither in a frame nor on return. */
+static void step_arm(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    struct vcpu_debug d;
+
+    vcpu_ops->get(v, VCPU_DEBUG, &d);
+    v->step_dr6 = d.dr6;
+    v->step_tf = v->regs.rflags & RFLAGS_TF;
+    d.dr6 &= ~(DR6_HITS | DR6_BS);
+    vcpu_ops->put(v, VCPU_DEBUG, &d);
+    v->regs.rflags |= RFLAGS_TF;
+    vcpu_ops->step(v);
+}
+
+/* The trap of the step may come with breakpoints that the IRET hit, or be the guest's own as well:
+ * then it is the guest's. */
+static void step_settle(struct subvmm *s, struct vmexit *x)
+{
+    struct vcpu *v = &s->vcpu;
+    bool trap = x->kind == EXIT_EXCEPTION && x->vector == VEC_DB, ran;
+    struct vcpu_debug d;
+    uint64_t hits = 0;
+
+    vcpu_ops->get(v, VCPU_DEBUG, &d);
+    for (unsigned n = 0; trap && n < 4; n++)
+        if (d.dr7 >> 2 * n & 3) /* those that are off may have their bit set as well */
+            hits |= d.dr6 & BIT(n);
+    ran = v->regs.rip != v->iret_rip || (trap && (d.dr6 & DR6_BS));
+    d.dr6 = v->step_dr6 | hits | (trap && ran && v->step_tf ? DR6_BS : 0);
+    vcpu_ops->put(v, VCPU_DEBUG, &d);
+    if (!ran && !v->step_tf)
+        v->regs.rflags &= ~RFLAGS_TF;
+    if (ran) /* RFLAGS are those it popped */
+        v->iret_rip = UINT64_MAX;
+    if (trap && !hits && !v->step_tf)
+        x->kind = EXIT_INTR;
+}
+
 void events_kick(struct subvmm *s)
 {
+    uint64_t delay = port_tsc_hz() / KICKS_PER_S; /* time for an instruction to run */
+
+    if (s->vcpu.step_iret)
+        step_arm(s);
+    if (s->kick_now)
+        port_doorbell(s->cpu);
     if (!s->kick_soon)
         return;
-    s->timer_armed = port_tsc() + port_tsc_hz() / KICKS_PER_S; /* time for an instruction to run */
+    /* On a slow host the timer may come before the first instruction, again and again. */
+    s->kick_tries = s->kick_rip == s->vcpu.regs.rip ? s->kick_tries + 1 : 0;
+    s->kick_rip = s->vcpu.regs.rip;
+    s->timer_armed =
+        port_tsc() + (delay << (s->kick_tries < KICK_DOUBLINGS ? s->kick_tries : KICK_DOUBLINGS));
     port_timer_arm(s->timer_armed);
 }
 
@@ -41,7 +98,7 @@ static bool nmi_prepare(struct subvmm *s)
     if (!v->nmi_pending || v->nmi_blocked)
         return false;
     if (v->iret_rip == v->regs.rip) { /* the IRET that ends the blocking has not run yet */
-        kick_soon(s);
+        v->step_iret = true;
         return false;
     }
     if (v->int_shadow) {
@@ -87,8 +144,12 @@ void events_put_off(struct subvmm *s)
         give_back(s, e);
 }
 
-void events_settle(struct subvmm *s, const struct vmexit *x)
+void events_settle(struct subvmm *s, struct vmexit *x)
 {
+    if (s->vcpu.step_iret)
+        step_settle(s, x);
+    if (s->vcpu.iret_rip != s->vcpu.regs.rip)
+        s->vcpu.iret_rip = UINT64_MAX;
     if (s->injected.type != EVENT_INTR)
         return;
     if (x->untaken && s->injected.lapic) {
@@ -125,7 +186,8 @@ void events_prepare(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
 
-    s->kick_soon = false;
+    s->kick_soon = s->kick_now = false;
+    v->step_iret = false;
     pveoi_revoke(s);
     int top = vlapic_pending(s->vm->pc, s->cpu);
     bool irq = top >= 0;
@@ -135,11 +197,18 @@ void events_prepare(struct subvmm *s)
         /* The handler's IRET opens the window. Where delivery leaves IF=1 Bochs never recognises
          * it: leave again soon as well. */
         window(v, irq);
-        if ((irq && enabled) || (v->nmi_pending && !v->nmi_blocked))
+        if (irq && enabled)
             kick_soon(s);
+        /* An NMI comes at the first instruction of the exception's handler. A physical interrupt
+         * that waits at the entry exits there: behind the injected event, before any instruction.
+         * An interrupt may wait in the guest instead, and so never be delivered that way. */
+        if (v->nmi_pending && !v->nmi_blocked) {
+            kick_soon(s);
+            s->kick_now = v->pending.type == EVENT_EXCEPTION;
+        }
         return;
     }
-    if (!irq) {
+    if (!irq || v->step_iret) { /* the NMI goes first */
         window(v, false);
         return;
     }

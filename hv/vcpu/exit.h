@@ -28,6 +28,7 @@ void exit_hlt(struct subvmm *s, const struct vmexit *x);
 void exit_nop(struct subvmm *s, const struct vmexit *x);
 void exit_ud(struct subvmm *s, const struct vmexit *x);
 void exit_gp(struct subvmm *s, const struct vmexit *x);
+void exit_xsetbv(struct subvmm *s, const struct vmexit *x);
 void exit_rdtsc(struct subvmm *s, const struct vmexit *x);
 void exit_vmmcall(struct subvmm *s, const struct vmexit *x);
 /* exit_invpcid.c. An INVPCID or control-register write that the processor itself refused, because
@@ -65,7 +66,18 @@ bool cr_write_efer(struct subvmm *s, uint64_t value);
 
 /* cpuid.c */
 void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
-void cpuid_power_on(struct subvmm *s); /* cr4_allowed, efer_allowed, phys_bits, pcid, invpcid */
+/* cr4_allowed, efer_allowed, xcr0_allowed, phys_bits, pcid, invpcid */
+void cpuid_power_on(struct subvmm *s);
+
+/* xstate.c. Bits of XCR0 that this machine shows; 0: no XSAVE. */
+uint64_t xstate_components(void);
+/* XCR0 and the registers it enables as after a reset. INIT leaves them alone. */
+void xstate_power_on(struct subvmm *s);
+/* Right after an exit: takes over what XSETBV did where it does not exit, and puts back what is not
+ * shown. */
+void xstate_sync(struct subvmm *s);
+/* CPUID leaf 0Dh; r: in the processor's own answer. */
+void xstate_leaf(struct subvmm *s, uint32_t subleaf, uint32_t r[4]);
 
 /* msr.c. false: #GP. */
 bool msr_read(struct subvmm *s, uint32_t msr, uint64_t *value);
@@ -94,11 +106,13 @@ bool kvmclock_write_wall(struct subvmm *s, uint64_t value);
 /* events.c: the entry did not happen; what was accepted for it is requested again. */
 void events_put_off(struct subvmm *s);
 /* events.c: after an exit, before anything looks at the local APIC: an interrupt that the guest did
- * not take is requested again. Owner CPU. */
-void events_settle(struct subvmm *s, const struct vmexit *x);
+ * not take is requested again; an exit that only ends a single step becomes EXIT_INTR. Owner CPU.
+ */
+void events_settle(struct subvmm *s, struct vmexit *x);
 /* events.c: decides what the next entry injects (v->pending) and whether a window is needed. */
 void events_prepare(struct subvmm *s);
-/* Makes the guest exit soon if events_prepare wants that. Interrupts off, the entry is certain. */
+/* Makes the guest exit soon, or behind its IRET, if events_prepare wants that. Interrupts off, the
+ * entry is certain. */
 void events_kick(struct subvmm *s);
 /* park.c */
 void subvmm_triple_fault(struct subvmm *s);

@@ -8,6 +8,7 @@
 #include "hv/vcpu/exit.h"
 #include "hv/vm/vm.h"
 
+#define KVM_EPERM ((uint64_t)-1) /* a hypercall by a user */
 #define KVM_ENOSYS                                                                                 \
     ((uint64_t)-1000) /* a hypercall nobody offers, Documentation/virt/kvm/x86/hypercalls.rst */
 
@@ -54,8 +55,9 @@ void exit_vmmcall(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_ud(s);
         return;
     }
+    uint64_t answer = vcpu_cpl(s) ? KVM_EPERM : KVM_ENOSYS;
     if (vcpu_skip_decoded(s, x) == HV_OK)
-        s->vcpu.regs.gpr[RAX] = vcpu_code_size(s) == 8 ? KVM_ENOSYS : (uint32_t)KVM_ENOSYS;
+        s->vcpu.regs.gpr[RAX] = vcpu_code_size(s) == 8 ? answer : (uint32_t)answer;
 }
 
 void exit_invlpg(struct subvmm *s, const struct vmexit *x)

@@ -105,6 +105,17 @@ static void audit(struct subvmm *s)
     }
 }
 
+/* The frame of a fault has RF set, so that the instruction's breakpoint does not hit again when it
+ * is repeated; traps and aborts leave it (APM volume 2, 3.1.6 "RFLAGS Register", "Resume Flag").
+ * What an entry injects is pushed with RFLAGS as they are. */
+static bool pushes_rf(const struct vcpu_event *e)
+{
+    static const uint32_t not_faults =
+        1u << VEC_DB | 1u << VEC_BP | 1u << VEC_OF | 1u << VEC_DF | 1u << VEC_MC;
+
+    return e->type == EVENT_EXCEPTION && !(not_faults >> (e->vector & 31) & 1);
+}
+
 /* The event decided on goes to the hardware only when the entry is certain. */
 static void inject_pending(struct subvmm *s)
 {
@@ -116,6 +127,8 @@ static void inject_pending(struct subvmm *s)
         return;
     if (!(v->ctl.cr0 & CR0_PE)) /* real mode pushes no error code */
         s->injected.has_error = false;
+    if (pushes_rf(&s->injected))
+        v->regs.rflags |= RFLAGS_RF;
     v->int_shadow = false;
     vcpu_ops->inject(v, &s->injected);
 }
@@ -151,6 +164,7 @@ static void enter(struct subvmm *s)
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
      * it. */
     v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
+    xstate_sync(s);
     events_settle(s, &x);
     pveoi_sync(s);
     profile_border(s->cpu, PROFILE_AFTER);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Model-specific registers: one table of what is answered. What is not in it gives #GP and a debug
- * line. Values are those of a sane processor with the features cpuid.c shows. Tested by
- * tools/tests/test_exits.c. */
+ * line. Values are those of a sane processor with the features cpuid.c shows. An answer makes a
+ * system believe something: no register may read back a protection that is not in force, so what
+ * has no effect is not stored unless nothing depends on it. Tested by tools/tests/test_exits.c and
+ * test_msr.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
@@ -20,15 +22,18 @@
 #define MSR_TOP_MEM 0xc001001a
 #define MSR_TOP_MEM2 0xc001001d
 #define MSR_NB_CFG 0xc001001f
-#define MSR_DE_CFG 0xc0011029
+#define MSR_SYSCFG 0xc0010010
 
+/* TLB cache, INVD, flush filter, IGNNE, machine-check status: switches of performance and
+ * debugging. Not CPUID faulting (35) nor locks. */
+#define HWCR_KEPT (BIT(3) | BIT(4) | BIT(6) | BIT(8) | BIT(18))
+#define SYSCFG_KEPT MASK(22, 18)  /* of the MTRRs; not memory encryption (23) */
 #define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at P0's frequency: invariant */
-#define DE_CFG_LFENCE BIT(1)      /* LFENCE is serialising */
 #define VM_CR_LOCKED_OFF (BIT(4) | BIT(3))
-#define MISC_ENABLE_FAST_STRINGS BIT(0)
+#define MISC_ENABLE_FAST_STRINGS BIT(0) /* all that is kept: not the bit that hides NX (34) */
 #define PATCH_LEVEL 0x1000065
 
-enum msr_scratch { SCRATCH_HWCR, SCRATCH_NB_CFG, SCRATCH_SYSCFG, SCRATCH_DE_CFG };
+enum msr_scratch { SCRATCH_HWCR, SCRATCH_SYSCFG };
 
 /* false: #GP. */
 typedef bool (*msr_reader)(struct subvmm *s, uint32_t msr, uint64_t *value);
@@ -252,7 +257,7 @@ static bool read_misc_enable(struct subvmm *s, uint32_t msr, uint64_t *value)
 static bool write_misc_enable(struct subvmm *s, uint32_t msr, uint64_t value)
 {
     (void)msr;
-    s->vcpu.misc_enable = value;
+    s->vcpu.misc_enable = value & MISC_ENABLE_FAST_STRINGS;
     return true;
 }
 
@@ -264,29 +269,38 @@ static bool read_patch_level(struct subvmm *s, uint32_t msr, uint64_t *value)
     return true;
 }
 
-static uint64_t *scratch(struct subvmm *s, uint32_t msr)
+static bool read_hwcr(struct subvmm *s, uint32_t msr, uint64_t *value)
 {
-    switch (msr) {
-    case MSR_HWCR:
-        return &s->vcpu.msr_scratch[SCRATCH_HWCR];
-    case MSR_NB_CFG:
-        return &s->vcpu.msr_scratch[SCRATCH_NB_CFG];
-    case MSR_DE_CFG:
-        return &s->vcpu.msr_scratch[SCRATCH_DE_CFG];
-    default:
-        return &s->vcpu.msr_scratch[SCRATCH_SYSCFG];
-    }
-}
-
-static bool read_scratch(struct subvmm *s, uint32_t msr, uint64_t *value)
-{
-    *value = *scratch(s, msr);
+    (void)msr;
+    *value = s->vcpu.msr_scratch[SCRATCH_HWCR] | (port_tsc_constant() ? HWCR_TSC_FREQ_SEL : 0);
     return true;
 }
 
-static bool write_scratch(struct subvmm *s, uint32_t msr, uint64_t value)
+static bool write_hwcr(struct subvmm *s, uint32_t msr, uint64_t value)
 {
-    *scratch(s, msr) = value;
+    (void)msr;
+    s->vcpu.msr_scratch[SCRATCH_HWCR] = value & HWCR_KEPT;
+    return true;
+}
+
+static bool read_syscfg(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = s->vcpu.msr_scratch[SCRATCH_SYSCFG];
+    return true;
+}
+
+static bool write_syscfg(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    s->vcpu.msr_scratch[SCRATCH_SYSCFG] = value & SYSCFG_KEPT;
+    return true;
+}
+
+static bool read_de_cfg(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = s->vcpu.lfence ? DE_CFG_LFENCE : 0;
     return true;
 }
 
@@ -313,13 +327,18 @@ static const struct {
     {MSR_KVM_WALL_OLD, MSR_KVM_TIME_OLD, read_kvm, write_kvm},
     {MSR_APIC_BASE, MSR_APIC_BASE, read_apic, write_apic_base},
     {MSR_TSC_ADJUST, MSR_TSC_ADJUST, read_tsc_adjust, write_tsc_adjust},
+    /* Older than any update that mends something; a loaded one does not change it. */
     {MSR_PATCH_LEVEL, MSR_PATCH_LEVEL, read_patch_level, write_ignored},
     {MSR_MTRRCAP, MSR_MTRRCAP, mtrr_read, NULL},
+    /* SPEC_CTRL (48), PRED_CMD (49), ARCH_CAPABILITIES (10a), VIRT_SPEC_CTRL (c001011f): #GP, as
+     * without their CPUID bits. The guest knows that it has no IBRS, IBPB, STIBP, SSBD. */
     {0x179, 0x179, read_zero, NULL},          /* MCG_CAP: no banks */
     {MSR_MCG_STATUS, MSR_MCG_STATUS, read_mcg_status, write_mcg_status},
     {MSR_MISC_ENABLE, MSR_MISC_ENABLE, read_misc_enable, write_misc_enable},
-    {0x1d9, 0x1d9, read_zero, write_ignored}, /* DEBUGCTL: no branch records */
-    {0x1db, 0x1de, read_zero, NULL},          /* last branch and exception */
+    /* DEBUGCTL: no branch records, no stepping by branches; bits do not stick, which debuggers see
+     */
+    {0x1d9, 0x1d9, read_zero, write_ignored},
+    {0x1db, 0x1de, read_zero, NULL}, /* last branch and exception */
     {0x200, 0x2ff, mtrr_read, mtrr_write},
     {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_deadline, write_deadline},
     {MSR_X2APIC_BASE, MSR_X2APIC_BASE + 0xff, read_apic, write_apic},
@@ -329,24 +348,29 @@ static const struct {
     {MSR_LSTAR, MSR_CSTAR, read_target, write_target},
     {MSR_FS_BASE, MSR_GS_BASE, read_segment, write_segment},
     {MSR_KERNEL_GS_BASE, MSR_KERNEL_GS_BASE, read_target, write_target},
-    {0xc0010000, 0xc0010007, read_zero, write_ignored},    /* performance counters: none count */
-    {0xc0010010, 0xc0010010, read_scratch, write_scratch}, /* SYSCFG */
-    {MSR_HWCR, MSR_HWCR, read_scratch, write_scratch},
+    /* performance counters: none count, and none keeps what is written: a driver finds it broken */
+    {0xc0010000, 0xc0010007, read_zero, write_ignored},
+    {MSR_SYSCFG, MSR_SYSCFG, read_syscfg, write_syscfg},
+    {MSR_HWCR, MSR_HWCR, read_hwcr, write_hwcr},
     {MSR_TOP_MEM, MSR_TOP_MEM, read_top_mem, NULL},
     {MSR_TOP_MEM2, MSR_TOP_MEM2, read_top_mem, NULL},
-    {MSR_NB_CFG, MSR_NB_CFG, read_scratch, write_scratch},
+    /* nothing sticks: there is no extended configuration space behind port CF8 */
+    {MSR_NB_CFG, MSR_NB_CFG, read_zero, write_ignored},
     {0xc0010055, 0xc0010055, read_zero, write_ignored}, /* interrupt pending message: no C1E */
     {0xc0010058, 0xc0010058, read_zero, write_ignored}, /* MMIO configuration base: none */
-    {MSR_VM_CR, MSR_VM_CR, read_vm_cr, write_ignored},
-    {0xc0011020, 0xc0011023, read_zero, write_ignored}, /* LS, IC, DC, BU configuration */
-    {MSR_DE_CFG, MSR_DE_CFG, read_scratch, write_scratch},
-    {0xc001102a, 0xc001102d, read_zero, write_ignored}, /* BU_CFG2 and neighbours */
+    {MSR_VM_CR, MSR_VM_CR, read_vm_cr, write_ignored},  /* SVM is off, and locked so */
+    /* LS_CFG (c0011020): #GP. Its bits switch off speculative stores on families 15h to 17h: a
+     * system that can read it believes that it can have that. */
+    {0xc0011021, 0xc0011023, read_zero, write_ignored}, /* IC, DC, BU configuration: performance */
+    /* LFENCE is serialising if this processor's register says so; zenbleed's switch does not stick
+     */
+    {MSR_DE_CFG, MSR_DE_CFG, read_de_cfg, write_ignored},
+    {0xc001102a, 0xc001102d, read_zero, write_ignored}, /* BU_CFG2 and neighbours: performance */
 };
 
 void msr_power_on(struct subvmm *s)
 {
-    s->vcpu.msr_scratch[SCRATCH_HWCR] = HWCR_TSC_FREQ_SEL;
-    s->vcpu.msr_scratch[SCRATCH_DE_CFG] = DE_CFG_LFENCE;
+    s->vcpu.lfence = port_lfence_serialise();
     s->vcpu.misc_enable = MISC_ENABLE_FAST_STRINGS;
     mtrr_power_on(s);
 }

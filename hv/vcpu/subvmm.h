@@ -29,10 +29,13 @@ struct subvmm {
     uint32_t cpu;
     bool paused;
     bool kick_soon; /* an event waits that no window can announce: exit soon */
+    bool kick_now;  /* ... as soon as what this entry injects is delivered */
     struct vm *vm;
     uint64_t entries; /* VMRUNs so far */
     uint64_t last_audit;
     uint64_t timer_armed;       /* deadline of the physical timer, UINT64_MAX none */
+    uint64_t kick_rip;          /* where the guest was made to exit soon ... */
+    unsigned kick_tries;        /* ... in vain so often */
     uint64_t debug_lines;       /* rate limit of lines the guest can cause */
     uint64_t entered_tsc;       /* of the last entry, for the event ring */
     struct vcpu_event injected; /* what the last entry injected */

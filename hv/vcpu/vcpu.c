@@ -98,6 +98,7 @@ static void reset_events(struct subvmm *s)
     v->nmi_pending = v->nmi_blocked = false;
     v->int_shadow = false;
     v->iret_rip = UINT64_MAX;
+    v->step_iret = false;
     vcpu_ops->window(v, false);
     vcpu_ops->nmi_mask(v, false);
     vcpu_ops->set_int_shadow(v, false);
@@ -194,6 +195,7 @@ void vcpu_power_on(struct subvmm *s)
     s->vcpu.is_bsp = s->cpu == 0;
     cpuid_power_on(s);
     msr_power_on(s);
+    xstate_power_on(s);
     s->vcpu.ctl.cr0 = CR0_CD | CR0_NW;
     vcpu_init_reset(s);
     if (s->vcpu.is_bsp)

@@ -79,13 +79,18 @@ struct vcpu {
     bool int_shadow; /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
     uint64_t pat, mtrr_def, tsc_aux, misc_enable, apic_base, tsc_adjust, xcr0;
     uint64_t mtrr_fixed[11], mtrr_var[16];
-    uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
-    uint64_t iret_rip; /* RIP of the IRET that ends NMI blocking, while it has not run */
+    uint64_t ring_rip;     /* RIP at entry, for the redelivery rule */
+    uint64_t iret_rip;     /* RIP of the IRET that ends NMI blocking, while it has not run */
+    bool step_iret;        /* the next entry single-steps that IRET: an NMI waits behind it */
+    bool step_tf;          /* ... and the guest single-steps itself */
+    uint64_t step_dr6;     /* ... DR6 before */
+    uint64_t xcr0_allowed; /* the same, of XCR0; 0: no XSAVE */
     uint64_t cr4_allowed, efer_allowed; /* bits this machine shows, fixed at power-on */
     unsigned phys_bits;                 /* MAXPHYADDR shown to the guest */
     bool pcid, invpcid;                 /* shown to the guest, whatever the host has */
-    uint64_t msr_scratch[4];            /* plain storage registers, enum msr_scratch */
     uint64_t mcg_status;                /* MCG_STATUS as the guest sees it */
+    bool lfence;                        /* DE_CFG says that LFENCE is serialising, and it is */
+    uint64_t msr_scratch[2];            /* plain storage registers, enum msr_scratch */
     uint64_t kvmclock;                  /* system-time MSR as written */
     uint64_t pveoi;                     /* PV EOI MSR as written */
     bool pveoi_armed;                   /* the guest may clear the word instead of EOI */
@@ -121,6 +126,8 @@ struct vcpu_ops {
     void (*set_int_shadow)(struct vcpu *v, bool on);
     /* NMI window: IRET interception while an NMI is being handled. */
     void (*nmi_mask)(struct vcpu *v, bool on);
+    /* Every exception exits, for the next entry alone: RFLAGS.TF is the hypervisor's in it. */
+    void (*step)(struct vcpu *v);
     uint32_t (*nasids)(void);
     /* CPUID of the processor itself: out[0..3] = EAX EBX ECX EDX. */
     void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* An SMP memory-management load that verifies what it does: one thread pinned on each CPU forks,
  * execs, maps, protects and unmaps with patterned pages, then all threads together check that a
- * changed mapping is seen by every CPU. Usage: pbload ROUNDS [THREADS]. Runs inside the guest and
+ * changed mapping is seen by every CPU. Where the processor is of level x86-64-v3, wide registers
+ * must survive it all. Usage: pbload ROUNDS [THREADS]. Runs inside the guest and
  * on any Linux. Tested by the Linux groups of tools/check.py, on the bare emulator as well. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -212,6 +213,75 @@ static void test_exec(uint64_t seed)
     reap(pid, (int)(pattern(seed, 1, 2) & 63), "exec");
 }
 
+/* --- programs of level x86-64-v3 ------------------------------------------------------------- */
+static bool level_v3;
+
+/* What glibc's hwcaps/x86-64-v3 ask for; the compiler's library looks at XCR0 as well. */
+static bool level_v3_read(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx") && __builtin_cpu_supports("avx2") &&
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+           __builtin_cpu_supports("f16c") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("movbe");
+}
+
+typedef uint64_t wide __attribute__((vector_size(32), aligned(8), may_alias));
+#define WIDES 8u /* registers that every mode has */
+
+/* Patterns in eight registers, then whatever `between` is: switches, faults, a child; what comes
+ * back. No function's own code may come between, so the registers are named. */
+#define WIDE_ROUND(in, out, between)                                                               \
+    do {                                                                                           \
+        __asm__ volatile("vmovdqu (%0), %%ymm0; vmovdqu 32(%0), %%ymm1; vmovdqu 64(%0), %%ymm2;"   \
+                         "vmovdqu 96(%0), %%ymm3; vmovdqu 128(%0), %%ymm4;"                        \
+                         "vmovdqu 160(%0), %%ymm5; vmovdqu 192(%0), %%ymm6;"                       \
+                         "vmovdqu 224(%0), %%ymm7\n" between                                       \
+                         "\n vmovdqu %%ymm0, (%1); vmovdqu %%ymm1, 32(%1);"                        \
+                         "vmovdqu %%ymm2, 64(%1); vmovdqu %%ymm3, 96(%1);"                         \
+                         "vmovdqu %%ymm4, 128(%1); vmovdqu %%ymm5, 160(%1);"                       \
+                         "vmovdqu %%ymm6, 192(%1); vmovdqu %%ymm7, 224(%1)"                        \
+                         :                                                                         \
+                         : "D"(in), "S"(out)                                                       \
+                         : "memory", "cc", "eax", "ecx", "edx", WIDE_CLOBBERS);                    \
+    } while (0)
+#ifdef __x86_64__
+#define WIDE_CLOBBERS "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7"
+#define SCHED_YIELD "mov $24, %%eax; syscall"
+#else
+#define WIDE_CLOBBERS "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7"
+#define SCHED_YIELD "mov $158, %%eax; int $0x80"
+#endif
+
+__attribute__((target("avx2,fma,bmi,bmi2,lzcnt,f16c,movbe"))) static void test_wide(uint64_t *arena,
+                                                                                    uint64_t seed)
+{
+    uint64_t in[WIDES * 4], out[WIDES * 4];
+    wide sum = {0, 0, 0, 0};
+
+    if (!level_v3)
+        return;
+    for (unsigned i = 0; i < WIDES * 4; i++)
+        in[i] = pattern(seed, 77, i);
+    WIDE_ROUND(in, out, SCHED_YIELD);
+    if (memcmp(in, out, sizeof(in)) != 0)
+        FAIL("wide registers changed by a system call");
+    WIDE_ROUND(in, out, "mov $300000, %%ecx\n1: dec %%ecx; jnz 1b"); /* interrupts */
+    if (memcmp(in, out, sizeof(in)) != 0)
+        FAIL("wide registers changed by an interrupt");
+    uint64_t *m = map_pages(arena, PAGES, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    WIDE_ROUND(in, m + PAGES * WORDS / 2 - 16, ""); /* each store half on a fresh page */
+    if (memcmp(in, m + PAGES * WORDS / 2 - 16, sizeof(in)) != 0)
+        FAIL("wide stores to fresh pages");
+    for (unsigned i = 0; i < WIDES; i++) /* the compiler's own instructions */
+        sum += *(const wide *)&in[4 * i] ^ *(const wide *)&m[PAGES * WORDS / 2 - 16 + 4 * i];
+    if (sum[0] | sum[1] | sum[2] | sum[3])
+        FAIL("wide arithmetic");
+    map_pages(arena, PAGES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+              0);
+}
+
 /* --- all threads together: one mapping changed by one CPU, looked at by all ------------------ */
 static uint64_t *shoot;           /* one page at a fixed place */
 static int shoot_fd;              /* PAGES pages, page g holding generation g in every word */
@@ -310,6 +380,7 @@ static void *worker(void *arg)
     for (unsigned r = 0; r < nrounds; r++) {
         uint64_t seed = (uint64_t)me << 32 | r;
         test_maps(arena, seed);
+        test_wide(arena, seed);
         if (r % 4 == 0)
             test_cow(arena, seed);
         if (r % 8 == 1)
@@ -356,6 +427,9 @@ int main(int argc, char **argv)
     sigaction(SIGBUS, &action, NULL);
     pthread_barrier_init(&barrier, NULL, nthreads);
     shoot_init();
+    level_v3 = level_v3_read();
+    printf("pbload: level %s\n", level_v3 ? "x86-64-v3" : "below x86-64-v3");
+    fflush(stdout);
     pthread_t thread[MAX_THREADS];
     for (unsigned t = 0; t < nthreads; t++)
         if (pthread_create(&thread[t], NULL, worker, (void *)(uintptr_t)t) != 0)

@@ -46,6 +46,8 @@ def judge_linux(results, s, run, options):
             results.passed += 1
     results.expect("pb: session ok" in s.lines, "the session did not finish")
     results.expect("pb: nproc %d" % run.smp in s.lines, "nproc is not %d" % run.smp)
+    if run.cpu == "max" and run.emu == "qemu" and any(line.startswith("pbload: ok") for line in s.lines):
+        results.expect("pbload: level x86-64-v3" in s.lines, "the processors are not of level x86-64-v3")
     if run.bare:
         return
     found = linuxlog.complaints(s.lines)

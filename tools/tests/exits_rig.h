@@ -34,6 +34,10 @@ static struct fake_vendor {
     struct vcpu_ctl ctl;
     struct vcpu_event injected;
     bool window, shadow, nmi_mask;
+    bool step, stepped;   /* asked for; and so in the last run() */
+    uint64_t run_rflags;  /* at its entry */
+    uint64_t exit_rflags; /* at the exit, UINT64_MAX: unchanged */
+    uint64_t exit_dr6;    /* bits that the guest sets in it */
     unsigned runs;
     struct vmexit next; /* what run() reports */
     uint64_t run_rip;   /* RIP at the exit, UINT64_MAX: unchanged */
@@ -49,6 +53,12 @@ static void fv_run(struct vcpu *v, struct vmexit *x)
     struct fake_vendor *f = v->arch;
     f->runs++;
     *x = f->next;
+    f->stepped = f->step;
+    f->step = false;
+    f->run_rflags = v->regs.rflags;
+    f->debug.dr6 |= f->exit_dr6;
+    if (f->exit_rflags != UINT64_MAX)
+        v->regs.rflags = f->exit_rflags;
     if (f->run_rip != UINT64_MAX)
         v->regs.rip = f->run_rip;
 }
@@ -107,14 +117,23 @@ static void fv_nmi(struct vcpu *v, bool on)
 {
     ((struct fake_vendor *)v->arch)->nmi_mask = on;
 }
+static void fv_step(struct vcpu *v)
+{
+    ((struct fake_vendor *)v->arch)->step = true;
+}
 static uint32_t fv_nasids(void)
 {
     return 16;
 }
 static void fv_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
-    (void)subleaf;
+    static const uint32_t component[][3] = {
+        [0] = {0x602e7, 0, 0xa88}, [1] = {0xf, 0x340, 0x1800}, [2] = {256, 576, 0},
+        [5] = {64, 1088, 0},       [6] = {512, 1152, 0},       [7] = {1024, 1664, 0},
+        [9] = {8, 2688, 0},        [17] = {64, 2752, 2}};
     memset(out, 0, 16);
+    if (leaf == 0xd && subleaf < ARRAY_SIZE(component))
+        memcpy(out, component[subleaf], 12);
     /* Everything a processor could have, so that what is hidden is hidden by us. */
     if (leaf == 1 || leaf == 7 || leaf == 0x80000001)
         memset(out, 0xff, 16);
@@ -143,6 +162,7 @@ static const struct vcpu_ops fake_ops = {
     .waits = fv_waits,
     .set_int_shadow = fv_shadow,
     .nmi_mask = fv_nmi,
+    .step = fv_step,
     .nasids = fv_nasids,
     .cpuid = fv_cpuid,
     .dump = fv_dump,
@@ -205,7 +225,7 @@ static void rig_new(uint32_t ncpus, bool entry_long)
             pool[c] = aligned_alloc(PAGE_SIZE, RIG_POOL_BYTES);
         memset(pool[c], 0, RIG_POOL_BYTES);
         fake_set_cpu(c);
-        vendor[c].run_rip = UINT64_MAX;
+        vendor[c].run_rip = vendor[c].exit_rflags = UINT64_MAX;
         vendor[c].next = (struct vmexit){.kind = EXIT_INTR, .gpr = VMEXIT_GPR_NONE};
         if (subvmm_init(&sub[c], &vm, pool[c], hpa(RIG_POOL_HPA + c * RIG_POOL_BYTES),
                         RIG_POOL_BYTES) != HV_OK) {
@@ -223,7 +243,7 @@ static struct subvmm *bsp(void)
 }
 
 /* Puts code at RIP of the BSP (unpaged: linear = physical). */
-static void rig_code(const void *bytes, size_t n)
+__attribute__((unused)) static void rig_code(const void *bytes, size_t n)
 {
     memcpy(port_ptr(hpa(RIG_CODE)), bytes, n);
     sub[0].vcpu.regs.rip = RIG_CODE;

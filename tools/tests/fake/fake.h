@@ -32,7 +32,8 @@ struct fake_cpu {
     _Atomic uint64_t doorbells; /* received */
     _Atomic uint64_t timer;     /* last port_timer_arm, UINT64_MAX at first */
     _Atomic uint64_t timer_arms, halts, relaxes;
-    _Atomic uint64_t guest_cr4; /* last port_host_cr4_follow */
+    _Atomic uint64_t guest_cr4;          /* last port_host_cr4_follow */
+    _Atomic uint64_t xcr0, xstate_reset; /* of port_xcr0; last port_xstate_reset */
     _Atomic bool irq_off;
     _Atomic uint64_t poll_us; /* last port_console_poll */
 };
@@ -42,6 +43,8 @@ extern struct fake_cpu fake_cpu[HV_MAX_CPUS];
 extern uint32_t fake_x87[X87_ENV_WORDS];
 /* What port_machine_check returns. */
 extern enum port_mc fake_mc;
+/* What port_lfence_serialise returns; false at first. */
+extern bool fake_lfence;
 /* What port_where returns; its text is "fake". */
 extern bool fake_answers_nmi;
 /* Called in addition, if set: on port_doorbell (target), port_halt and port_relax (own number). */

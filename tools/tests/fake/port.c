@@ -3,6 +3,7 @@
  * Tested by tools/tests/test_base.c. */
 #define _GNU_SOURCE
 #include "tools/tests/fake/fake.h"
+#include "hv/base/ring.h"
 #include "hv/base/assert.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
@@ -21,9 +22,19 @@
 
 uintptr_t port_direct_base;
 struct fake_cpu fake_cpu[HV_MAX_CPUS];
+/* The event rings' memory, which the machine takes from its page allocator. */
+static _Alignas(64) unsigned char ring_memory[HV_MAX_CPUS][RING_BYTES];
+
+__attribute__((constructor)) static void rings(void)
+{
+    for (uint32_t c = 0; c < HV_MAX_CPUS; c++)
+        ring_place(c, ring_memory[c]);
+}
+
 bool fake_answers_nmi = true;
 enum port_mc fake_mc;
 uint32_t fake_x87[X87_ENV_WORDS];
+bool fake_lfence;
 void (*fake_on_doorbell)(uint32_t cpu);
 void (*fake_on_halt)(uint32_t cpu);
 void (*fake_on_relax)(uint32_t cpu);
@@ -94,6 +105,7 @@ void fake_reset(void)
     clock_virtual = false;
     clock_hz = 1000000000ull;
     tsc_constant = true;
+    fake_lfence = false;
     fake_on_doorbell = fake_on_halt = fake_on_relax = NULL;
     fake_console_clear();
     console_input = "";
@@ -170,7 +182,7 @@ uint64_t port_tsc_hz(void)
 }
 void port_doorbell(uint32_t cpu)
 {
-    ASSERT(cpu < HV_MAX_CPUS && cpu != this_cpu);
+    ASSERT(cpu < HV_MAX_CPUS && (cpu != this_cpu || atomic_load(&fake_cpu[cpu].irq_off)));
     atomic_fetch_add(&fake_cpu[cpu].doorbells, 1);
     if (fake_on_doorbell)
         fake_on_doorbell(cpu);
@@ -219,6 +231,23 @@ void port_timer_arm(uint64_t tsc)
 void port_host_cr4_follow(uint64_t guest_cr4)
 {
     fake_cpu[this_cpu].guest_cr4 = guest_cr4;
+}
+bool port_lfence_serialise(void)
+{
+    return fake_lfence;
+}
+uint64_t port_xcr0(void)
+{
+    return fake_cpu[this_cpu].xcr0;
+}
+void port_xcr0_set(uint64_t value)
+{
+    fake_cpu[this_cpu].xcr0 = value;
+}
+void port_xstate_reset(uint64_t components)
+{
+    fake_cpu[this_cpu].xstate_reset = components;
+    fake_cpu[this_cpu].xcr0 = 1;
 }
 
 /* --- hv/port/machine.h --- */
