@@ -6,6 +6,8 @@
 #include "hv/vcpu/emulate_internal.h"
 #include "hv/vm/vm.h"
 
+#define DEVICE_BYTES 4u
+
 enum hv_err emu_span_open(struct emu *e, gva_t va, unsigned n, bool write, struct emu_span *s)
 {
     size_t room = PAGE_SIZE - (size_t)(va.v & PAGE_MASK);
@@ -26,11 +28,11 @@ enum hv_err emu_span_open(struct emu *e, gva_t va, unsigned n, bool write, struc
     return HV_OK;
 }
 
-/* A device sees the largest naturally aligned pieces, as a bus of 8 bytes makes them. */
+/* A device sees naturally aligned pieces of up to 4 bytes, the width of a PC's registers. */
 static void span_device(struct emu *e, gpa_t at, uint8_t *buf, size_t n, bool write)
 {
     while (n) {
-        unsigned step = 8;
+        unsigned step = DEVICE_BYTES;
         while (step > n || (at.v & (step - 1)))
             step /= 2;
         struct vio io = {.cpu = e->s->cpu, .addr = at.v, .size = (uint8_t)step, .write = write};
