@@ -69,10 +69,10 @@ uint64_t native_scratch; /* for x87 values between memory and registers */
     X(pinsrd, "pinsrd $0, " M ", %%xmm1; movd %%xmm1, %%eax")                                      \
     X(pextrd, "movd %%eax, %%xmm1; pextrd $0, %%xmm1, " M)                                         \
     X(wide_movdqu, "movdqu " M ", %%xmm1; movd %%xmm1, %%eax")                                     \
-    X(wide_paddd, "movd %%eax, %%xmm1; paddd " M ", %%xmm1; movd %%xmm1, %%eax")                        \
-    X(wide_store, "movd %%eax, %%xmm1; pshufd $0, %%xmm1, %%xmm1; movdqu %%xmm1, " M)            \
-    X(wide_movaps, "movd %%eax, %%xmm1; pshufd $0, %%xmm1, %%xmm1; movaps %%xmm1, " M)            \
-    X(wide_movntdq, "movd %%eax, %%xmm1; pshufd $0, %%xmm1, %%xmm1; movntdq %%xmm1, " M)                \
+    X(wide_paddd, "movd %%eax, %%xmm1; paddd " M ", %%xmm1; movd %%xmm1, %%eax")                   \
+    X(wide_store, "movd %%eax, %%xmm1; pshufd $0, %%xmm1, %%xmm1; movdqu %%xmm1, " M)              \
+    X(wide_movaps, "movd %%eax, %%xmm1; pshufd $0, %%xmm1, %%xmm1; movaps %%xmm1, " M)             \
+    X(wide_movntdq, "movd %%eax, %%xmm1; pshufd $0, %%xmm1, %%xmm1; movntdq %%xmm1, " M)           \
     X(movd_mmx, "movd " M ", %%mm1; movd %%mm1, %%eax; emms")                                      \
     X(stmxcsr, "stmxcsr " M)                                                                       \
     X(fild, "fninit; fildl " M "; fistpl native_scratch; movl native_scratch, %%eax")              \
@@ -168,8 +168,8 @@ static void compare(unsigned i, uint32_t value, const struct regs *in)
     CHECK(d->a == r->a && d->b == r->b && d->c == r->c && d->d == r->d,
           "%s: registers %x %x %x %x, on RAM %x %x %x %x", name, d->a, d->b, d->c, d->d, r->a, r->b,
           r->c, r->d);
-    CHECK(((d->flags ^ r->flags) & FLAGS) == 0, "%s: flags %x, on RAM %x", name,
-          (unsigned)d->flags, (unsigned)r->flags);
+    CHECK(((d->flags ^ r->flags) & FLAGS) == 0, "%s: flags %x, on RAM %x", name, (unsigned)d->flags,
+          (unsigned)r->flags);
 }
 
 static void test_ops(void)
@@ -329,7 +329,8 @@ static void test_step(void)
     dev_begin(0);
     watch(0);
     /* POPF sets TF behind the next instruction; the last one that steps clears it */
-    asm volatile("pushf; orl $0x100, (%%" SP_NAME "); popf; movl $7, (%0); shll $1, (%0); movd (%0), "
+    asm volatile("pushf; orl $0x100, (%%" SP_NAME
+                 "); popf; movl $7, (%0); shll $1, (%0); movd (%0), "
                  "%%xmm1; pushf; andl $~0x100, (%%" SP_NAME "); popf"
                  :
                  : "r"(REG)
@@ -337,8 +338,8 @@ static void test_step(void)
     CHECK_EQ(steps, 6, "steps over three accesses of a device, PUSHF, AND, POPF");
     CHECK_EQ(dev_get(), 14, "what they did");
     steps = 0;
-    asm volatile("pushf; orl $0x100, (%%" SP_NAME "); popf; rep insb; pushf; andl $~0x100, (%%" SP_NAME
-                 "); popf"
+    asm volatile("pushf; orl $0x100, (%%" SP_NAME
+                 "); popf; rep insb; pushf; andl $~0x100, (%%" SP_NAME "); popf"
                  :
                  : "D"(target), "c"(3), "d"(0x61)
                  : "memory", "cc");
@@ -350,8 +351,8 @@ static void test_step(void)
 /* --- programs --- */
 
 /* mull [rdi]; movd xmm0, [rdi]; fildl [rdi]; fistpl [rdi]; shll $1, [rdi]; int 0x80 */
-static const uint8_t user_code[] = {0xf7, 0x27, 0x66, 0x0f, 0x6e, 0x07, 0xdb, 0x07,
-                                    0xdb, 0x1f, 0xd1, 0x27, 0xcd, 0x80};
+static const uint8_t user_code[] = {0xf7, 0x27, 0x66, 0x0f, 0x6e, 0x07, 0xdb,
+                                    0x07, 0xdb, 0x1f, 0xd1, 0x27, 0xcd, 0x80};
 static void test_user(void)
 {
     uint8_t *code = page_alloc(), *stack = page_alloc();
@@ -430,8 +431,8 @@ static void test_selectors(void)
             dev_set(sel);
             CHECK(attempt(&a) == attempt(&b), "%u: selector %x traps", f, sel);
             CHECK(a.r.b == b.r.b && ((a.r.flags ^ b.r.flags) & 0x40) == 0,
-                  "%u: selector %x gives %x %x, from RAM %x %x", f, sel, b.r.b,
-                  (unsigned)b.r.flags, a.r.b, (unsigned)a.r.flags);
+                  "%u: selector %x gives %x %x, from RAM %x %x", f, sel, b.r.b, (unsigned)b.r.flags,
+                  a.r.b, (unsigned)a.r.flags);
         }
     dev_end();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The memory operand of instructions that only the processor itself performs: where, how many bytes,
- * read or written. APM volume 3 (general purpose), 4 (128- and 256-bit media), 5 (64-bit media and
- * x87). Tested by tools/tests/test_extent.c against Zydis. */
+/* The memory operand of instructions that only the processor itself performs: where, how many
+ * bytes, read or written. APM volume 3 (general purpose), 4 (128- and 256-bit media), 5 (64-bit
+ * media and x87). Tested by tools/tests/test_extent.c against Zydis. */
 #include "hv/vcpu/decode.h"
 
 #define REX_W 8u
@@ -147,8 +147,8 @@ static bool extent_stack(struct insn_extent *x, enum extent_at at, int delta, un
 
 static bool extent_code(const struct insn *in, unsigned mode, uint8_t code, struct insn_extent *x)
 {
-    static const uint8_t fixed[] = {[E_1] = 1, [E_2] = 2, [E_4] = 4, [E_8] = 8, [E_10] = 10,
-                                    [E_16] = 16};
+    static const uint8_t fixed[] = {
+        [E_1] = 1, [E_2] = 2, [E_4] = 4, [E_8] = 8, [E_10] = 10, [E_16] = 16};
     unsigned vector = in->vex && in->vex_l ? 32 : 16, n;
 
     switch (code & E_SIZE) {
@@ -178,8 +178,7 @@ static bool extent_code(const struct insn *in, unsigned mode, uint8_t code, stru
         n = fixed[code & E_SIZE];
         break;
     }
-    return extent_set(x, n,
-                      (code & E_W ? EXTENT_W : EXTENT_R) | (code & E_P ? EXTENT_PART : 0));
+    return extent_set(x, n, (code & E_W ? EXTENT_W : EXTENT_R) | (code & E_P ? EXTENT_PART : 0));
 }
 
 static unsigned reg_field(const struct insn *in)
@@ -219,8 +218,7 @@ static bool extent_implied(const struct insn *in, struct insn_extent *x)
     case 0x9d:
         return extent_stack(x, EXTENT_STACK, 0, in->opsize, EXTENT_R);
     case 0xc8: /* ENTER; a nested one copies another frame as well */
-        return !(in->imm >> 16 & 0x1f) &&
-               extent_stack(x, EXTENT_STACK, -n, in->opsize, EXTENT_W);
+        return !(in->imm >> 16 & 0x1f) && extent_stack(x, EXTENT_STACK, -n, in->opsize, EXTENT_W);
     case 0xc9: /* LEAVE */
         return extent_stack(x, EXTENT_FRAME, 0, in->opsize, EXTENT_R);
     case 0xd7:
@@ -297,8 +295,7 @@ static bool extent_of_map1(const struct insn *in, unsigned mode, struct insn_ext
 
     if (in->opcode == 0xf7 && in->has_modrm && !in_memory(in)) { /* MASKMOVQ, MASKMOVDQU */
         x->at = EXTENT_RDI;
-        return in->simd <= SIMD_66 &&
-               extent_set(x, in->simd ? 16 : 8, EXTENT_W | EXTENT_PART);
+        return in->simd <= SIMD_66 && extent_set(x, in->simd ? 16 : 8, EXTENT_W | EXTENT_PART);
     }
     if (!in_memory(in))
         return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Lengths of VEX, EVEX and XOP instructions: SDM volume 2A 2.3 "Intel AVX", 2.7 "Intel AVX-512
- * Encoding"; APM volume 3 1.2.5 "VEX and XOP Prefixes"; the ModRM operand of VEX. Tested by tools/tests/test_decode.c. */
+ * Encoding"; APM volume 3 1.2.5 "VEX and XOP Prefixes"; the ModRM operand of VEX. Tested by
+ * tools/tests/test_decode.c. */
 #include "hv/vcpu/decode_internal.h"
 
 /* Opcodes of the 0F map with an immediate byte: the shuffles, compares, inserts and shifts. */

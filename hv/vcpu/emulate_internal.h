@@ -29,9 +29,9 @@ struct emu {
     uint32_t access; /* PFEC_U and ACCESS_AC of data accesses */
     uint64_t gpr[16];
     uint64_t rip, rflags;
-    bool branched; /* rip is the target already */
-    bool busy;     /* declined for concurrent change only */
-    uint8_t hits;  /* breakpoints that data accesses matched: bits of DR6 */
+    bool branched;     /* rip is the target already */
+    bool busy;         /* declined for concurrent change only */
+    uint8_t hits;      /* breakpoints that data accesses matched: bits of DR6 */
     uint8_t bytes[15]; /* of the instruction, after emu_fetch_bytes */
     gpa_t at;          /* what exited */
     const struct vmexit *x;
@@ -65,8 +65,7 @@ unsigned emu_stack_size(const struct emu *e);
 
 /* --- emulate_mem.c --- */
 /* Turns gmem's result into the emulator's. HV_MMIO stays: the caller goes to the bus. */
-enum hv_err emu_mem_result(struct emu *e, enum hv_err r,
-                           const struct guest_fault *f) HV_MUST_CHECK;
+enum hv_err emu_mem_result(struct emu *e, enum hv_err r, const struct guest_fault *f) HV_MUST_CHECK;
 enum hv_err emu_read(struct emu *e, gva_t va, unsigned n, uint64_t *out) HV_MUST_CHECK;
 enum hv_err emu_write(struct emu *e, gva_t va, unsigned n, uint64_t value) HV_MUST_CHECK;
 /* Atomic exchange; *old: what was there. */

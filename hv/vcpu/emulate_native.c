@@ -18,8 +18,8 @@
 #include "hv/port/cpu.h"
 #include "hv/vcpu/emulate_internal.h"
 
-#define TRIES 16       /* entries that only met a physical interrupt */
-#define FILL 0xf4      /* HLT: leaves the guest at any privilege level */
+#define TRIES 16  /* entries that only met a physical interrupt */
+#define FILL 0xf4 /* HLT: leaves the guest at any privilege level */
 #define XSAVE_LEAF 0xdu
 #define DR7_OFF 0x400ull
 #define FSW_ES BIT(7)
@@ -85,7 +85,8 @@ static unsigned space_page(struct space *sp, uint64_t lin)
         if (sp->of[i].page == lin >> PAGE_SHIFT)
             return i;
     for (unsigned level = sp->levels; level > 1; level--) {
-        uint64_t *entry = &table[lin >> (3 + 9 * level) & (level == 3 && sp->levels == 3 ? 3 : 511)];
+        uint64_t *entry =
+            &table[lin >> (3 + 9 * level) & (level == 3 && sp->levels == 3 ? 3 : 511)];
         if (*entry & PTE_P) {
             uint64_t offset = (*entry & PTE_ADDR) - sp->area->hpa.v;
             table = (uint64_t *)(void *)(sp->area->area + offset);

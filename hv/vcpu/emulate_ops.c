@@ -290,8 +290,7 @@ static enum hv_err op_pop(struct emu *e)
 
 static enum hv_err branch_to(struct emu *e, uint64_t target)
 {
-    if (e->mode == 8 ? (uint64_t)((int64_t)(target << 16) >> 16) != target
-                     : target > e->code.limit)
+    if (e->mode == 8 ? (uint64_t)((int64_t)(target << 16) >> 16) != target : target > e->code.limit)
         return emu_raise(e, VEC_GP, true);
     e->rip = target;
     e->branched = true;
@@ -346,25 +345,25 @@ static enum hv_err op_descriptor(struct emu *e)
 }
 
 static enum hv_err (*const emu_op[])(struct emu *) = {
-    [INSN_MOV] = op_mov,       [INSN_MOVZX] = op_mov,
-    [INSN_MOVSX] = op_movsx,   [INSN_ADD] = op_alu,
-    [INSN_OR] = op_alu,        [INSN_ADC] = op_alu,
-    [INSN_SBB] = op_alu,       [INSN_AND] = op_alu,
-    [INSN_SUB] = op_alu,       [INSN_XOR] = op_alu,
-    [INSN_CMP] = op_compare,   [INSN_TEST] = op_compare,
-    [INSN_INC] = op_alu,       [INSN_DEC] = op_alu,
-    [INSN_NOT] = op_alu,       [INSN_NEG] = op_alu,
-    [INSN_XCHG] = op_exchange, [INSN_CMPXCHG] = op_cmpxchg,
-    [INSN_XADD] = op_exchange, [INSN_CMPXCHG8B] = op_cmpxchg8b,
-    [INSN_BT] = op_bit,        [INSN_BTS] = op_bit,
-    [INSN_BTR] = op_bit,       [INSN_BTC] = op_bit,
-    [INSN_MOVS] = emu_string,  [INSN_STOS] = emu_string,
-    [INSN_LODS] = emu_string,  [INSN_SCAS] = emu_string,
-    [INSN_CMPS] = emu_string,  [INSN_PUSH] = op_push,
-    [INSN_POP] = op_pop,       [INSN_CALL] = op_call,
-    [INSN_SETCC] = op_setcc,   [INSN_JMP] = op_jmp,
-    [INSN_RET] = op_ret,       [INSN_LAR] = op_descriptor,
-    [INSN_LSL] = op_descriptor, [INSN_VERR] = op_descriptor,
+    [INSN_MOV] = op_mov,         [INSN_MOVZX] = op_mov,
+    [INSN_MOVSX] = op_movsx,     [INSN_ADD] = op_alu,
+    [INSN_OR] = op_alu,          [INSN_ADC] = op_alu,
+    [INSN_SBB] = op_alu,         [INSN_AND] = op_alu,
+    [INSN_SUB] = op_alu,         [INSN_XOR] = op_alu,
+    [INSN_CMP] = op_compare,     [INSN_TEST] = op_compare,
+    [INSN_INC] = op_alu,         [INSN_DEC] = op_alu,
+    [INSN_NOT] = op_alu,         [INSN_NEG] = op_alu,
+    [INSN_XCHG] = op_exchange,   [INSN_CMPXCHG] = op_cmpxchg,
+    [INSN_XADD] = op_exchange,   [INSN_CMPXCHG8B] = op_cmpxchg8b,
+    [INSN_BT] = op_bit,          [INSN_BTS] = op_bit,
+    [INSN_BTR] = op_bit,         [INSN_BTC] = op_bit,
+    [INSN_MOVS] = emu_string,    [INSN_STOS] = emu_string,
+    [INSN_LODS] = emu_string,    [INSN_SCAS] = emu_string,
+    [INSN_CMPS] = emu_string,    [INSN_PUSH] = op_push,
+    [INSN_POP] = op_pop,         [INSN_CALL] = op_call,
+    [INSN_SETCC] = op_setcc,     [INSN_JMP] = op_jmp,
+    [INSN_RET] = op_ret,         [INSN_LAR] = op_descriptor,
+    [INSN_LSL] = op_descriptor,  [INSN_VERR] = op_descriptor,
     [INSN_VERW] = op_descriptor,
 };
 

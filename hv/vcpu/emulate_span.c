@@ -20,8 +20,8 @@ enum hv_err emu_span_open(struct emu *e, gva_t va, unsigned n, bool write, struc
         gva_t at = gva(va.v + (i ? s->len[0] : 0));
         if (e->mode != 8)
             at.v &= 0xffffffffull;
-        enum hv_err r = mmu_translate(&e->s->mmu, at, e->access | (write ? PFEC_W : 0), &s->at[i],
-                                      &f);
+        enum hv_err r =
+            mmu_translate(&e->s->mmu, at, e->access | (write ? PFEC_W : 0), &s->at[i], &f);
         TRY(emu_mem_result(e, r, &f));
         s->ram[i] = p2m_lookup(&e->s->p2m, s->at[i], &h);
     }

@@ -35,8 +35,7 @@ enum hv_err emu_repeat(struct emu *e, emu_iteration fn, bool until_zf)
         emu_reg_write(e, RCX, size, false, left);
         if (left == 0 || (until_zf && !(e->rflags & RFLAGS_ZF) != e->in.repne))
             return HV_OK;
-        if (done >= EMU_BATCH || (e->rflags & RFLAGS_TF) || e->hits ||
-            action_peek(&e->s->coh) != 0)
+        if (done >= EMU_BATCH || (e->rflags & RFLAGS_TF) || e->hits || action_peek(&e->s->coh) != 0)
             return HV_AGAIN;
     }
 }

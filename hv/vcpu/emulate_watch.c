@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Data breakpoints on what the emulator accesses in the guest's stead: APM volume 2 13.1.1.4
- * "Debug-Control Register (DR7)", 13.1.4 "Setting Breakpoints". Tested by tools/tests/test_emulate.c
- * and group native of the guest tests. */
+ * "Debug-Control Register (DR7)", 13.1.4 "Setting Breakpoints". Tested by
+ * tools/tests/test_emulate.c and group native of the guest tests. */
 #include "arch-x86/defs/x86.h"
 #include "hv/vcpu/emulate_internal.h"
 

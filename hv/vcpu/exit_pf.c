@@ -13,7 +13,7 @@ static void pf_emulate(struct subvmm *s, const struct vmexit *x, gpa_t at)
         stat_inc(s->cpu, STAT_emulated);
         break;
     case EMULATE_FAULT:
-        break;             /* pending is set */
+        break; /* pending is set */
     case EMULATE_RETRY:
     case EMULATE_DECLINED: /* the page stops being traced or goes unsync; the store runs natively */
         mmu_write_fallback(&s->mmu, x->gva, at);

@@ -80,8 +80,7 @@ static void fv_code(const struct vcpu *v, struct vcpu_code *out)
 {
     const struct fake_vendor *f = v->arch;
     const struct segment *cs = &f->segs.seg[SEG_CS];
-    *out =
-        (struct vcpu_code){cs->base, cs->limit, cs->attr, f->segs.cpl, f->debug.dr7 & 0xff};
+    *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, f->segs.cpl, f->debug.dr7 & 0xff};
 }
 static void fv_inject(struct vcpu *v, const struct vcpu_event *e)
 {

@@ -227,7 +227,8 @@ static const char *compare_operand(const struct oracle *o, const ZydisDecodedOpe
         if (z->type != ZYDIS_OPERAND_TYPE_MEMORY)
             return "operand is no memory";
         /* An operand-size prefix on CALL r/m: AMD's CPUs honour it, Zydis follows Intel's. */
-        if (z->mem.type == ZYDIS_MEMOP_TYPE_MEM && !((in->op == INSN_CALL || in->op == INSN_JMP) && in->opsize == 2) &&
+        if (z->mem.type == ZYDIS_MEMOP_TYPE_MEM &&
+            !((in->op == INSN_CALL || in->op == INSN_JMP) && in->opsize == 2) &&
             z->size != 8u * (dst ? in->opsize : in->srcsize) && in->op != INSN_INVPCID)
             return "memory width";
         return compare_mem(o, z, in);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Host test of hv/vcpu/emulate_native.c against the CPU it runs on: every opcode of maps 0 to 3,
  * legacy and VEX, that insn_extent knows, with its memory operand on a device. Once emulated, where
- * the "processor" of the rig runs the instruction of the private address space on this CPU, and once
- * natively on the device's memory itself: registers, flags, x87, MMX, SSE and AVX state, memory and
- * faults must come out equal, and a store must not read the device. Argument: random cases an
- * encoding. */
+ * the "processor" of the rig runs the instruction of the private address space on this CPU, and
+ * once natively on the device's memory itself: registers, flags, x87, MMX, SSE and AVX state,
+ * memory and faults must come out equal, and a store must not read the device. Argument: random
+ * cases an encoding. */
 #include <setjmp.h>
 #include <signal.h>
 #include "tools/tests/emulate_rig.h"
@@ -62,12 +62,13 @@ static int run_here(const uint8_t *from)
 {
     fault_vector = -1;
     if (sigsetjmp(landing, 1) == 0) {
-        __asm__ volatile("sub $128, %%rsp; xrstor64 (%[in]); push %[out]; call *%[stub]; pop %[out];"
-                         "mov %[mask], %%eax; xor %%edx, %%edx; xsave64 (%[out]); add $128, %%rsp"
-                         :
-                         : [in] "r"(from), [out] "b"(xstate_out), [stub] "r"(CODE_VA),
-                           [mask] "m"(xmask), "a"(xmask), "d"(0)
-                         : "rcx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
+        __asm__ volatile(
+            "sub $128, %%rsp; xrstor64 (%[in]); push %[out]; call *%[stub]; pop %[out];"
+            "mov %[mask], %%eax; xor %%edx, %%edx; xsave64 (%[out]); add $128, %%rsp"
+            :
+            : [in] "r"(from), [out] "b"(xstate_out), [stub] "r"(CODE_VA), [mask] "m"(xmask),
+              "a"(xmask), "d"(0)
+            : "rcx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
     }
     xstate(xstate_default, true);
     return fault_vector;
