@@ -128,6 +128,7 @@ HOST_TESTS := $(sort $(basename $(notdir $(wildcard tools/tests/test_*.c))))
 TSAN_TESTS := $(filter %_tsan,$(HOST_TESTS))
 ASAN_TESTS := $(filter-out %_tsan,$(HOST_TESTS))
 LDLIBS_test_decode := -lZydis -lZycore
+LDLIBS_test_extent := -lZydis -lZycore
 define host_flavour
 $(O)/$(1)/%.c.o: %.c Makefile
 	@mkdir -p $$(@D)

@@ -36,7 +36,7 @@ $(O)/guest/tests.bin: $(O)/guest/setup.bin $(O)/guest/payload.bin
 
 # The 32-bit images: PAE and two-level tables, from the tests that fit them. A multiboot kernel too: tests-*.elf.
 GUEST32_SRC := $(patsubst %,guest/%.c,acpi console cpu cpu32 main options page page32 smp tests_flush tests_hostile32 tests_memory \
-	tests_modes tests_task tests_prot tests_race tests_smp tests_store tests_trans tests_xsave) guest/entry32.S guest/trap32.S guest/realmode.S
+	tests_modes tests_native tests_task tests_prot tests_race tests_smp tests_store tests_trans tests_xsave) guest/entry32.S guest/trap32.S guest/realmode.S
 GUEST32_CFLAGS := $(filter-out -mcmodel=small -mno-red-zone,$(GUEST_CFLAGS)) -m32 -march=i686 -Wno-format -Wno-int-to-pointer-cast -Wno-pointer-to-int-cast
 GUEST32_FLAGS_pae := -DGUEST_PAE=1
 define guest32

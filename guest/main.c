@@ -7,7 +7,7 @@ static const struct test_group *const groups[] = {
     &tests_basic,  &tests_cpu,     &tests_pcid,     &tests_events, &tests_x87,
 #endif
     &tests_smp,    &tests_trans,   &tests_flush,    &tests_prot,   &tests_race,
-    &tests_memory, &tests_store,   &tests_xsave,
+    &tests_memory, &tests_store,   &tests_xsave,    &tests_native,
 #ifdef __x86_64__
     &tests_table,  &tests_hostile, &tests_platform, &tests_apic,   &tests_devices,
 #else

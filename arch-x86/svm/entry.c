@@ -143,6 +143,13 @@ void svm_window(struct vcpu *v, bool on)
     }
 }
 
+void svm_isolate(struct vcpu *v, bool on)
+{
+    struct svm_vcpu *a = svm_of(v);
+
+    svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = on ? ~0u : a->exceptions;
+}
+
 void svm_set_int_shadow(struct vcpu *v, bool on)
 {
     svm_of(v)->vmcb->ctl.int_shadow = on;

@@ -130,6 +130,7 @@ const struct vcpu_ops svm_ops = {
     .code = svm_code,
     .inject = svm_inject,
     .set_root = svm_set_root,
+    .isolate = svm_isolate,
     .window = svm_window,
     .waits = svm_waits,
     .set_int_shadow = svm_set_int_shadow,

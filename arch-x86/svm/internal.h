@@ -71,6 +71,7 @@ void svm_code(const struct vcpu *v, struct vcpu_code *out);
 void svm_run(struct vcpu *v, struct vmexit *x);
 void svm_inject(struct vcpu *v, const struct vcpu_event *e);
 void svm_window(struct vcpu *v, bool on);
+void svm_isolate(struct vcpu *v, bool on);
 bool svm_waits(void);
 void svm_set_int_shadow(struct vcpu *v, bool on);
 void svm_nmi_mask(struct vcpu *v, bool on);

@@ -180,7 +180,12 @@ void svm_code(const struct vcpu *v, struct vcpu_code *out)
     const struct vmcb_save *s = &svm_of(v)->vmcb->save;
 
     *out = (struct vcpu_code){
-        .base = s->cs.base, .limit = s->cs.limit, .attr = s->cs.attrib, .cpl = s->cpl};
+        .base = s->cs.base,
+        .limit = s->cs.limit,
+        .attr = s->cs.attrib,
+        .cpl = s->cpl,
+        .breakpoints = s->dr7 & 0xff, /* L0..G3 */
+    };
 }
 
 void svm_put(struct vcpu *v, enum vcpu_group g, const void *in)

@@ -97,9 +97,9 @@ static void translate_exception(const struct svm_vcpu *a, struct vmexit *x)
 
     x->vector = x->code & 0x1f;
     x->kind = x->vector == VEC_PF ? EXIT_PF : EXIT_EXCEPTION;
-    x->error = (uint32_t)c->exitinfo1;
     x->error_valid =
         x->vector == VEC_DF || (x->vector >= VEC_TS && x->vector <= VEC_PF) || x->vector == VEC_AC;
+    x->error = x->error_valid ? (uint32_t)c->exitinfo1 : 0; /* undefined for the others */
     if (x->kind == EXIT_PF) {
         x->gva = gva(c->exitinfo2);
         x->have_gva = true;

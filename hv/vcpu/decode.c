@@ -377,6 +377,7 @@ static enum hv_err decode_map23(struct decoder *d)
     uint8_t escape = d->opcode;
 
     TRY(decode_u8(d, &d->opcode));
+    d->map = escape == 0x38 ? 2 : 3;
     if (escape == 0x38 && d->opcode == 0x82 && d->opsize_prefix && !d->in->rep && !d->in->repne) {
         d->d = (struct opdesc){INSN_INVPCID, FORM_GE, IMM_NONE, OPF_MEM};
         d->in->opsize = d->mode == 8 ? 8 : 4;
@@ -390,6 +391,8 @@ static uint8_t decode_srcsize(const struct decoder *d, bool map1)
 
     if (in->op == INSN_INVPCID)
         return 16;
+    if (in->op == INSN_LAR || in->op == INSN_LSL || in->op == INSN_VERR || in->op == INSN_VERW)
+        return 2; /* a selector */
     if (in->op != INSN_MOVZX && in->op != INSN_MOVSX)
         return in->opsize;
     if (map1)
@@ -423,6 +426,7 @@ static enum hv_err decode_opcode(struct decoder *d, bool *map1)
     *map1 = d->opcode == 0x0f;
     if (*map1) {
         TRY(decode_u8(d, &d->opcode));
+        d->map = 1;
         d->d = decode_map1[d->opcode];
         if (d->opcode == 0x38 || d->opcode == 0x3a) {
             TRY(decode_map23(d));
@@ -444,6 +448,21 @@ static enum hv_err decode_opcode(struct decoder *d, bool *map1)
     return HV_OK;
 }
 
+static void decode_done(const struct decoder *d)
+{
+    struct insn *in = d->in;
+
+    in->map = d->map;
+    in->opcode = d->opcode;
+    in->modrm = d->modrm;
+    in->has_modrm = d->have_modrm;
+    if (!in->vex)
+        in->simd = in->rep ? SIMD_F3 : in->repne ? SIMD_F2 : d->opsize_prefix ? SIMD_66 : SIMD_NONE;
+    if (d->segment != DECODE_NO_SEG)
+        in->segment = (enum seg)d->segment;
+    in->length = (uint8_t)d->pos;
+}
+
 enum hv_err insn_decode(const uint8_t *bytes, size_t n, unsigned mode, struct insn *out)
 {
     struct decoder d = {
@@ -458,7 +477,9 @@ enum hv_err insn_decode(const uint8_t *bytes, size_t n, unsigned mode, struct in
     TRY(decode_vector(&d, &handled));
     if (handled) {
         out->op = INSN_OTHER;
-        out->length = (uint8_t)d.pos;
+        if (!out->vex)
+            d.map = MAP_OTHER;
+        decode_done(&d);
         return HV_OK;
     }
     TRY(decode_opcode(&d, &map1));
@@ -467,8 +488,6 @@ enum hv_err insn_decode(const uint8_t *bytes, size_t n, unsigned mode, struct in
     TRY(decode_imm(&d));
     TRY(decode_operands(&d));
     TRY(decode_check(&d));
-    if (d.segment != DECODE_NO_SEG)
-        out->segment = (enum seg)d.segment;
-    out->length = (uint8_t)d.pos;
+    decode_done(&d);
     return HV_OK;
 }

@@ -41,8 +41,14 @@ enum insn_op {
     INSN_PUSH,
     INSN_POP,
     INSN_CALL,
+    INSN_JMP, /* near, through a register or memory */
+    INSN_RET, /* near */
     INSN_SETCC,
-    INSN_SSE_STORE, /* MOVUPS/MOVDQU/... 16-byte store: length only, never emulated */
+    INSN_LAR,
+    INSN_LSL,
+    INSN_VERR,
+    INSN_VERW,
+    INSN_SSE_STORE, /* MOVUPS/MOVDQU/... 16-byte store */
     INSN_MOV_CR_READ,
     INSN_MOV_CR_WRITE,
     INSN_MOV_DR_READ,
@@ -93,10 +99,41 @@ struct insn {
     bool rip_relative;          /* base is the next RIP */
     int64_t disp;
     uint8_t cond; /* SETcc condition */
+    /* the encoding, for insn_extent */
+    uint8_t map;    /* 0: one-byte opcodes, 1: 0F, 2: 0F 38, 3: 0F 3A; MAP_OTHER: XOP, EVEX */
+    uint8_t opcode; /* in that map */
+    uint8_t modrm;
+    uint8_t simd; /* last of the prefixes 66, F3, F2 that counts: enum simd_prefix */
+    bool has_modrm, vex, vex_l;
 };
+enum simd_prefix { SIMD_NONE, SIMD_66, SIMD_F3, SIMD_F2 };
+#define MAP_OTHER 0xff
 /* mode: 2, 4 or 8 = default code size (16-bit, 32-bit, 64-bit). HV_OK; HV_RANGE: more bytes needed
  * (a valid prefix of an instruction); HV_INVALID: no such instruction (#UD); HV_UNSUPPORTED:
  * exists, not known here. n: bytes available, 1..15; HV_RANGE with all 15 means a longer
  * instruction, which is #GP. */
 enum hv_err insn_decode(const uint8_t *bytes, size_t n, unsigned mode,
                         struct insn *out) HV_MUST_CHECK;
+
+/* The one memory operand of an instruction that emulate_ops.c has no handler for. */
+enum extent_at {
+    EXTENT_MODRM, /* the operand of the ModRM byte */
+    EXTENT_STACK, /* SS:rSP + delta */
+    EXTENT_FRAME, /* SS:rBP */
+    EXTENT_RDI,   /* rDI in the segment of the ModRM operand */
+    EXTENT_XLAT,  /* rBX + AL, likewise */
+};
+#define EXTENT_R 1u      /* read */
+#define EXTENT_W 2u      /* written; with EXTENT_R: read and then written */
+#define EXTENT_PART 4u   /* perhaps not all of its bytes are written */
+#define EXTENT_XSTATE 8u /* an XSAVE area: its size is the processor's (`size` is 0) */
+struct insn_extent {
+    enum extent_at at;
+    int16_t delta;
+    uint16_t size;  /* bytes */
+    uint8_t access; /* EXTENT_*; 0: a cache-line operation, which needs a translation only */
+};
+/* Where the memory operand of `in` is, its size and what happens to it: APM volumes 3 to 5, the
+ * operands of each instruction. mode as for insn_decode. false: it has none, more than one, reads
+ * descriptor tables, or is not known. Tested by tools/tests/test_extent.c against Zydis. */
+bool insn_extent(const struct insn *in, unsigned mode, struct insn_extent *out);

@@ -80,6 +80,7 @@ struct decoder {
     uint8_t opcode, modrm;
     bool have_modrm, opsize_prefix, addrsize_prefix;
     uint8_t segment; /* override in force, or DECODE_NO_SEG */
+    uint8_t map;     /* of `opcode`: see struct insn */
 };
 #define DECODE_NO_SEG 0xff
 #define DECODE_NO_REG 0xff
@@ -112,6 +113,7 @@ static inline HV_MUST_CHECK enum hv_err decode_u8(struct decoder *d, uint8_t *ou
 enum hv_err decode_int(struct decoder *d, unsigned nbytes, uint64_t *out) HV_MUST_CHECK;
 /* ModRM, SIB and displacement; fills the memory operand of d->in. */
 enum hv_err decode_modrm(struct decoder *d) HV_MUST_CHECK;
-/* VEX (C4, C5), EVEX (62) or XOP (8F) after their first byte: length only. *handled: false if the
- * bytes are the older instruction of that opcode; nothing consumed then. */
+/* VEX (C4, C5), EVEX (62) or XOP (8F) after their first byte: length, and with VEX the encoding and
+ * the ModRM operand. *handled: false if the bytes are the older instruction of that opcode; nothing
+ * consumed then. */
 enum hv_err decode_vector(struct decoder *d, bool *handled) HV_MUST_CHECK;

@@ -52,7 +52,7 @@ const struct opdesc decode_map0[256] = {
     /* AC */ D(LODS, STRING, NONE, OPF_BYTE), D(LODS, STRING, NONE, 0),
              D(SCAS, STRING, NONE, OPF_BYTE), D(SCAS, STRING, NONE, 0),
     /* B0 */ X8T(D(MOV, ZI, Z, OPF_BYTE)), X8T(D(MOV, ZI, V, 0)),
-    /* C0 */ XM8, XM8, D(OTHER, NONE, 16, OPF_D64), XD,
+    /* C0 */ XM8, XM8, D(RET, I, 16, OPF_D64), D(RET, NONE, NONE, OPF_D64),
              D(OTHER, M, NONE, OPF_MEM | OPF_NO64), D(OTHER, M, NONE, OPF_MEM | OPF_NO64),
              G(11, Z, OPF_BYTE), G(11, Z, 0),
     /* C8 */ D(OTHER, NONE, 24, OPF_D64), XD, D(OTHER, NONE, 16, 0), X_, D(INT3, NONE, NONE, 0),
@@ -68,7 +68,7 @@ const struct opdesc decode_map0[256] = {
 };
 
 const struct opdesc decode_map1[256] = {
-    /* 00 */ G(6, NONE, 0), G(7, NONE, 0), XM, XM, UD, X_, D(CLTS, NONE, NONE, 0), X_,
+    /* 00 */ G(6, NONE, 0), G(7, NONE, 0), D(LAR, GE, NONE, 0), D(LSL, GE, NONE, 0), UD, X_, D(CLTS, NONE, NONE, 0), X_,
     /* 08 */ D(INVD, NONE, NONE, 0), D(WBINVD, NONE, NONE, 0), UD, D(UD2, NONE, NONE, 0), UD, XM,
              X_, XM8,
     /* 10 */ X16(XM),
@@ -106,8 +106,8 @@ const struct opdesc decode_group[GROUP_COUNT][8] = {
                  D(NEG, E, NONE, OPF_LOCK), X4(XM)},
     [GROUP_4] = {D(INC, E, NONE, OPF_LOCK), D(DEC, E, NONE, OPF_LOCK), UD, UD, X4(UD)},
     [GROUP_5] = {D(INC, E, NONE, OPF_LOCK), D(DEC, E, NONE, OPF_LOCK), D(CALL, SE, NONE, OPF_D64),
-                 XMM, D(OTHER, M, NONE, OPF_D64), XMM, D(PUSH, SE, NONE, OPF_D64), UD},
-    [GROUP_6] = {XM, XM, XM, XM, XM, XM, UD, UD},
+                 XMM, D(JMP, SE, NONE, OPF_D64), XMM, D(PUSH, SE, NONE, OPF_D64), UD},
+    [GROUP_6] = {XM, XM, XM, XM, D(VERR, SE, NONE, 0), D(VERW, SE, NONE, 0), UD, UD},
     /* The register forms of group 7 other than SMSW and LMSW are in decode.c; F3 /5 is RSTORSSP. */
     [GROUP_7] = {XMM, XMM, XMM, XMM, D(SMSW, E, NONE, 0), XMM, D(LMSW, SE, NONE, 0),
                  D(INVLPG, E, NONE, OPF_MEM)},

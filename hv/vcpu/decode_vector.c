@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Lengths of VEX, EVEX and XOP instructions: SDM volume 2A 2.3 "Intel AVX", 2.7 "Intel AVX-512
- * Encoding"; APM volume 3 1.2.5 "VEX and XOP Prefixes". None of them is ever emulated.
- * Tested by tools/tests/test_decode.c. */
+ * Encoding"; APM volume 3 1.2.5 "VEX and XOP Prefixes"; the ModRM operand of VEX. Tested by
+ * tools/tests/test_decode.c. */
 #include "hv/vcpu/decode_internal.h"
 
 /* Opcodes of the 0F map with an immediate byte: the shuffles, compares, inserts and shifts. */
@@ -19,6 +19,7 @@ static enum hv_err vector_tail(struct decoder *d, unsigned map, bool evex)
     unsigned nimm = 0;
 
     TRY(decode_u8(d, &opcode));
+    d->opcode = opcode;
     /* VZEROUPPER and VZEROALL are the only ones without ModRM. */
     if (!(map == 1 && opcode == 0x77 && !evex))
         TRY(decode_modrm(d));
@@ -31,11 +32,28 @@ static enum hv_err vector_tail(struct decoder *d, unsigned map, bool evex)
     return HV_OK;
 }
 
+/* The last prefix byte. Fields outside 64-bit mode name registers 0 to 7 only. */
+static void vector_vex_fields(struct decoder *d, uint8_t p, bool w, unsigned map)
+{
+    struct insn *in = d->in;
+
+    in->vex = true;
+    in->vex_l = p & 4u;
+    in->simd = p & 3u; /* 66, F3, F2 in the order of enum simd_prefix */
+    d->map = (uint8_t)map;
+    if (d->mode != 8)
+        in->rex = 0;
+    if (w)
+        in->rex |= REX_W;
+}
+
 static enum hv_err vector_vex2(struct decoder *d)
 {
     uint8_t p;
 
     TRY(decode_u8(d, &p));
+    d->in->rex = p & 0x80 ? 0 : REX_R;
+    vector_vex_fields(d, p, false, 1);
     return vector_tail(d, 1, false);
 }
 
@@ -48,6 +66,9 @@ static enum hv_err vector_vex3(struct decoder *d, bool xop)
     unsigned map = p0 & 0x1fu;
     if (xop ? map < 8 || map > 10 : map < 1 || map > 3)
         return HV_INVALID;
+    d->in->rex = (~p0 >> 5) & (REX_R | REX_X | REX_B);
+    if (!xop)
+        vector_vex_fields(d, p1, p1 & 0x80, map);
     return vector_tail(d, map, false);
 }
 

@@ -16,6 +16,9 @@ void emu_begin(struct emu *e, struct subvmm *s, const struct vmexit *x)
     e->s = s;
     e->x = x;
     e->branched = false;
+    e->busy = false;
+    e->hits = 0;
+    e->at = gpa(0);
     e->have_segs = false;
     e->fault = (struct emu_fault){0};
     vcpu_ops->code(v, &e->code);
@@ -81,6 +84,7 @@ static enum hv_err emu_fetch_part(struct emu *e, uint8_t *bytes, size_t *have)
         e->fault = (struct emu_fault){.vector = VEC_PF, .pf = f};
         return HV_FAULT;
     }
+    e->busy |= r == HV_AGAIN;
     if (r != HV_OK)
         return HV_UNSUPPORTED; /* code outside RAM */
     *have += n;
@@ -94,24 +98,30 @@ static enum hv_err emu_decoded(struct emu *e, enum hv_err r)
     return r == HV_OK || r == HV_RANGE ? r : HV_UNSUPPORTED;
 }
 
-enum hv_err emu_fetch(struct emu *e)
+enum hv_err emu_fetch_bytes(struct emu *e)
 {
-    uint8_t bytes[INSN_MAX];
     size_t have = 0;
     enum hv_err r = HV_RANGE;
 
-    if (e->x->insn_len > 0 && e->x->insn_len <= sizeof(e->x->insn))
-        r = emu_decoded(e, insn_decode(e->x->insn, e->x->insn_len, e->mode, &e->in));
-    else if (fetch_insn(e->s, &e->code, e->mode, &e->in) == HV_OK)
-        return HV_OK;
+    if (e->x->insn_len > 0 && e->x->insn_len <= sizeof(e->x->insn)) {
+        memcpy(e->bytes, e->x->insn, sizeof(e->bytes));
+        r = emu_decoded(e, insn_decode(e->bytes, e->x->insn_len, e->mode, &e->in));
+    }
     /* At most two pages; the second only when the first does not hold the whole instruction. */
     while (r == HV_RANGE && have < INSN_MAX) {
-        TRY(emu_fetch_part(e, bytes, &have));
-        r = emu_decoded(e, insn_decode(bytes, have, e->mode, &e->in));
+        TRY(emu_fetch_part(e, e->bytes, &have));
+        r = emu_decoded(e, insn_decode(e->bytes, have, e->mode, &e->in));
     }
     if (r == HV_RANGE) /* APM volume 3 1.1: more than 15 bytes */
         return emu_raise(e, VEC_GP, true);
     return r;
+}
+
+enum hv_err emu_fetch(struct emu *e)
+{
+    if (!e->x->insn_len && fetch_insn(e->s, &e->code, e->mode, &e->in) == HV_OK)
+        return HV_OK;
+    return emu_fetch_bytes(e);
 }
 
 enum emulate_result emu_finish(struct emu *e, enum hv_err r)
@@ -124,13 +134,18 @@ enum emulate_result emu_finish(struct emu *e, enum hv_err r)
         return EMULATE_FAULT;
     }
     if (r != HV_OK && r != HV_AGAIN)
-        return EMULATE_DECLINED;
+        return e->busy ? EMULATE_RETRY : EMULATE_DECLINED;
     memcpy(regs->gpr, e->gpr, sizeof(regs->gpr));
-    regs->rflags = e->rflags;
+    /* POPF that sets TF steps the next instruction, not itself. */
+    uint64_t later = e->rflags & ~regs->rflags & RFLAGS_TF;
+    regs->rflags = e->rflags & ~later;
     regs->rip = e->rip;
     /* Length 0 leaves RIP, and still ends the STI shadow and single-steps: a REP is interruptible
      * between iterations, and a taken CALL has its RIP already. */
     vcpu_skip(e->s, &decoded, r == HV_AGAIN || e->branched ? 0 : e->in.length);
+    regs->rflags |= later;
+    if (e->hits)
+        emu_watch_raise(e);
     return EMULATE_DONE;
 }
 
@@ -139,6 +154,7 @@ enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t
     struct emu e;
 
     emu_begin(&e, s, x);
+    e.at = at;
     /* The access belongs to the delivery of an event, not to the instruction at RIP. */
     enum hv_err r = x->redeliver ? HV_UNSUPPORTED : emu_fetch(&e);
     if (r == HV_OK)

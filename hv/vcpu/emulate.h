@@ -6,18 +6,24 @@
 #include "hv/mmu/gmem.h"
 
 struct subvmm;
+struct native;
 enum emulate_result {
     EMULATE_DONE,     /* performed, registers and RIP updated (or REP advanced, RIP kept) */
     EMULATE_FAULT,    /* v->pending holds the exception to inject; no register changed */
     EMULATE_DECLINED, /* cannot or should not be emulated: mmu_write_fallback and re-execute (RAM),
-                         or park (MMIO) */
+                         or #UD (MMIO) */
+    EMULATE_RETRY,    /* nothing done, too much concurrent change: executed again */
 };
 /* Fetches (or takes x->insn), decodes and performs the instruction at RIP. x: the exit it is for.
- * at: the gpa that mmu_fault reported, for the event ring; the caller counts. Stores to RAM go
- * through gmem (so traced frames are posted); non-RAM goes to the device bus of s. REP is done in
+ * at: the gpa that mmu_fault reported; the caller counts. Stores to RAM go through gmem (so traced
+ * frames are posted); non-RAM goes to the device bus of s. What has no handler here declines on RAM
+ * and is performed by the processor itself otherwise (emulate_native.c). REP is done in
  * bounded batches (at most 32 iterations or until the action word is non-zero) and declines at once
  * for stores to RAM with more than 32 left. */
 enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t at) HV_MUST_CHECK;
+/* Takes what emulate_native.c needs off a shadow pool and off the number of its ASIDs, before
+ * mmu_init. */
+void native_init(struct native *n, void **pool, hpa_t *hpa, uint64_t *bytes, uint32_t *nasids);
 /* Decodes the instruction at RIP for exit handlers that need operands or the length. HV_FAULT:
  * v->pending is set (fetch fault or #UD). HV_UNSUPPORTED: the code is not in RAM. */
 enum hv_err emulate_decode(struct subvmm *s, const struct vmexit *x,

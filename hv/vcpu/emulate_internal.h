@@ -29,7 +29,11 @@ struct emu {
     uint32_t access; /* PFEC_U and ACCESS_AC of data accesses */
     uint64_t gpr[16];
     uint64_t rip, rflags;
-    bool branched; /* rip is the target already */
+    bool branched;     /* rip is the target already */
+    bool busy;         /* declined for concurrent change only */
+    uint8_t hits;      /* breakpoints that data accesses matched: bits of DR6 */
+    uint8_t bytes[15]; /* of the instruction, after emu_fetch_bytes */
+    gpa_t at;          /* what exited */
     const struct vmexit *x;
     struct emu_fault fault;
 };
@@ -38,6 +42,8 @@ struct emu {
 void emu_begin(struct emu *e, struct subvmm *s, const struct vmexit *x);
 const struct vcpu_segs *emu_segs(struct emu *e);
 enum hv_err emu_fetch(struct emu *e) HV_MUST_CHECK;
+/* The same from memory or the decode assist, with e->bytes. */
+enum hv_err emu_fetch_bytes(struct emu *e) HV_MUST_CHECK;
 enum emulate_result emu_finish(struct emu *e, enum hv_err r) HV_MUST_CHECK;
 enum hv_err emu_raise(struct emu *e, uint8_t vector, bool has_error) HV_MUST_CHECK;
 
@@ -58,6 +64,8 @@ enum hv_err emu_linear(struct emu *e, enum seg seg, uint64_t offset, size_t n, b
 unsigned emu_stack_size(const struct emu *e);
 
 /* --- emulate_mem.c --- */
+/* Turns gmem's result into the emulator's. HV_MMIO stays: the caller goes to the bus. */
+enum hv_err emu_mem_result(struct emu *e, enum hv_err r, const struct guest_fault *f) HV_MUST_CHECK;
 enum hv_err emu_read(struct emu *e, gva_t va, unsigned n, uint64_t *out) HV_MUST_CHECK;
 enum hv_err emu_write(struct emu *e, gva_t va, unsigned n, uint64_t value) HV_MUST_CHECK;
 /* Atomic exchange; *old: what was there. */
@@ -72,6 +80,32 @@ enum hv_err emu_rmw(struct emu *e, gva_t va, unsigned n, emu_modify fn, uint64_t
                     uint64_t *old) HV_MUST_CHECK;
 enum hv_err emu_cmpxchg(struct emu *e, gva_t va, unsigned n, uint64_t expected, uint64_t value,
                         uint64_t *old, bool *stored) HV_MUST_CHECK;
+
+/* --- emulate_span.c --- */
+struct emu_span { /* one or two pages, translated and allowed */
+    size_t len[2];
+    gpa_t at[2];
+    bool ram[2];
+};
+/* n: 1..4096 bytes. After it the copies cannot fail. */
+enum hv_err emu_span_open(struct emu *e, gva_t va, unsigned n, bool write,
+                          struct emu_span *s) HV_MUST_CHECK;
+/* Bytes [first, first + n) of the span. */
+void emu_span_read(struct emu *e, const struct emu_span *s, size_t first, void *buf, size_t n);
+void emu_span_write(struct emu *e, const struct emu_span *s, size_t first, const void *buf,
+                    size_t n);
+
+/* --- emulate_native.c --- */
+enum hv_err emu_native(struct emu *e) HV_MUST_CHECK;
+
+/* --- emulate_desc.c: LAR, LSL, VERR, VERW --- */
+enum hv_err emu_descriptor(struct emu *e, uint64_t sel) HV_MUST_CHECK;
+
+/* --- emulate_watch.c: data breakpoints --- */
+/* Called where DR7 enables any. */
+void emu_watch(struct emu *e, uint64_t lin, size_t n, bool write);
+/* After the instruction: #DB if any matched. */
+void emu_watch_raise(struct emu *e);
 
 /* --- emulate_alu.c: pure functions of numbers --- */
 /* a op b of `size` bytes with the flags the manual gives; *flags: in and out (all of RFLAGS). INC,

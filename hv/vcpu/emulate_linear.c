@@ -91,6 +91,8 @@ enum hv_err emu_linear(struct emu *e, enum seg seg, uint64_t offset, size_t n, b
         lin = (lin + e->segs.seg[seg].base) & 0xffffffffull;
     }
     TRY(emu_alignment(e, lin, n));
+    if (e->code.breakpoints)
+        emu_watch(e, lin, n, write);
     *out = gva(lin);
     return HV_OK;
 }

@@ -10,8 +10,7 @@ static bool mem_one_page(gva_t va, unsigned n)
     return (va.v & PAGE_MASK) + n <= PAGE_SIZE;
 }
 
-/* Turns gmem's result into the emulator's. HV_MMIO stays: the caller goes to the bus. */
-static enum hv_err mem_result(struct emu *e, enum hv_err r, const struct guest_fault *f)
+enum hv_err emu_mem_result(struct emu *e, enum hv_err r, const struct guest_fault *f)
 {
     if (r == HV_FAULT) {
         e->fault = (struct emu_fault){.vector = VEC_PF, .pf = *f};
@@ -19,6 +18,7 @@ static enum hv_err mem_result(struct emu *e, enum hv_err r, const struct guest_f
     }
     if (r == HV_OK || r == HV_MMIO)
         return r;
+    e->busy |= r == HV_AGAIN;
     return HV_UNSUPPORTED;
 }
 
@@ -31,8 +31,17 @@ static enum hv_err mem_device(struct emu *e, gva_t va, gpa_t at, unsigned n, boo
                      .size = (uint8_t)n,
                      .write = write};
 
-    if (!mem_one_page(va, n))
-        return HV_UNSUPPORTED;
+    if (!mem_one_page(va, n)) {
+        struct emu_span s;
+        TRY(emu_span_open(e, va, n, write, &s));
+        if (write) {
+            emu_span_write(e, &s, 0, value, n);
+        } else {
+            *value = 0;
+            emu_span_read(e, &s, 0, value, n);
+        }
+        return HV_OK;
+    }
     io.value = write ? *value & emu_size_mask(n) : 0;
     (void)vbus_mmio(vpc_bus(e->s->vm->pc), &io);
     if (!write)
@@ -47,7 +56,7 @@ enum hv_err emu_read(struct emu *e, gva_t va, unsigned n, uint64_t *out)
     gpa_t at = {0};
 
     enum hv_err r = gmem_read(&e->s->mmu, va, &v, n, e->access, &f, &at);
-    r = mem_result(e, r, &f);
+    r = emu_mem_result(e, r, &f);
     if (r == HV_MMIO)
         return mem_device(e, va, at, n, false, out);
     if (r == HV_OK)
@@ -55,15 +64,32 @@ enum hv_err emu_read(struct emu *e, gva_t va, unsigned n, uint64_t *out)
     return r;
 }
 
+/* An exchange that no atomic access can make, of at least one byte of a device: a read, then
+ * a write. All RAM: the guest does it itself. */
+static enum hv_err mem_crossing(struct emu *e, gva_t va, unsigned n, struct emu_span *s,
+                                uint64_t *old)
+{
+    TRY(emu_span_open(e, va, n, true, s));
+    if (s->ram[0] && (s->ram[1] || !s->len[1]))
+        return HV_UNSUPPORTED;
+    *old = 0;
+    emu_span_read(e, s, 0, old, n);
+    return HV_OK;
+}
+
 enum hv_err emu_exchange(struct emu *e, gva_t va, unsigned n, uint64_t value, uint64_t *old)
 {
     struct guest_fault f = {0};
+    struct emu_span s;
     gpa_t at = {0};
 
-    if ((va.v & 7) + n > 8)
-        return HV_UNSUPPORTED;
+    if ((va.v & 7) + n > 8) {
+        TRY(mem_crossing(e, va, n, &s, old));
+        emu_span_write(e, &s, 0, &value, n);
+        return HV_OK;
+    }
     enum hv_err r = gmem_xchg(&e->s->mmu, va, n, value & emu_size_mask(n), e->access, old, &f, &at);
-    r = mem_result(e, r, &f);
+    r = emu_mem_result(e, r, &f);
     if (r != HV_MMIO)
         return r;
     TRY(mem_device(e, va, at, n, false, old));
@@ -82,7 +108,7 @@ enum hv_err emu_write(struct emu *e, gva_t va, unsigned n, uint64_t value)
         r = gmem_xchg(&e->s->mmu, va, n, value & emu_size_mask(n), e->access, &old, &f, &at);
     else
         r = gmem_write(&e->s->mmu, va, &value, n, e->access, &f, &at);
-    r = mem_result(e, r, &f);
+    r = emu_mem_result(e, r, &f);
     return r == HV_MMIO ? mem_device(e, va, at, n, true, &value) : r;
 }
 
@@ -94,7 +120,7 @@ enum hv_err emu_probe_write(struct emu *e, gva_t va, unsigned n, bool *ram)
     hpa_t h;
     enum hv_err r;
 
-    r = mem_result(e, mmu_translate(&e->s->mmu, va, e->access | PFEC_W, &at, &f), &f);
+    r = emu_mem_result(e, mmu_translate(&e->s->mmu, va, e->access | PFEC_W, &at, &f), &f);
     if (r != HV_OK)
         return r == HV_MMIO ? HV_UNSUPPORTED : r;
     *ram = p2m_lookup(&e->s->p2m, at, &h);
@@ -102,7 +128,7 @@ enum hv_err emu_probe_write(struct emu *e, gva_t va, unsigned n, bool *ram)
         return HV_OK;
     if (e->mode != 8)
         last.v &= 0xffffffffull;
-    r = mem_result(e, mmu_translate(&e->s->mmu, last, e->access | PFEC_W, &at, &f), &f);
+    r = emu_mem_result(e, mmu_translate(&e->s->mmu, last, e->access | PFEC_W, &at, &f), &f);
     return r == HV_MMIO ? HV_UNSUPPORTED : r;
 }
 
@@ -128,7 +154,7 @@ enum hv_err emu_rmw(struct emu *e, gva_t va, unsigned n, emu_modify fn, uint64_t
 
     /* First as a write: the page-fault error code of a read-modify-write says so. */
     TRY(emu_probe_write(e, va, n, &ram));
-    enum hv_err r = mem_result(e, gmem_read(&e->s->mmu, va, &seen, n, e->access, &f, &at), &f);
+    enum hv_err r = emu_mem_result(e, gmem_read(&e->s->mmu, va, &seen, n, e->access, &f, &at), &f);
     if (r == HV_MMIO)
         return mem_rmw_device(e, va, at, n, fn, operand, old);
     if (r != HV_OK)
@@ -152,13 +178,19 @@ enum hv_err emu_cmpxchg(struct emu *e, gva_t va, unsigned n, uint64_t expected, 
                         uint64_t *old, bool *stored)
 {
     struct guest_fault f = {0};
+    struct emu_span s;
     gpa_t at = {0};
 
-    if ((va.v & 7) + n > 8)
-        return HV_UNSUPPORTED;
+    if ((va.v & 7) + n > 8) {
+        TRY(mem_crossing(e, va, n, &s, old));
+        *stored = *old == (expected & emu_size_mask(n));
+        if (*stored)
+            emu_span_write(e, &s, 0, &value, n);
+        return HV_OK;
+    }
     enum hv_err r =
         gmem_cmpxchg(&e->s->mmu, va, n, expected, value, e->access, old, stored, &f, &at);
-    r = mem_result(e, r, &f);
+    r = emu_mem_result(e, r, &f);
     if (r != HV_MMIO)
         return r;
     TRY(mem_device(e, va, at, n, false, old));

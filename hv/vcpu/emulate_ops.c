@@ -177,7 +177,7 @@ static enum hv_err op_cmpxchg(struct emu *e)
     return HV_OK;
 }
 
-/* CMPXCHG8B; the 16-byte form has no atomic primitive here and is the guest's to re-execute. */
+/* CMPXCHG8B; the 16-byte form has no atomic primitive here. */
 static enum hv_err op_cmpxchg8b(struct emu *e)
 {
     uint64_t expected = (e->gpr[RDX] << 32) | (e->gpr[RAX] & 0xffffffffull);
@@ -186,8 +186,6 @@ static enum hv_err op_cmpxchg8b(struct emu *e)
     bool stored;
     gva_t va;
 
-    if (e->in.opsize != 8)
-        return HV_UNSUPPORTED;
     TRY(emu_operand_va(e, 8, true, &va));
     TRY(emu_cmpxchg(e, va, 8, expected, value, &old, &stored));
     e->rflags = stored ? e->rflags | RFLAGS_ZF : e->rflags & ~RFLAGS_ZF;
@@ -290,6 +288,15 @@ static enum hv_err op_pop(struct emu *e)
     return emu_store(e, v);
 }
 
+static enum hv_err branch_to(struct emu *e, uint64_t target)
+{
+    if (e->mode == 8 ? (uint64_t)((int64_t)(target << 16) >> 16) != target : target > e->code.limit)
+        return emu_raise(e, VEC_GP, true);
+    e->rip = target;
+    e->branched = true;
+    return HV_OK;
+}
+
 /* Near calls with the mode's own operand size; with a prefix vendors differ, and no compiler emits
  * it. */
 static enum hv_err op_call(struct emu *e)
@@ -303,38 +310,70 @@ static enum hv_err op_call(struct emu *e)
     if (e->in.src == OPND_IMM)
         target = next + e->in.imm;
     target &= emu_size_mask(e->mode);
-    if (e->mode == 8 ? (uint64_t)((int64_t)(target << 16) >> 16) != target
-                     : target > e->segs.seg[SEG_CS].limit)
-        return emu_raise(e, VEC_GP, true);
-    TRY(emu_push(e, next & emu_size_mask(e->mode)));
-    e->rip = target;
-    e->branched = true;
+    TRY(branch_to(e, target));
+    return emu_push(e, next & emu_size_mask(e->mode));
+}
+
+static enum hv_err op_jmp(struct emu *e)
+{
+    uint64_t target;
+
+    if (e->in.opsize > e->mode)
+        return HV_UNSUPPORTED;
+    TRY(emu_source(e, &target));
+    return branch_to(e, target);
+}
+
+static enum hv_err op_ret(struct emu *e)
+{
+    uint64_t sp = e->gpr[RSP], target;
+    gva_t va;
+
+    TRY(emu_stack_va(e, sp, false, &va));
+    TRY(emu_read(e, va, e->in.opsize, &target));
+    TRY(branch_to(e, target));
+    emu_reg_write(e, RSP, emu_stack_size(e), false, sp + e->in.opsize + e->in.imm);
     return HV_OK;
 }
 
+static enum hv_err op_descriptor(struct emu *e)
+{
+    uint64_t sel;
+
+    TRY(emu_source(e, &sel));
+    return emu_descriptor(e, sel);
+}
+
 static enum hv_err (*const emu_op[])(struct emu *) = {
-    [INSN_MOV] = op_mov,       [INSN_MOVZX] = op_mov,
-    [INSN_MOVSX] = op_movsx,   [INSN_ADD] = op_alu,
-    [INSN_OR] = op_alu,        [INSN_ADC] = op_alu,
-    [INSN_SBB] = op_alu,       [INSN_AND] = op_alu,
-    [INSN_SUB] = op_alu,       [INSN_XOR] = op_alu,
-    [INSN_CMP] = op_compare,   [INSN_TEST] = op_compare,
-    [INSN_INC] = op_alu,       [INSN_DEC] = op_alu,
-    [INSN_NOT] = op_alu,       [INSN_NEG] = op_alu,
-    [INSN_XCHG] = op_exchange, [INSN_CMPXCHG] = op_cmpxchg,
-    [INSN_XADD] = op_exchange, [INSN_CMPXCHG8B] = op_cmpxchg8b,
-    [INSN_BT] = op_bit,        [INSN_BTS] = op_bit,
-    [INSN_BTR] = op_bit,       [INSN_BTC] = op_bit,
-    [INSN_MOVS] = emu_string,  [INSN_STOS] = emu_string,
-    [INSN_LODS] = emu_string,  [INSN_SCAS] = emu_string,
-    [INSN_CMPS] = emu_string,  [INSN_PUSH] = op_push,
-    [INSN_POP] = op_pop,       [INSN_CALL] = op_call,
-    [INSN_SETCC] = op_setcc,
+    [INSN_MOV] = op_mov,         [INSN_MOVZX] = op_mov,
+    [INSN_MOVSX] = op_movsx,     [INSN_ADD] = op_alu,
+    [INSN_OR] = op_alu,          [INSN_ADC] = op_alu,
+    [INSN_SBB] = op_alu,         [INSN_AND] = op_alu,
+    [INSN_SUB] = op_alu,         [INSN_XOR] = op_alu,
+    [INSN_CMP] = op_compare,     [INSN_TEST] = op_compare,
+    [INSN_INC] = op_alu,         [INSN_DEC] = op_alu,
+    [INSN_NOT] = op_alu,         [INSN_NEG] = op_alu,
+    [INSN_XCHG] = op_exchange,   [INSN_CMPXCHG] = op_cmpxchg,
+    [INSN_XADD] = op_exchange,   [INSN_CMPXCHG8B] = op_cmpxchg8b,
+    [INSN_BT] = op_bit,          [INSN_BTS] = op_bit,
+    [INSN_BTR] = op_bit,         [INSN_BTC] = op_bit,
+    [INSN_MOVS] = emu_string,    [INSN_STOS] = emu_string,
+    [INSN_LODS] = emu_string,    [INSN_SCAS] = emu_string,
+    [INSN_CMPS] = emu_string,    [INSN_PUSH] = op_push,
+    [INSN_POP] = op_pop,         [INSN_CALL] = op_call,
+    [INSN_SETCC] = op_setcc,     [INSN_JMP] = op_jmp,
+    [INSN_RET] = op_ret,         [INSN_LAR] = op_descriptor,
+    [INSN_LSL] = op_descriptor,  [INSN_VERR] = op_descriptor,
+    [INSN_VERW] = op_descriptor,
 };
 
 enum hv_err emu_execute(struct emu *e)
 {
-    if (e->in.op >= ARRAY_SIZE(emu_op) || !emu_op[e->in.op])
-        return HV_UNSUPPORTED;
-    return emu_op[e->in.op](e);
+    hpa_t h;
+
+    if (e->in.op < ARRAY_SIZE(emu_op) && emu_op[e->in.op] &&
+        !(e->in.op == INSN_CMPXCHG8B && e->in.opsize != 8))
+        return emu_op[e->in.op](e);
+    /* A traced page: the guest does it itself once the page is released. */
+    return p2m_lookup(&e->s->p2m, e->at, &h) ? HV_UNSUPPORTED : emu_native(e);
 }

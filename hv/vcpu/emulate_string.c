@@ -23,14 +23,19 @@ enum hv_err emu_repeat(struct emu *e, emu_iteration fn, bool until_zf)
         return HV_OK;
     for (unsigned done = 1;; done++) {
         enum hv_err r = fn(e);
-        /* What earlier iterations did stays; this one happens again from its beginning. */
+        /* What earlier iterations did stays; this one happens again from its beginning, and so does
+         * a breakpoint it met. */
+        if (r != HV_OK && done > 1) {
+            e->hits = 0;
+            return HV_AGAIN;
+        }
         if (r != HV_OK)
-            return done > 1 ? HV_AGAIN : r;
+            return r;
         left--;
         emu_reg_write(e, RCX, size, false, left);
         if (left == 0 || (until_zf && !(e->rflags & RFLAGS_ZF) != e->in.repne))
             return HV_OK;
-        if (done >= EMU_BATCH || (e->rflags & RFLAGS_TF) || action_peek(&e->s->coh) != 0)
+        if (done >= EMU_BATCH || (e->rflags & RFLAGS_TF) || e->hits || action_peek(&e->s->coh) != 0)
             return HV_AGAIN;
     }
 }

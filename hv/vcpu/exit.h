@@ -40,6 +40,8 @@ void exit_task_switch(struct subvmm *s, const struct vmexit *x);
 void exit_foreign_cr3(struct subvmm *s, const struct vmexit *x);
 void exit_invalid(struct subvmm *s, const struct vmexit *x);
 void exit_unknown(struct subvmm *s, const struct vmexit *x);
+/* exit_pf.c. An instruction on a device that is not emulated: #UD, and a line that says so. */
+void vcpu_refuse(struct subvmm *s, const struct vmexit *x);
 
 /* vcpu.c: states of the VCPU. */
 void vcpu_power_on(struct subvmm *s);

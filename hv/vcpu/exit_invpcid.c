@@ -93,7 +93,7 @@ bool invpcid_refused(struct subvmm *s, const struct vmexit *x)
     struct vmexit again = {.kind = EXIT_CR_WRITE, .gpr = VMEXIT_GPR_NONE};
     struct insn in;
 
-    if (pending || (!v->pcid && !v->invpcid) || x->error || x->delivering)
+    if (pending || (!v->pcid && !v->invpcid) || (x->error_valid && x->error) || x->delivering)
         return false;
     if (x->vector == VEC_GP && vcpu_cpl(s))
         return false;

@@ -9,7 +9,7 @@
 static void io_string(struct subvmm *s, const struct vmexit *x)
 {
     if (emulate_string_io(s, x) == EMULATE_DECLINED)
-        subvmm_park(s, "a string I/O instruction that is not emulated");
+        vcpu_refuse(s, x);
 }
 
 static void io_result(uint64_t *rax, unsigned size, uint64_t value)

@@ -10,6 +10,7 @@
 #include "hv/coherency/actions.h"
 #include "hv/mmu/gmem.h"
 #include "hv/port/cpu.h"
+#include "hv/vcpu/emulate.h"
 #include "hv/vcpu/exit.h"
 #include "hv/vdev/vpc.h"
 #include "hv/vm/vm.h"
@@ -239,6 +240,7 @@ void subvmm_round(struct subvmm *s)
 enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
                         uint64_t pool_bytes)
 {
+    uint32_t nasids = vcpu_ops->nasids();
     struct mmu_config cfg;
 
     memset(s, 0, sizeof(*s));
@@ -249,6 +251,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
     cpuid_power_on(s);
+    native_init(&s->native, &pool, &pool_hpa, &pool_bytes, &nasids);
     cfg = (struct mmu_config){
         .coh = &s->coh,
         .p2m = &s->p2m,
@@ -257,7 +260,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
         .pool = pool,
         .pool_hpa = pool_hpa,
         .pool_bytes = pool_bytes,
-        .nasids = vcpu_ops->nasids(),
+        .nasids = nasids,
         .phys_bits = s->vcpu.phys_bits,
     };
     TRY(mmu_init(&s->mmu, &cfg));

@@ -23,6 +23,14 @@ struct fetched { /* an instruction that exited and how it was decoded */
     struct insn in;
 };
 
+#define NATIVE_AREA_PAGES 17
+/* Memory for one instruction to run alone in (emulate_native.c); area NULL: there is none. */
+struct native {
+    uint8_t *area;
+    hpa_t hpa;
+    uint32_t asid; /* not the pager's */
+};
+
 struct vm;
 /* What every exit touches comes first and lies in one page; arrays follow. */
 struct subvmm {
@@ -44,6 +52,7 @@ struct subvmm {
     struct vcpu vcpu;
     struct input_queue input;
     struct mmu mmu;
+    struct native native;
     struct fetched fetched[FETCHED];
 };
 /* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the

@@ -35,6 +35,7 @@ struct vcpu_code {
     uint32_t limit; /* bytes, expanded */
     uint16_t attr;
     uint8_t cpl;
+    bool breakpoints; /* DR7 enables one */
 };
 struct vcpu_msrs { /* natively switched ones */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
@@ -117,6 +118,8 @@ struct vcpu_ops {
     /* Places an event for the next run. Exceptions with error codes etc. already decided. */
     void (*inject)(struct vcpu *v, const struct vcpu_event *e);
     void (*set_root)(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
+    /* Every exception exits, while one instruction runs alone. */
+    void (*isolate)(struct vcpu *v, bool on);
     /* Arms or disarms the interrupt window. */
     void (*window)(struct vcpu *v, bool on);
     /* Does an injected INTR wait in the guest for RFLAGS.IF, while no window is armed? Then

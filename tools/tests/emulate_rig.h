@@ -20,6 +20,7 @@
 #define CODE_VA 0x30000000ull
 #define CODE_BYTES 8192
 #define GPA_OFFSET 0x1000000ull /* fake translation: gpa = va - this */
+#define DEVICE_GPA (1ull << 40) /* set in the gpas of devices: outside the segment table */
 
 /* --- the fake environment --- */
 
@@ -29,12 +30,13 @@ static bool data_is_device;
 static unsigned contend; /* so many compare-exchanges find that another CPU stored first */
 static uint64_t contend_add;
 static uint64_t actions;
-static unsigned port_count, mmio_count, xchg_count, cmpxchg_stored, bulk_count;
+static unsigned port_count, mmio_count, mmio_reads, xchg_count, cmpxchg_stored, bulk_count;
 static struct vio last_mmio, last_port;
 static uint64_t port_value;
 static bool native_code = true; /* the shadow tables map the code */
 static unsigned native_fetches;
 static struct vcpu_segs segs;
+static struct vcpu_debug debug;
 static struct subvmm *sv;
 static struct vm vm;
 static struct vbus bus;
@@ -45,14 +47,64 @@ static void fake_get(struct vcpu *v, enum vcpu_group g, void *out)
     (void)v;
     if (g == VCPU_SEGS)
         memcpy(out, &segs, sizeof(segs));
+    else if (g == VCPU_DEBUG)
+        memcpy(out, &debug, sizeof(debug));
+}
+static void fake_put(struct vcpu *v, enum vcpu_group g, const void *in)
+{
+    (void)v;
+    if (g == VCPU_DEBUG)
+        memcpy(&debug, in, sizeof(debug));
 }
 static void fake_code(const struct vcpu *v, struct vcpu_code *out)
 {
     const struct segment *cs = &segs.seg[SEG_CS];
     (void)v;
-    *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, segs.cpl};
+    *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, segs.cpl, debug.dr7 & 0xff};
 }
-static const struct vcpu_ops fake_ops = {.name = "fake", .get = fake_get, .code = fake_code};
+/* The processor of emulate_native.c. */
+static void (*on_run)(struct vcpu *v, struct vmexit *x);
+static uint8_t *native_area;
+#define NATIVE_HPA 0x7000000ull
+static bool isolated;
+static hpa_t native_root;
+static void fake_run(struct vcpu *v, struct vmexit *x)
+{
+    *x = (struct vmexit){.kind = EXIT_UNKNOWN};
+    if (on_run)
+        on_run(v, x);
+}
+static void fake_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush, bool flush_all)
+{
+    (void)v, (void)asid, (void)flush, (void)flush_all;
+    native_root = root;
+}
+static void fake_flag(struct vcpu *v, bool on)
+{
+    (void)v, (void)on;
+}
+static void fake_isolate(struct vcpu *v, bool on)
+{
+    (void)v;
+    isolated = on;
+}
+static uint32_t xsave_bytes; /* CPUID leaf 0Dh */
+static void fake_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+{
+    (void)leaf, (void)subleaf;
+    out[0] = out[2] = out[3] = 0;
+    out[1] = xsave_bytes;
+}
+static const struct vcpu_ops fake_ops = {.name = "fake",
+                                         .get = fake_get,
+                                         .put = fake_put,
+                                         .code = fake_code,
+                                         .run = fake_run,
+                                         .set_root = fake_set_root,
+                                         .window = fake_flag,
+                                         .set_int_shadow = fake_flag,
+                                         .isolate = fake_isolate,
+                                         .cpuid = fake_cpuid};
 const struct vcpu_ops *vcpu_ops = &fake_ops;
 
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
@@ -71,10 +123,11 @@ struct vbus *vpc_bus(struct vpc *pc)
 }
 bool vbus_mmio(struct vbus *b, struct vio *io)
 {
-    uint8_t *at = (uint8_t *)(io->addr + GPA_OFFSET);
+    uint8_t *at = (uint8_t *)((io->addr & ~DEVICE_GPA) + GPA_OFFSET);
 
     (void)b;
     mmio_count++;
+    mmio_reads += !io->write;
     last_mmio = *io;
     if (io->write)
         memcpy(at, &io->value, io->size);
@@ -141,8 +194,7 @@ enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
 
     (void)m;
     TRY(fake_page(va, access, f, &device));
-    /* Devices lie outside the segment table: RAM's gpas are below 2 GiB. */
-    *out = gpa(va.v - GPA_OFFSET + (device ? 1ull << 40 : 0));
+    *out = gpa(va.v - GPA_OFFSET + (device ? DEVICE_GPA : 0)); /* RAM's are below 2 GiB */
     return HV_OK;
 }
 static enum hv_err fake_span(gva_t va, size_t n, uint32_t access, struct guest_fault *f, gpa_t *at)
@@ -222,6 +274,20 @@ enum hv_err gmem_xchg(struct mmu *m, gva_t va, unsigned width, uint64_t value, u
     return HV_OK;
 }
 
+enum hv_err gmem_read_gpa(struct mmu *m, gpa_t at, void *buf, size_t n)
+{
+    (void)m;
+    memcpy(buf, (void *)(at.v + GPA_OFFSET), n);
+    return HV_OK;
+}
+enum hv_err gmem_write_gpa(struct mmu *m, gpa_t at, const void *buf, size_t n)
+{
+    (void)m;
+    memcpy((void *)(at.v + GPA_OFFSET), buf, n);
+    bulk_count++;
+    return HV_OK;
+}
+
 /* Flat 64-bit supervisor code, everything mapped. */
 static void setup(void)
 {
@@ -231,6 +297,9 @@ static void setup(void)
         segs.seg[i] = (struct segment){0x10, 0xc93, 0xffffffff, 0};
     segs.seg[SEG_CS].attr = 0xa9b;
     sv->vm = &vm;
+    debug = (struct vcpu_debug){.dr7 = 0x400};
+    sv->native = (struct native){native_area, hpa(NATIVE_HPA), 2};
+    isolated = false;
     sv->vcpu.ctl = (struct vcpu_ctl){.cr0 = CR0_PE | CR0_PG | CR0_WP, .efer = EFER_LME | EFER_LMA};
     sv->vcpu.regs.rflags = RFLAGS_FIXED1;
     sv->vcpu.regs.rip = CODE_VA;
@@ -240,7 +309,7 @@ static void setup(void)
     data_is_device = false;
     contend = 0;
     actions = 0;
-    port_count = mmio_count = xchg_count = cmpxchg_stored = bulk_count = 0;
+    port_count = mmio_count = mmio_reads = xchg_count = cmpxchg_stored = bulk_count = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(granules); i++)
         granules[i] = i;
     vm.p2m = sv->p2m = (struct p2m){.granule = granules, .ngranules = ARRAY_SIZE(granules)};
@@ -252,7 +321,7 @@ static struct vmexit exit_pf(uint32_t pfec)
 }
 static enum emulate_result run_exit(const struct vmexit *x)
 {
-    return emulate_insn(sv, x, gpa(0));
+    return emulate_insn(sv, x, gpa(data_is_device ? DEVICE_GPA : 0));
 }
 static void *map_at(uint64_t va, size_t n, int prot)
 {
@@ -269,6 +338,7 @@ static void *map_at(uint64_t va, size_t n, int prot)
 static void rig_open(void)
 {
     sv = calloc(1, sizeof(*sv));
+    native_area = aligned_alloc(PAGE_SIZE, NATIVE_AREA_PAGES * PAGE_SIZE);
     map_at(STATE_VA, 4096, PROT_READ | PROT_WRITE);
     map_at(DATA_VA, DATA_BYTES, PROT_READ | PROT_WRITE);
     map_at(CODE_VA, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC);
@@ -276,5 +346,6 @@ static void rig_open(void)
 __attribute__((unused)) static int rig_close(void)
 {
     free(sv);
+    free(native_area);
     return tap_done();
 }

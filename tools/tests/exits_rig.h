@@ -90,7 +90,7 @@ static void fv_code(const struct vcpu *v, struct vcpu_code *out)
 {
     const struct fake_vendor *f = v->arch;
     const struct segment *cs = &f->segs.seg[SEG_CS];
-    *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, f->segs.cpl};
+    *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, f->segs.cpl, f->debug.dr7 & 0xff};
 }
 static void fv_inject(struct vcpu *v, const struct vcpu_event *e)
 {
@@ -103,6 +103,10 @@ static void fv_root(struct vcpu *v, hpa_t root, uint32_t asid, bool one, bool al
 static void fv_window(struct vcpu *v, bool on)
 {
     ((struct fake_vendor *)v->arch)->window = on;
+}
+static void fv_isolate(struct vcpu *v, bool on)
+{
+    (void)v, (void)on;
 }
 static bool fv_no_wait;
 static bool fv_waits(void)
@@ -158,6 +162,7 @@ static const struct vcpu_ops fake_ops = {
     .code = fv_code,
     .inject = fv_inject,
     .set_root = fv_root,
+    .isolate = fv_isolate,
     .window = fv_window,
     .waits = fv_waits,
     .set_int_shadow = fv_shadow,

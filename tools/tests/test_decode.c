@@ -57,6 +57,11 @@ static const struct map maps[] = {
     {INSN_PUSH, {ZYDIS_MNEMONIC_PUSH}},
     {INSN_POP, {ZYDIS_MNEMONIC_POP}},
     {INSN_CALL, {ZYDIS_MNEMONIC_CALL}},
+    {INSN_JMP, {ZYDIS_MNEMONIC_JMP}},
+    {INSN_LAR, {ZYDIS_MNEMONIC_LAR}},
+    {INSN_LSL, {ZYDIS_MNEMONIC_LSL}},
+    {INSN_VERR, {ZYDIS_MNEMONIC_VERR}},
+    {INSN_VERW, {ZYDIS_MNEMONIC_VERW}},
     {INSN_LMSW, {ZYDIS_MNEMONIC_LMSW}},
     {INSN_SMSW, {ZYDIS_MNEMONIC_SMSW}},
     {INSN_INVLPG, {ZYDIS_MNEMONIC_INVLPG}},
@@ -67,6 +72,7 @@ static const struct map maps[] = {
 /* Operations without operands of interest: the name is enough. */
 static const struct map plain[] = {
     {INSN_CLTS, {ZYDIS_MNEMONIC_CLTS}},
+    {INSN_RET, {ZYDIS_MNEMONIC_RET}},
     {INSN_CPUID, {ZYDIS_MNEMONIC_CPUID}},
     {INSN_RDMSR, {ZYDIS_MNEMONIC_RDMSR}},
     {INSN_WRMSR, {ZYDIS_MNEMONIC_WRMSR}},
@@ -221,7 +227,8 @@ static const char *compare_operand(const struct oracle *o, const ZydisDecodedOpe
         if (z->type != ZYDIS_OPERAND_TYPE_MEMORY)
             return "operand is no memory";
         /* An operand-size prefix on CALL r/m: AMD's CPUs honour it, Zydis follows Intel's. */
-        if (z->mem.type == ZYDIS_MEMOP_TYPE_MEM && !(in->op == INSN_CALL && in->opsize == 2) &&
+        if (z->mem.type == ZYDIS_MEMOP_TYPE_MEM &&
+            !((in->op == INSN_CALL || in->op == INSN_JMP) && in->opsize == 2) &&
             z->size != 8u * (dst ? in->opsize : in->srcsize) && in->op != INSN_INVPCID)
             return "memory width";
         return compare_mem(o, z, in);
@@ -240,7 +247,8 @@ static const char *compare_operands(const struct oracle *o, const struct insn *i
 {
     const ZydisDecodedOperand *z = o->op;
     unsigned n = o->zi.operand_count_visible;
-    bool only_src = in->op == INSN_PUSH || in->op == INSN_CALL || in->op == INSN_LMSW;
+    bool only_src = in->op == INSN_PUSH || in->op == INSN_CALL || in->op == INSN_LMSW ||
+                    in->op == INSN_JMP || in->op == INSN_VERR || in->op == INSN_VERW;
     const char *why;
 
     if (n >= 1 && z[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -298,8 +306,10 @@ static bool known_other(const struct oracle *o, const struct insn *in)
         return false;
     if (want == INSN_XCHG) /* 90 with prefixes that change nothing */
         return o->zi.opcode == 0x90;
-    if (want == INSN_CALL) /* far */
+    if (want == INSN_CALL || want == INSN_RET) /* far */
         return o->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
+    if (want == INSN_JMP) /* or direct */
+        return o->zi.opcode != 0xff || o->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
     if (want != INSN_MOV && want != INSN_PUSH && want != INSN_POP)
         return false;
     for (unsigned i = 0; i < o->zi.operand_count_visible; i++)

@@ -3,71 +3,10 @@
  * natively with the same registers and memory, on RAM and on a device; everything must come out
  * equal. Argument: random cases an instruction. */
 #include "tools/tests/emulate_rig.h"
+#include "tools/tests/native_stub.h"
 
 #define REX_W_MASK 8
 #define REX_R_MASK 4
-
-static uint64_t rng = 0x1234567887654321ull;
-static uint64_t rnd(void)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    rng ^= rng << 17;
-    return rng * 0x2545f4914f6cdd1dull;
-}
-
-struct native {
-    uint64_t gpr[16], flags, out[16], out_flags, host_rsp;
-};
-#define NATIVE ((struct native *)STATE_VA)
-static uint8_t *stub;
-
-static void put8(uint8_t b)
-{
-    *stub++ = b;
-}
-static void put_abs(const void *p)
-{
-    uint32_t a = (uint32_t)(uintptr_t)p;
-    memcpy(stub, &a, 4);
-    stub += 4;
-}
-/* MOV between register r and an absolute address; flags stay. */
-static void put_mov(bool load, unsigned r, const void *p)
-{
-    put8(r & 8 ? 0x4c : 0x48);
-    put8(load ? 0x8b : 0x89);
-    put8((uint8_t)(4 | (r & 7) << 3));
-    put8(0x25);
-    put_abs(p);
-}
-/* Stub: save, load registers and flags, the instruction, store, restore. Returns where the
- * instruction is. */
-static uint64_t build_stub(const uint8_t *insn, size_t n)
-{
-    static const uint8_t push[] = {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57};
-    static const uint8_t pop[] = {0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3};
-
-    stub = (uint8_t *)CODE_VA;
-    for (size_t i = 0; i < sizeof(push); i++)
-        put8(push[i]);
-    put_mov(false, RSP, &NATIVE->host_rsp);
-    put8(0xff), put8(0x34), put8(0x25), put_abs(&NATIVE->flags), put8(0x9d);
-    for (unsigned r = 0; r < 16; r++)
-        if (r != RSP)
-            put_mov(true, r, &NATIVE->gpr[r]);
-    put_mov(true, RSP, &NATIVE->gpr[RSP]);
-    uint64_t at = (uint64_t)(uintptr_t)stub;
-    memcpy(stub, insn, n);
-    stub += n;
-    for (unsigned r = 0; r < 16; r++)
-        put_mov(false, r, &NATIVE->out[r]);
-    put_mov(true, RSP, &NATIVE->host_rsp);
-    put8(0x9c), put8(0x8f), put8(0x04), put8(0x25), put_abs(&NATIVE->out_flags), put8(0xfc);
-    for (size_t i = 0; i < sizeof(pop); i++)
-        put8(pop[i]);
-    return at;
-}
 
 struct pattern {
     const char *name;
@@ -203,12 +142,12 @@ static void put_modrm(const struct pattern *p, struct trial *t, unsigned reg, si
         int8_t d = (int8_t)rnd();
         t->b[t->n++] = (uint8_t)(0x47 | reg << 3);
         t->b[t->n++] = (uint8_t)d;
-        t->operand = NATIVE->gpr[RDI] + (uint64_t)(int64_t)d;
+        t->operand = STUB->gpr[RDI] + (uint64_t)(int64_t)d;
     } else if (form < 7) {
         unsigned k = rnd() & 3;
         t->b[t->n++] = (uint8_t)(0x04 | reg << 3);
         t->b[t->n++] = (uint8_t)(k << 6 | RSI << 3 | RBX);
-        t->operand = NATIVE->gpr[RBX] + (NATIVE->gpr[RSI] << k);
+        t->operand = STUB->gpr[RBX] + (STUB->gpr[RSI] << k);
     } else {
         t->b[t->n++] = (uint8_t)(0x05 | reg << 3);
         *disp_at = t->n;
@@ -277,20 +216,20 @@ static void make_trial(const struct pattern *p, struct trial *t)
 static void random_state(const struct pattern *p)
 {
     for (unsigned r = 0; r < 16; r++)
-        NATIVE->gpr[r] = rnd() & (rnd() & 1 ? ~0ull : 0xff);
-    NATIVE->gpr[RDI] = DATA_VA + 4096 + rnd() % 8192;
-    NATIVE->gpr[RBX] = DATA_VA + 4096 + rnd() % 4096;
-    NATIVE->gpr[RSI] = rnd() % 64;
-    NATIVE->gpr[RSP] = DATA_VA + 8192 + (rnd() % 256) * 8;
+        STUB->gpr[r] = rnd() & (rnd() & 1 ? ~0ull : 0xff);
+    STUB->gpr[RDI] = DATA_VA + 4096 + rnd() % 8192;
+    STUB->gpr[RBX] = DATA_VA + 4096 + rnd() % 4096;
+    STUB->gpr[RSI] = rnd() % 64;
+    STUB->gpr[RSP] = DATA_VA + 8192 + (rnd() % 256) * 8;
     if (is_string(p)) {
-        NATIVE->gpr[RSI] = DATA_VA + 4096 + rnd() % 4096;
-        NATIVE->gpr[RCX] = rnd() % 30;
+        STUB->gpr[RSI] = DATA_VA + 4096 + rnd() % 4096;
+        STUB->gpr[RCX] = rnd() % 30;
     }
     if (is_bit_reg(p))
-        NATIVE->gpr[RDX] = (uint64_t)((int64_t)(rnd() % 4096) - 2048);
-    NATIVE->flags = RFLAGS_FIXED1 | RFLAGS_IF | (rnd() & 0x8d5);
+        STUB->gpr[RDX] = (uint64_t)((int64_t)(rnd() % 4096) - 2048);
+    STUB->flags = RFLAGS_FIXED1 | RFLAGS_IF | (rnd() & 0x8d5);
     if (is_string(p) && rnd() & 1)
-        NATIVE->flags |= RFLAGS_DF;
+        STUB->flags |= RFLAGS_DF;
     uint8_t fill = (uint8_t)rnd();
     memset((void *)DATA_VA, fill, DATA_BYTES); /* long runs of equal bytes for REPE and REPNE */
     for (unsigned i = 0; i < DATA_BYTES / 16; i++)
@@ -333,14 +272,14 @@ static bool try_one(const struct pattern *p, bool device, unsigned *declined)
     make_trial(p, &t);
     /* Make some compare-exchanges succeed. */
     if (p->n == 2 && (p->b[1] & 0xfe) == 0xb0 && t.operand && rnd() & 1)
-        memcpy(&NATIVE->gpr[RAX], (void *)t.operand, t.size);
+        memcpy(&STUB->gpr[RAX], (void *)t.operand, t.size);
     if (p->n == 2 && p->b[1] == 0xc7 && rnd() & 1) {
-        memcpy(&NATIVE->gpr[RAX], (void *)t.operand, 4);
-        memcpy(&NATIVE->gpr[RDX], (void *)(t.operand + 4), 4);
+        memcpy(&STUB->gpr[RAX], (void *)t.operand, 4);
+        memcpy(&STUB->gpr[RDX], (void *)(t.operand + 4), 4);
     }
     at = build_stub(t.b, t.n);
-    memcpy(sv->vcpu.regs.gpr, NATIVE->gpr, sizeof(NATIVE->gpr));
-    sv->vcpu.regs.rflags = NATIVE->flags;
+    memcpy(sv->vcpu.regs.gpr, STUB->gpr, sizeof(STUB->gpr));
+    sv->vcpu.regs.rflags = STUB->flags;
     sv->vcpu.regs.rip = at;
     sv->vcpu.int_shadow = true;
     memcpy(before, (void *)DATA_VA, DATA_BYTES);
@@ -351,7 +290,7 @@ static bool try_one(const struct pattern *p, bool device, unsigned *declined)
         if (is_string(p)) /* an element over two device pages, perhaps after others */
             return true;
         if (memcmp(before, after, DATA_BYTES) ||
-            memcmp(sv->vcpu.regs.gpr, NATIVE->gpr, sizeof(NATIVE->gpr)))
+            memcmp(sv->vcpu.regs.gpr, STUB->gpr, sizeof(STUB->gpr)))
             return report("declined and changed something", &t);
         return true;
     }
@@ -361,9 +300,9 @@ static bool try_one(const struct pattern *p, bool device, unsigned *declined)
     ((void (*)(void))CODE_VA)();
     if (sv->vcpu.regs.rip != at + t.n)
         return report("RIP", &t);
-    if (memcmp(sv->vcpu.regs.gpr, NATIVE->out, sizeof(NATIVE->out)))
+    if (memcmp(sv->vcpu.regs.gpr, STUB->out, sizeof(STUB->out)))
         return report("registers", &t);
-    if ((sv->vcpu.regs.rflags ^ NATIVE->out_flags) & 0xcd5 & ~p->undefined)
+    if ((sv->vcpu.regs.rflags ^ STUB->out_flags) & 0xcd5 & ~p->undefined)
         return report("flags", &t);
     if (memcmp(after, (void *)DATA_VA, DATA_BYTES))
         return report("memory", &t);

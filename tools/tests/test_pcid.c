@@ -83,7 +83,9 @@ static void test_rules(void)
 /* INVPCID RCX, [DESC] as the processor refuses it: #UD. */
 static void refused(uint64_t type, uint64_t pcid, uint64_t va)
 {
-    struct vmexit x = {.kind = EXIT_EXCEPTION, .vector = VEC_UD, .gpr = VMEXIT_GPR_NONE};
+    /* #UD has no error code: the field holds what was there before. */
+    struct vmexit x = {
+        .kind = EXIT_EXCEPTION, .vector = VEC_UD, .gpr = VMEXIT_GPR_NONE, .error = 0x5a5a};
     rig_code("\x66\x0f\x38\x82\x0c\x25\x00\x90\x00\x00", 10);
     *gpr(RCX) = type;
     at(DESC)[0] = pcid;

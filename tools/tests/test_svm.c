@@ -92,8 +92,9 @@ static void test_translate(void)
     tap_eq(x.kind, EXIT_INVALID, "INVALID as 32 bits");
     x = raw(~0ull, 0, 0, none);
     tap_eq(x.kind, EXIT_INVALID, "INVALID as 64 bits");
-    x = raw(0x46, 0, 0, none);
-    tap_ok(x.kind == EXIT_EXCEPTION && x.vector == VEC_UD && !x.error_valid, "#UD");
+    x = raw(0x46, 0x5a5a, 0, none);
+    tap_ok(x.kind == EXIT_EXCEPTION && x.vector == VEC_UD && !x.error_valid && !x.error,
+           "#UD has no error code, whatever the field holds");
     x = raw(0x400, 0, 0, none);
     tap_eq(x.kind, EXIT_UNKNOWN, "nested paging exits are unknown");
     arch.root = 0x6000;
