@@ -63,6 +63,8 @@ static void take_word(const char *p)
         options.watchdog = number(v);
     } else if ((v = value_of(p, "cpus=")) != NULL) {
         options.cpus = number(v);
+    } else if ((v = value_of(p, "keys=")) != NULL) {
+        options.keys = number(v);
     } else if (value_of(p, "idle=spin") != NULL) {
         options.idle_spin = true;
     } else if ((v = value_of(p, "bochs=")) != NULL) {

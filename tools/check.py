@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 
-from pblib import badinput, consoles, docs, gdbsteps, guests, kinds, ktap, lifeline, lint, menu, models, monitor, steps
+from pblib import badinput, consoles, docs, gdbsteps, guests, kinds, ktap, lifeline, lint, menu, models, monitor, steps, typist
 from pblib.linux import LOGS, OUT, guest_tests, linux, paused, tasks_stopped, terminal
 from pblib.steps import Step
 
@@ -294,7 +294,7 @@ def all_steps():
     s += [Step("boot/" + name, "boot", action, image) for name, action in kinds.CASES]
     s += [Step("guests/" + name, "guests", action, image) for name, action in guests.CASES]
     s += [Step("badinput/" + name, "badinput", action, image) for name, action in badinput.CASES]
-    s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES]
+    s += [Step("console/" + name, "console", action, image) for name, action in consoles.CASES + typist.CASES]
     s += [Step("monitor/" + name, "monitor", action, image) for name, action in monitor.CASES]
     s += [Step("gdb/" + name, "gdb", action, image) for name, action in gdbsteps.CASES]
     s.append(Step("docs/commands", "docs", docs.commands(OUT, lambda: {step.name for step in all_steps()}), image))

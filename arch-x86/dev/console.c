@@ -35,18 +35,18 @@ static _Atomic bool reading;
 
 static struct console *_Atomic writing_to; /* for a panic inside a driver */
 
-static void write_all(const char *text, size_t len)
+static void write_all(const char *text, size_t len, bool raw)
 {
     for (unsigned i = 0; i < nconsoles; i++) {
         if (consoles[i].broken || !consoles[i].write)
             continue;
         atomic_store_explicit(&writing_to, &consoles[i], memory_order_relaxed);
-        consoles[i].write(&consoles[i], text, len);
+        consoles[i].write(&consoles[i], text, len, raw);
     }
     atomic_store_explicit(&writing_to, NULL, memory_order_relaxed);
 }
 
-void port_console_write(const char *text, size_t len)
+static void locked_write(const char *text, size_t len, bool raw)
 {
     uint32_t self = percpu_self()->cpu + 1, seen = 0;
 
@@ -63,12 +63,22 @@ void port_console_write(const char *text, size_t len)
             break;
         cpu_pause();
     }
-    write_all(text, len);
+    write_all(text, len, raw);
     if (seen != self) { /* not nested in an own write */
         seen = self;
         (void)atomic_compare_exchange_strong_explicit(&writer, &seen, 0, memory_order_release,
                                                       memory_order_relaxed);
     }
+}
+
+void port_console_write(const char *text, size_t len)
+{
+    locked_write(text, len, false);
+}
+
+void port_console_raw(const char *text, size_t len)
+{
+    locked_write(text, len, true);
 }
 
 int port_console_read(void)
@@ -97,7 +107,7 @@ void console_panic_begin(void)
     const struct uart_where com1 = {.base = COM1, .stride = 1, .baud = DEFAULT_BAUD};
     if (nconsoles == 0 && serial_open(&consoles[0], &com1)) {
         nconsoles = 1;
-        log_replay(write_all);
+        log_replay(console_panic_write);
     }
 }
 
@@ -110,14 +120,14 @@ void console_panic_again(void)
 
 void console_panic_write(const char *text, size_t len)
 {
-    write_all(text, len);
+    write_all(text, len, false);
 }
 
 static struct console *fresh; /* the one that a replay goes to */
 
 static void write_fresh(const char *text, size_t len)
 {
-    fresh->write(fresh, text, len);
+    fresh->write(fresh, text, len, false);
 }
 
 static void activate(struct console *c, const char *name)

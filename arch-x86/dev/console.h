@@ -9,8 +9,8 @@ struct console {
     const char *name;
     /* Bounded waits: hardware that does not answer costs time once, never a hang. NULL: no output
      */
-    void (*write)(struct console *c, const char *text, size_t len);
-    int (*read)(struct console *c);    /* byte or -1; NULL: no input */
+    void (*write)(struct console *c, const char *text, size_t len, bool raw);
+    int (*read)(struct console *c);    /* byte, PORT_CONSOLE_BREAK or -1; NULL: no input */
     void (*listen)(struct console *c); /* switches receive interrupts on */
     struct uart uart;                  /* serial */
     uint16_t port;                     /* debugcon */

@@ -6,8 +6,9 @@
 
 #define PORT 0xe9 /* reads as its own number where it exists */
 
-static void debugcon_write(struct console *c, const char *text, size_t len)
+static void debugcon_write(struct console *c, const char *text, size_t len, bool raw)
 {
+    (void)raw;
     for (size_t i = 0; i < len; i++)
         out8(c->port, (uint8_t)text[i]);
 }

@@ -90,9 +90,9 @@ static void put(char ch)
     }
 }
 
-static void fb_write(struct console *c, const char *text, size_t len)
+static void fb_write(struct console *c, const char *text, size_t len, bool raw)
 {
-    (void)c;
+    (void)c, (void)raw; /* as vga_write */
     for (size_t i = 0; i < len; i++)
         put(text[i]);
 }

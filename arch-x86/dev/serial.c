@@ -3,6 +3,7 @@
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/dev/console.h"
+#include "hv/port/machine.h"
 
 static uint8_t pio_read(const struct uart *u, unsigned reg)
 {
@@ -31,11 +32,12 @@ static void mmio32_write(const struct uart *u, unsigned reg, uint8_t v)
 static const struct uart_io pio = {pio_read, pio_write}, mmio8 = {mmio8_read, mmio8_write},
                             mmio32 = {mmio32_read, mmio32_write};
 
-static void serial_write(struct console *c, const char *text, size_t len)
+static void serial_write(struct console *c, const char *text, size_t len, bool raw)
 {
-    uart_send(&c->uart, text, len);
+    uart_send(&c->uart, text, len, raw);
 }
 
+_Static_assert(UART_BREAK == PORT_CONSOLE_BREAK, "passed on as it is");
 static int serial_read(struct console *c)
 {
     return uart_receive(&c->uart);

@@ -10,12 +10,14 @@
 #define MCR 4
 #define LSR 5
 #define IER_RX 0x01
+#define IER_LINE 0x04         /* a BREAK may be alone in the FIFO, without a time-out (QEMU) */
 #define FCR_ENABLE_CLEAR 0xc7 /* FIFOs on and cleared, trigger at 14 */
 #define LCR_8N1 0x03
 #define LCR_DLAB 0x80
 #define MCR_DTR_RTS_OUT2 0x0b /* OUT2 gates the interrupt on PCs */
 #define MCR_LOOP 0x1e
 #define LSR_DR 0x01
+#define LSR_BI 0x10
 #define LSR_THRE 0x20
 #define LOOP_BYTE 0xae
 #define PC_CLOCK_HZ 1843200u
@@ -67,12 +69,12 @@ bool uart_setup(struct uart *u)
     return loopback(u);
 }
 
-void uart_send(struct uart *u, const char *text, size_t len)
+void uart_send(struct uart *u, const char *text, size_t len, bool raw)
 {
     unsigned room = 0;
 
     for (size_t i = 0; i < len; i++) {
-        bool add_cr = text[i] == '\n' && !u->cr;
+        bool add_cr = text[i] == '\n' && !u->cr && !raw;
         for (unsigned k = 0; k < (add_cr ? 2u : 1u); k++) {
             if (room == 0) {
                 u->stuck = !wait_lsr(u, LSR_THRE, u->stuck ? 1 : READY_SPINS);
@@ -89,11 +91,21 @@ void uart_send(struct uart *u, const char *text, size_t len)
 
 int uart_receive(struct uart *u)
 {
-    uint8_t lsr = u->io->read(u, LSR);
-    return lsr != 0xff && (lsr & LSR_DR) ? u->io->read(u, RBR) : -1;
+    uint8_t lsr = u->io->read(u, LSR), byte;
+
+    if (lsr == 0xff || !(lsr & LSR_DR))
+        return -1;
+    u->brk = u->brk || (lsr & LSR_BI);
+    byte = u->io->read(u, RBR);
+    /* The bit belongs to the character at the top; QEMU shows it ahead of those that came before.
+     */
+    if (byte != 0 || !u->brk)
+        return byte;
+    u->brk = false;
+    return UART_BREAK;
 }
 
 void uart_listen(struct uart *u)
 {
-    u->io->write(u, IER, IER_RX);
+    u->io->write(u, IER, IER_RX | IER_LINE);
 }

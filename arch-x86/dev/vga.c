@@ -66,9 +66,9 @@ static void put(char ch)
     }
 }
 
-static void vga_write(struct console *c, const char *text, size_t len)
+static void vga_write(struct console *c, const char *text, size_t len, bool raw)
 {
-    (void)c;
+    (void)c, (void)raw; /* LF begins a line in any case: nobody gives a screen CR */
     for (size_t i = 0; i < len; i++)
         put(text[i]);
     unsigned at = row * COLUMNS + (column < COLUMNS ? column : COLUMNS - 1);

@@ -86,6 +86,14 @@ void log_raw(const char *text, size_t len)
     log_release(held);
 }
 
+void log_guest(const char *text, size_t len)
+{
+    bool held = log_hold();
+    ring_append(text, len);
+    port_console_raw(text, len);
+    log_release(held);
+}
+
 void log_replay(void (*write)(const char *text, size_t len))
 {
     bool held = log_hold();

@@ -14,8 +14,11 @@ void log_msg(enum log_level level, const char *subsys, const char *fmt, ...)
 void log_set_level(enum log_level level);
 /* true at most `burst` times a second for each *state; for lines a guest can cause. */
 bool log_ratelimit(uint64_t *state);
-/* Raw bytes to all consoles and the ring (guest UART output, machine-readable lines). */
+/* Text of ours to all consoles and the ring, without a head (machine-readable lines). */
 void log_raw(const char *text, size_t len);
+/* The same for what a guest sent: serial consoles get these very bytes, where our own lines get CR
+ * LF. */
+void log_guest(const char *text, size_t len);
 /* Keeps other CPUs' output out until log_release(what log_hold returned): for one long line made of
  * many log_raw calls. A waiter takes over after a bounded time. Context: loop and boot, nothing
  * that waits. */

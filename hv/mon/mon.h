@@ -16,8 +16,8 @@ void mon_dump_all(const struct vm *vm, void (*emit)(const char *line));
  * "pbt CPU TSC KIND A B" an event, "patchbay-trace: end". Numbers are hexadecimal. Any CPU. */
 void mon_trace_block(const struct vm *vm);
 /* subvmm_key_hook: finds the escape among the console's keys and, while the monitor is open, keeps
- * them all. Context: loop of the CPU that reads the console, no lock held; may wait for other CPUs
- * a bounded time, serving requests meanwhile. */
-unsigned mon_key(struct subvmm *s, uint8_t byte, uint8_t pass[2]);
+ * them all, a BREAK too. Context: loop of the CPU that reads the console, no lock held; may wait
+ * for other CPUs a bounded time, serving requests meanwhile. */
+unsigned mon_key(struct subvmm *s, unsigned key, unsigned pass[2]);
 /* subvmm_monitor_hook: this CPU answers what the monitor asked it. Context: its loop. */
 void mon_answer(struct subvmm *s);

@@ -124,6 +124,8 @@ static void run_devices(struct subvmm *s, const struct words *w)
 {
     (void)w;
     vpc_dump(s->vm->pc, mon_emit);
+    mon_say("  console input: %u keys wait for the uart, %llu lost", s->input.count,
+            (unsigned long long)s->input.lost);
 }
 
 static void run_audit(struct subvmm *s, const struct words *w)
@@ -323,12 +325,12 @@ static void monitor_open(struct subvmm *s)
     write_text("\npatchbay monitor: h for help, q to leave; the guest goes on\n");
 }
 
-unsigned mon_key(struct subvmm *s, uint8_t byte, uint8_t pass[2])
+unsigned mon_key(struct subvmm *s, unsigned key, unsigned pass[2])
 {
     uint8_t escape = escape_of(s->vm->opt);
-    bool is_escape = escape && byte == escape;
+    bool is_escape = escape && key == escape;
 
-    pass[0] = byte;
+    pass[0] = key;
     if (state == CLOSED && !is_escape)
         return 1;
     if (state == CLOSED) {
@@ -338,7 +340,7 @@ unsigned mon_key(struct subvmm *s, uint8_t byte, uint8_t pass[2])
     if (state == HELD && !is_escape) {
         state = CLOSED;
         pass[0] = escape;
-        pass[1] = byte;
+        pass[1] = key;
         return 2;
     }
     if (state == HELD) {
@@ -346,10 +348,12 @@ unsigned mon_key(struct subvmm *s, uint8_t byte, uint8_t pass[2])
     } else if (is_escape) {
         monitor_close();
         return 1;
+    } else if (key > UINT8_MAX) {
+        return 0; /* a BREAK is no key of the monitor */
     } else if (state == OPEN) {
-        open_key(s, byte);
+        open_key(s, (uint8_t)key);
     } else {
-        argument_key(s, byte);
+        argument_key(s, (uint8_t)key);
     }
     if (state == OPEN)
         write_text("patchbay> ");

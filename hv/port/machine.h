@@ -14,9 +14,12 @@ static inline void *port_ptr(hpa_t a)
  * processor finds by an address of 32 bits, CR3 outside long mode. *at: where it finds them. */
 #define PORT_LOW_BYTES 512
 void *port_low_memory(uint32_t cpu, hpa_t *at);
-/* Raw output to every active console; input byte or -1. Context: any CPU; write serialises itself
- * and tolerates a panic in between. */
+/* Output to every active console, where LF begins a new line at its start; raw: serial lines carry
+ * these very bytes. Input: a byte, PORT_CONSOLE_BREAK for a line that was held low, or -1. Context:
+ * any CPU; output serialises itself and tolerates a panic in between. */
+#define PORT_CONSOLE_BREAK 0x100
 void port_console_write(const char *text, size_t len);
+void port_console_raw(const char *text, size_t len);
 int port_console_read(void);
 /* From now on this CPU is told by ACTION_INPUT, at least every `us` microseconds, to look at the
  * consoles. Context: its loop. */

@@ -12,8 +12,11 @@
 struct input_queue {    /* console keys that the guest's UART has no room for yet */
     uint32_t head, count;
     bool ready;         /* the console may have more */
+    bool losing;        /* it is full and the guest deaf: what comes is lost */
     uint64_t moved_tsc; /* when the guest took one last, or the first began to wait */
+    uint64_t lost, lost_said;
     uint8_t byte[INPUT_QUEUE];
+    uint8_t brk[INPUT_QUEUE / 8]; /* bit i: byte[i] stands for a BREAK */
 };
 
 #define FETCHED 32
@@ -61,9 +64,10 @@ struct subvmm {
 void subvmm_end(struct vm *vm, uint32_t cpu, uint32_t how);
 /* Set by hv/main.c before any loop starts: prints what is to be printed and ends the machine. */
 extern void (*subvmm_end_hook)(struct vm *vm, uint32_t how);
-/* Set by hv/main.c before any loop starts. Each console key, on the CPU that reads the console:
- * returns how many bytes of `pass` the guest gets for it, 0..2. NULL: every key is the guest's. */
-extern unsigned (*subvmm_key_hook)(struct subvmm *s, uint8_t byte, uint8_t pass[2]);
+/* Set by hv/main.c before any loop starts. Each console key, a byte or PORT_CONSOLE_BREAK, on the
+ * CPU that reads the console: returns how many of `pass` the guest gets for it, 0..2. NULL: every
+ * key is the guest's. */
+extern unsigned (*subvmm_key_hook)(struct subvmm *s, unsigned key, unsigned pass[2]);
 /* This CPU took ACTION_MONITOR. NULL: nobody asks. */
 extern void (*subvmm_monitor_hook)(struct subvmm *s);
 /* Fixes the origin of the guest's paravirtual clock. Boot, once. */

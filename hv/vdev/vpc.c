@@ -62,6 +62,7 @@ static uint64_t vpc_dev_next(struct vpc *pc, uint64_t now)
     uint64_t next = vpit_deadline(pc);
     next = min_u64(next, vrtc_deadline(pc, now));
     next = min_u64(next, vioapic_deadline(pc));
+    next = min_u64(next, vuart_deadline(pc));
     return min_u64(next, vpm_deadline(pc, now));
 }
 
@@ -94,6 +95,7 @@ uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now)
         vrtc_run(pc, cpu, now);
         vpm_run(pc, cpu, now);
         vioapic_run(pc, cpu, now);
+        vuart_run(pc, cpu, now);
         dev = vpc_dev_next(pc, now);
         atomic_store_explicit(&pc->dev_deadline, dev, memory_order_relaxed);
         lock_drop(&pc->lock);
@@ -173,10 +175,11 @@ void vpc_dump(struct vpc *pc, void (*emit)(const char *line))
         emit(line);
     }
     hv_snprintf(line, sizeof(line),
-                "uart: ier 0x%x lcr 0x%x mcr 0x%x rx %u tx %u; pit0 mode %u "
+                "uart: ier 0x%x lcr 0x%x mcr 0x%x fcr 0x%x rx %u%s%s tx %u; pit0 mode %u "
                 "reload %u; pm en 0x%x; next 0x%llx",
-                pc->uart.ier, pc->uart.lcr, pc->uart.mcr, pc->uart.rx_count, pc->uart.tx_len,
-                pc->pit.ch[0].mode, pc->pit.ch[0].reload, pc->pm.en,
+                pc->uart.ier, pc->uart.lcr, pc->uart.mcr, pc->uart.fcr, pc->uart.rx_count,
+                pc->uart.timeout ? " timeout" : "", pc->uart.starved ? " more" : "",
+                pc->uart.tx_len, pc->pit.ch[0].mode, pc->pit.ch[0].reload, pc->pm.en,
                 (unsigned long long)atomic_load_explicit(&pc->dev_deadline, memory_order_relaxed));
     emit(line);
 }

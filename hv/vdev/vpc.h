@@ -63,8 +63,11 @@ uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
  * TSC deadline of this CPU, UINT64_MAX none. Owner CPU, in every round of its loop: a deadline that
  * the CPU moved itself is not announced by ACTION_TIMER. */
 uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now);
-/* Console input byte for COM1 (CPU 0's UART interrupt or the poll). false: FIFO full, keep it. */
-bool vpc_uart_input(struct vpc *pc, uint8_t byte);
+/* One character of console input for COM1: a byte, or VPC_UART_BREAK. false: there is no room, keep
+ * it; when there is, the calling CPU gets ACTION_INPUT (unless it makes the room itself: it looks
+ * in every round of its loop). Any CPU's loop, no lock held. */
+#define VPC_UART_BREAK 0x100u
+bool vpc_uart_input(struct vpc *pc, unsigned what);
 /* Console text the guest wrote and that is still collected goes out now (it also does by itself
  * after 10 ms, and before power-off, reset and debug exit). For the other ends of a VM. Any CPU, no
  * lock held. */

@@ -119,8 +119,12 @@ struct vpm {
 struct vuart {
     uint32_t ier, lcr, mcr, msr, scr, dll, dlm, fcr;
     bool thr_int, overrun;
-    uint8_t rx[VUART_FIFO];
+    bool brk;                /* LSR's break indicator */
+    bool timeout;            /* the FIFO's time-out interrupt is pending */
+    uint64_t rx_tsc;         /* when a character came or was read last */
+    uint16_t rx[VUART_FIFO]; /* each a byte, or VPC_UART_BREAK */
     unsigned rx_head, rx_count;
+    uint32_t starved; /* CPU + 1 of the one whose character was refused, 0 none */
     char tx[VUART_TX];
     unsigned tx_len;
     _Atomic uint64_t tx_deadline; /* TSC at which collected text goes out */
@@ -299,6 +303,9 @@ uint64_t vpm_deadline(const struct vpc *pc, uint64_t now);
 void vuart_init(struct vpc *pc);
 /* Puts collected text out if there is any. Takes the lock; no lock held. */
 void vuart_flush(struct vpc *pc);
+/* The receiver's time-out: what is due, and when it is. */
+void vuart_run(struct vpc *pc, uint32_t from, uint64_t now);
+uint64_t vuart_deadline(const struct vpc *pc);
 
 void vmisc_init(struct vpc *pc);
 void vkbc_init(struct vpc *pc);

@@ -245,6 +245,35 @@ def hung_guest(results):
 CASES.append(("hung-guest", hung_guest))
 
 
+def line_break(results):
+    """A BREAK on the serial line reaches the guest's, in its place among the characters; so do NUL and LF, as they are."""
+    kernel = os.path.join(OUT, "console-break.bin")
+    os.makedirs(OUT, exist_ok=True)
+    with open(kernel, "wb") as f:
+        f.write(tinyguest.bzimage(tinyguest.BREAKS))
+    m = Machine("break", kernel=kernel, hv="console=com1")
+    try:
+        results.expect(m.expect(READY), "no guest")
+        for before, after in (("one", "two"), ("three", "four")):
+            m.send(before)
+            results.expect(m.expect(before), "what is typed does not come back")
+            m.monitor("chardev-send-break ser0")
+            results.expect(m.expect(before + "B"), "the guest sees no BREAK")
+            m.send(after)
+            results.expect(m.expect(before + "B" + after), "what follows a BREAK does not come back")
+        m.send("<\0\n>")
+        results.expect(m.expect("<\0\n>"), "NUL or LF does not come back")
+        m.log.flush()
+        with open(m.log.name, "rb") as f:
+            results.expect(b"<\0\n>" in f.read(), "LF became CR LF")
+    finally:
+        m.close()
+        os.remove(kernel)
+
+
+CASES.append(("break", line_break))
+
+
 FIFO = os.path.join(OUT, "console-unread")
 
 

@@ -38,6 +38,19 @@ HANG = bytes.fromhex(
     "faebfe"  # 2: cli; 3: jmp 3b
 ) + b"tiny guest: ready\n\0"
 
+# Says the same, then sends back what comes, and B for a BREAK.
+BREAKS = bytes.fromhex(
+    "488d3526000000"  # lea text(%rip), %rsi
+    "66baf803"  # mov $0x3f8, %dx
+    "ac84c07403eeebf8"  # 1: lodsb; test %al, %al; jz 2f; out %al, (%dx); jmp 1b
+    "66bafd03eca80174f7"  # 2: mov $0x3fd, %dx; in (%dx), %al; test $1, %al; jz 2b
+    "88c4"  # mov %al, %ah
+    "66baf803ec"  # mov $0x3f8, %dx; in (%dx), %al
+    "f6c4107402"  # test $0x10, %ah; jz 3f
+    "b042"  # mov $'B', %al
+    "eeebe6"  # 3: out %al, (%dx); jmp 2b
+) + b"tiny guest: ready\n\0"
+
 
 def bzimage(code=ECHO, init_size=0x10000, syssize=None):
     """The file's bytes. init_size: memory it claims to need; syssize: length it claims, in 16-byte units."""

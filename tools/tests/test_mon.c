@@ -149,8 +149,11 @@ static void test_typed_ahead(void)
     tap_ok(!strstr(fake_console(), "monitor"), "the escape is behind what the guest has not taken");
     fake_set_tsc(5000000000ull, 1000);
     subvmm_round(bsp());
+    tap_ok(!strstr(fake_console(), "monitor"), "... for seconds");
+    fake_set_tsc(15000000000ull, 1000);
+    subvmm_round(bsp());
     tap_ok(strstr(fake_console(), "patchbay monitor") != NULL,
-           "... a guest that takes nothing loses keys, the monitor opens");
+           "... a guest that takes nothing loses what has no place, the monitor opens");
     type("q");
 }
 

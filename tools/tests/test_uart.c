@@ -7,12 +7,12 @@
 #include "arch-x86/plat/spcr.c"
 
 static struct chip {
-    bool absent, blocked, lcr_dlab;
+    bool absent, blocked, lcr_dlab, brk;
     uint8_t lcr, mcr, ier;
     uint32_t divisor;
     int rx; /* byte that waits, -1 none */
     unsigned fifo;
-    char sent[256];
+    char sent[512];
     size_t nsent, lost;
     uint64_t accesses;
 } chip;
@@ -26,7 +26,10 @@ static uint8_t chip_read(const struct uart *u, unsigned reg)
     if (reg == LSR) {
         if (!chip.blocked)
             chip.fifo = 0;
-        return (uint8_t)((chip.rx >= 0 ? LSR_DR : 0) | (chip.fifo ? 0 : LSR_THRE));
+        uint8_t lsr = (uint8_t)((chip.rx >= 0 ? LSR_DR : 0) | (chip.fifo ? 0 : LSR_THRE) |
+                                (chip.brk ? LSR_BI : 0));
+        chip.brk = false;
+        return lsr;
     }
     if (reg == RBR) {
         int byte = chip.rx;
@@ -83,19 +86,58 @@ static void test_rates(void)
     tap_ok(chip.lcr == LCR_8N1 && chip.mcr == MCR_DTR_RTS_OUT2 && chip.ier == 0,
            "8N1, OUT2, no interrupts yet");
     uart_listen(&u);
-    tap_eq(chip.ier, IER_RX, "listening");
+    tap_eq(chip.ier, IER_RX | IER_LINE, "listening, to a BREAK as well");
 }
 
 static void test_send(void)
 {
     struct uart u;
     (void)open_at(&u, 115200, 0);
-    uart_send(&u, "a\nb\r\n", 5);
+    uart_send(&u, "a\nb\r\n", 5, false);
     tap_ok(chip.nsent == 6 && !memcmp(chip.sent, "a\r\nb\r\n", 6), "LF becomes CR LF once");
-    uart_send(&u, "0123456789012345678901234567890123456789", 40);
+    uart_send(&u, "0123456789012345678901234567890123456789", 40, false);
     tap_ok(chip.nsent == 46 && chip.lost == 0, "40 bytes through a FIFO of 16");
     chip.rx = 'x';
     tap_ok(uart_receive(&u) == 'x' && uart_receive(&u) == -1, "receiving");
+}
+
+/* What a guest sends and gets is binary. */
+static void test_raw(void)
+{
+    struct uart u;
+    char all[256];
+    bool same = true;
+    for (unsigned i = 0; i < sizeof(all); i++)
+        all[i] = (char)i;
+    (void)open_at(&u, 115200, 0);
+    uart_send(&u, all, sizeof(all), true);
+    tap_ok(chip.nsent == sizeof(all) && !memcmp(chip.sent, all, sizeof(all)),
+           "raw: all 256 values as they are");
+    uart_send(&u, "\r", 1, true);
+    chip.nsent = 0;
+    uart_send(&u, "\n", 1, false);
+    tap_eq(chip.nsent, 1, "our own LF behind a guest's CR");
+    for (unsigned i = 0; i < sizeof(all); i++) {
+        chip.rx = (int)i;
+        same = uart_receive(&u) == (int)i && same;
+    }
+    tap_ok(same, "received: all 256 values as they are");
+}
+
+static void test_break(void)
+{
+    struct uart u;
+    (void)open_at(&u, 115200, 0);
+    chip.rx = 0;
+    chip.brk = true;
+    tap_ok(uart_receive(&u) == UART_BREAK && uart_receive(&u) == -1, "a BREAK is no character");
+    chip.rx = 0;
+    tap_eq(uart_receive(&u), 0, "a NUL is one");
+    chip.rx = 'a';
+    chip.brk = true;
+    tap_eq(uart_receive(&u), 'a', "a BREAK that is shown early");
+    chip.rx = 0;
+    tap_eq(uart_receive(&u), UART_BREAK, "... comes with its NUL");
 }
 
 static void test_dead(void)
@@ -108,21 +150,21 @@ static void test_dead(void)
     tap_ok(uart_receive(&u) == -1, "... and it has no input");
 
     (void)open_at(&u, 115200, 0);
-    uart_send(&u, "first", 5);
+    uart_send(&u, "first", 5, false);
     chip.blocked = true;
     chip.accesses = 0;
-    uart_send(&u, "second", 6);
+    uart_send(&u, "second", 6, false);
     uint64_t once = chip.accesses;
     tap_ok(once <= READY_SPINS + 2 && u.stuck, "a blocked port is waited for, once");
     chip.accesses = 0;
     for (unsigned i = 0; i < 100; i++)
-        uart_send(&u, "more\n", 5);
+        uart_send(&u, "more\n", 5, false);
     tap_ok(chip.accesses <= 200 && chip.lost == 0, "... then text is dropped, not pushed");
     chip.blocked = false;
-    uart_send(&u, "!", 1);
+    uart_send(&u, "!", 1, false);
     tap_ok(!u.stuck && chip.sent[chip.nsent - 1] == '!', "... until it takes text again");
     chip.absent = true;
-    uart_send(&u, "gone", 4);
+    uart_send(&u, "gone", 4, false);
     tap_ok(u.stuck, "a chip that vanishes is stuck");
 }
 
@@ -169,6 +211,8 @@ int main(void)
 {
     test_rates();
     test_send();
+    test_raw();
+    test_break();
     test_dead();
     test_spcr();
     return tap_done();

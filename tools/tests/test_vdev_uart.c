@@ -86,8 +86,11 @@ static void test_receive(void)
     tap_eq(inb(IIR), 0x01, "gone");
     outb(IIR, 0x81); /* FIFO, trigger at 8 */
     tap_ok(vpc_uart_input(&pc, '0'), "into the FIFO");
-    tap_ok(irq4(), "interrupt");
-    tap_eq(inb(IIR), 0xcc, "below the trigger level: time-out");
+    tap_ok(!irq4(), "below the trigger level: nothing yet");
+    tap_eq(inb(IIR), 0xc1, "... says IIR");
+    after_ns(400000);
+    tap_ok(irq4(), "interrupt when nothing more came");
+    tap_eq(inb(IIR), 0xcc, "time-out");
     for (unsigned i = 1; i < 16; i++)
         (void)vpc_uart_input(&pc, (uint8_t)('0' + i));
     tap_ok(!vpc_uart_input(&pc, 'X'), "full at 16");
@@ -137,6 +140,7 @@ static void test_bursts(void)
     tap_eq(fake_console_len(), 0, "collected");
     puts_uart(" world\n");
     tap_str(fake_console(), "hello world\n", "out at the newline");
+    tap_eq(fake_console_raw_bytes(), fake_console_len(), "raw");
     tap_eq(fake_console_writes(), 1, "in one burst");
     puts_uart("login: ");
     tap_eq(vpc_timers(&pc, 0, now), now + RIG_HZ / 100, "a prompt waits 10 ms");

@@ -59,8 +59,13 @@ void fake_console_clear(void);
 void fake_console_echo(bool on);
 /* Number of port_console_write calls so far. */
 uint64_t fake_console_writes(void);
-/* Bytes port_console_read returns, in order. */
+/* Bytes of it that came by port_console_raw. */
+uint64_t fake_console_raw_bytes(void);
+/* Bytes port_console_read returns, in order, and how many are left; a BREAK before the next one. */
 void fake_console_input(const char *text);
+void fake_console_input_bytes(const char *bytes, size_t n);
+size_t fake_console_input_left(void);
+void fake_console_break(void);
 /* Bytes of port_debugcon so far, and the last port_debug_exit value (UINT64_MAX: none). */
 const char *fake_debugcon(void);
 uint64_t fake_debug_exit(void);

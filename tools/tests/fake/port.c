@@ -56,6 +56,9 @@ static size_t console_len;
 static uint64_t console_writes;
 static bool console_echo;
 static const char *console_input = "";
+static size_t console_input_len;
+static unsigned console_breaks; /* before the next byte */
+static uint64_t console_raw_bytes;
 static char debugcon[CONSOLE_MAX + 1];
 static size_t debugcon_len;
 static _Atomic uint64_t debug_exit = UINT64_MAX;
@@ -109,6 +112,7 @@ void fake_reset(void)
     fake_on_doorbell = fake_on_halt = fake_on_relax = NULL;
     fake_console_clear();
     console_input = "";
+    console_input_len = console_breaks = 0;
     debugcon_len = 0;
     debugcon[0] = 0;
     debug_exit = UINT64_MAX;
@@ -264,9 +268,21 @@ void port_console_write(const char *text, size_t len)
         fwrite(text, 1, len, stderr);
     pthread_mutex_unlock(&console_mutex);
 }
+void port_console_raw(const char *text, size_t len)
+{
+    port_console_write(text, len);
+    console_raw_bytes += len;
+}
 int port_console_read(void)
 {
-    return *console_input ? (uint8_t)*console_input++ : -1;
+    if (console_breaks) {
+        console_breaks--;
+        return PORT_CONSOLE_BREAK;
+    }
+    if (!console_input_len)
+        return -1;
+    console_input_len--;
+    return (uint8_t)*console_input++;
 }
 void port_console_poll(uint64_t us)
 {
@@ -314,7 +330,7 @@ void fake_console_clear(void)
     pthread_mutex_lock(&console_mutex);
     console_len = 0;
     console[0] = 0;
-    console_writes = 0;
+    console_writes = console_raw_bytes = 0;
     pthread_mutex_unlock(&console_mutex);
 }
 void fake_console_echo(bool on)
@@ -323,7 +339,24 @@ void fake_console_echo(bool on)
 }
 void fake_console_input(const char *text)
 {
-    console_input = text;
+    fake_console_input_bytes(text, strlen(text));
+}
+void fake_console_input_bytes(const char *bytes, size_t n)
+{
+    console_input = bytes;
+    console_input_len = n;
+}
+size_t fake_console_input_left(void)
+{
+    return console_input_len;
+}
+void fake_console_break(void)
+{
+    console_breaks++;
+}
+uint64_t fake_console_raw_bytes(void)
+{
+    return console_raw_bytes;
 }
 const char *fake_debugcon(void)
 {
