@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Action words, the doorbell rule and acknowledged requests (design 4.8). Two pairs of words carry
- * it: action/mode (who posts does RMW then load, who sleeps does exchange then load: one of them
- * sees the other), and seq/ack of a mailbox. Tested by tools/tests/test_actions.c and
- * tools/model/doorbell.pml. */
+/* Action words, the doorbell rule and acknowledged requests (README "Waiting and waking"). Two
+ * pairs of words carry it: action/mode (who posts does RMW then load, who sleeps does exchange then
+ * load: one of them sees the other), and seq/ack of a mailbox. Tested by tools/tests/test_actions.c
+ * and tools/model/doorbell.pml. */
 #include "hv/coherency/actions.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Producer 396: Fig. 11. Stores to guest memory that may hold page tables and the posting that
  * follows: `storing` written, the store, the trace word, who must know, the posts, `storing`
- * cleared (design 4.2, 4.3). Tested by tools/tests/test_channel.c, test_channel_tsan.c and
+ * cleared (README "Producer"). Tested by tools/tests/test_channel.c, test_channel_tsan.c and
  * tools/model/interest.pml, register.pml. */
 #include "hv/coherency/producer.h"
 #include "hv/base/assert.h"
@@ -137,8 +137,8 @@ static const struct patch_payload *derive(const struct coh_cpu *self, uint64_t g
     return dv->spte ? dv : NULL;
 }
 
-/* [0096], design 4.2: an entry that had P=0 or A=0 can be held by nobody, unless another producer
- * has just cleared A and not posted yet. old: the entry before, P and A in its low bits. */
+/* [0096], README "Interest": an entry that had P=0 or A=0 can be held by nobody, unless another
+ * producer has just cleared A and not posted yet. old: the entry before, P, A in its low bits. */
 static bool interesting(const struct coh_cpu *self, gpa_t at, uint64_t old)
 {
     if (!self->co->interest)

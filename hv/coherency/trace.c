@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Trace words (design 4.1): each transition of a frame or region word is one read-modify-write.
- * That gives all transitions of one word a total order, from which everything else follows.
- * Frames without a word (beyond the guest's RAM) behave as untraced and are never written.
- * Tested by tools/tests/test_trace.c and, with real threads, test_trace_tsan.c. */
+/* Trace words (README "Trace words"): each transition of a frame or region word is one
+ * read-modify-write. That gives all transitions of one word a total order, from which everything
+ * else follows. Frames without a word (beyond the guest's RAM) behave as untraced and are never
+ * written. Tested by tools/tests/test_trace.c and, with real threads, test_trace_tsan.c. */
 #include "hv/coherency/trace.h"
 #include "hv/base/assert.h"
 #include "hv/base/ring.h"

@@ -94,7 +94,7 @@ static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
 }
 
 /* A writable leaf spte of the frame or region at `h` is gone: with the last alias, and after the
- * flush generation moved, give up the writer bit (design 4.1). */
+ * flush generation moved, give up the writer bit (hv/coherency/README "Trace words"). */
 static void writer_gone(struct mmu *m, unsigned level, uint64_t h)
 {
     if (rmap_first(m, h, level == 2))
@@ -125,7 +125,7 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);
 
     if (!(spte & PTE_P))
-        spte = 0; /* not-present sptes carry no address: design 5, trap 34 */
+        spte = 0; /* not-present sptes carry no address: trap 34 */
     else
         check_target(m, s, spte, f);
     if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Hot tables (design 4.6): leaf tables written without exits and re-read at events, non-leaf tables
- * given up; the policy when. Tested by tools/tests/test_mmu.c. */
+/* Hot tables (README "Unsync"): leaf tables written without exits and re-read at events, non-leaf
+ * tables given up; the policy when. Tested by tools/tests/test_mmu.c. */
 #include "hv/mmu/internal.h"
 
 #define LEAF_TRAPS 2     /* traps before the next own event that make a leaf table unsync */
