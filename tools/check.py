@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 
-from pblib import badinput, consoles, docs, gdbsteps, guests, kinds, ktap, lint, menu, models, monitor, steps
+from pblib import badinput, cite, consoles, docs, gdbsteps, guests, kinds, ktap, lint, menu, models, monitor, steps
 from pblib.linux import LOGS, OUT, guest_tests, linux, paused, tasks_stopped, terminal
 from pblib.steps import Step
 
@@ -201,6 +201,7 @@ def all_steps():
         Step("unit/micro", "unit", micro),
         Step("unit/fuzz", "unit", fuzz),
         Step("unit/tools", "unit", python_tests),
+        Step("lint/cite", "lint", lint_step(cite.problems)),
         Step("lint/docs", "lint", lint_step(docs.problems_of), image),
         Step("lint/model-map", "lint", lint_step(models.problems)),
         Step("model/map", "model", lint_step(models.problems)),
