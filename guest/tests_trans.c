@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Group trans: what one CPU must see after another changed a translation, with and without a flush.
- * The trap numbers are those of the project's list of what goes wrong in SMP shadow paging:
+ * The trap numbers are those of README "Known traps":
  * promotion (1), not present to present (2), unmap and reuse (3), paging-structure caches (4, 5),
  * half-written entries (7), accessed and dirty bits (12, 13), large pages (26). Tested by running
  * it bare. */

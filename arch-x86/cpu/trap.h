@@ -3,7 +3,8 @@
 #pragma once
 #define TRAP_STUB_BYTES 16
 
-/* Fixed vectors of the hypervisor (design 4.8); priorities rise with the number. */
+/* Fixed vectors of the hypervisor (hv/README "Waiting and waking"); priorities rise with the
+ * number. */
 #define VECTOR_FIRST_FREE 0x30 /* 0x20..0x2f: where a spurious 8259 interrupt would land */
 #define VECTOR_UART 0xf0
 #define VECTOR_TIMER 0xf1

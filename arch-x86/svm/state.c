@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Register groups between the VMCB and hv/vcpu, and how the VMCB's control registers derive from
- * the guest's view (design section 5, "Control bits"). Tested by every boot. */
+ * the guest's view (README "Control bits"). Tested by every boot. */
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/internal.h"

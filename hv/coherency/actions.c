@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Action words, the doorbell rule and acknowledged requests (design 4.8). Two pairs of words carry
- * it: action/mode (who posts does RMW then load, who sleeps does exchange then load: one of them
- * sees the other), and seq/ack of a mailbox. Tested by tools/tests/test_actions.c and
- * tools/model/doorbell.pml. */
+/* Action words, the doorbell rule and acknowledged requests (README "Waiting and waking"). Two
+ * pairs of words carry it: action/mode (who posts does RMW then load, who sleeps does exchange then
+ * load: one of them sees the other), and seq/ack of a mailbox. Tested by tools/tests/test_actions.c
+ * and tools/model/doorbell.pml. */
+/* Rules.
+ * 1. Who posts does a RMW of the action word, then loads the mode. Who sleeps exchanges the mode,
+ *    then loads the action word.
+ * 2. A mailbox is written in the order request, number, action bit; it holds one request, and its
+ *    number does not change until it is answered.
+ * 3. Requests go to all before the first answer is awaited, and only to CPUs that are online; one
+ *    that goes offline is not awaited.
+ * 4. Who waits serves. Serving never waits.
+ * 5. An answer comes after what was asked for: drop, flush generation, writer bit. */
 #include "hv/coherency/actions.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"

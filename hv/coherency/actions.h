@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Actions, requests and the doorbell ([0049], [0055]; design 4.8). Few things wait, and whoever
- * waits serves its own inbound requests. Tested by tools/tests/test_actions.c. */
+/* Actions, requests and the doorbell ([0049], [0055]; README "Waiting and waking"). Few things
+ * wait, and whoever waits serves its own inbound requests. Tested by tools/tests/test_actions.c. */
 #pragma once
 #include "hv/coherency/coherency.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The slot protocol of one patch channel: one producer, one consumer, no lock (Figs. 9, 11, 12;
- * [0120]; design 4.2). A slot word is 0 or names an entry. Only the producer makes it non-zero,
- * only the consumer makes it zero, and both do so by read-modify-writes except where the word is
- * known to be 0. Tested by tools/tests/test_channel.c, test_channel_tsan.c, tools/model/slot.pml.
- */
+ * [0120]; README "Slots and channels"). A slot word is 0 or names an entry. Only the producer makes
+ * it non-zero, only the consumer makes it zero, and both do so by read-modify-writes except where
+ * the word is known to be 0. Tested by tools/tests/test_channel.c, test_channel_tsan.c,
+ * tools/model/slot.pml. */
 #include "hv/coherency/channel.h"
 
 /* A small set-associative hash: neighbouring entries, which a fork writes in a row, fall into

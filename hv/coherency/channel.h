@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The slot protocol of one patch channel (Fig. 9, design 4.2), and the one shared channel of
- * coherency=locked with the same three operations. Private to hv/coherency; the producer and the
- * consumer are the only users. Tested by tools/tests/test_channel.c and test_channel_tsan.c. */
+/* The slot protocol of one patch channel (Fig. 9, README "Slots and channels"), and the one shared
+ * channel of coherency=locked with the same three operations. Private to hv/coherency; the producer
+ * and the consumer are the only users. Tested by tools/tests/test_channel.c and
+ * test_channel_tsan.c. */
 #pragma once
 #include "hv/coherency/coherency.h"
 

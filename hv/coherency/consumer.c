@@ -2,6 +2,15 @@
 /* Consumer 399: Fig. 12. Frees a patch *before* it is applied, unlike the figure (878 behind 876):
  * a store between a re-read and a later freeing would be lost. Tested by
  * tools/tests/test_channel.c, test_channel_tsan.c. */
+/* Rules.
+ * 1. The pending word is taken before the scan, an overflow flag before its recovery, a slot is
+ *    freed before the sink re-reads.
+ * 2. The payload is read before its slot is freed, and counts only if the word exchanged out says
+ *    DV.
+ * 3. A patch that is left in its slot sets its producer's pending bit again before the drain ends.
+ * 4. A drain is not re-entrant; its sink neither posts nor waits nor drains.
+ * 5. The audit's question looks at `storing`, then at slots, then at overflow flags, for an entry
+ *    that was read before. */
 #include "hv/coherency/consumer.h"
 #include "hv/base/assert.h"
 #include "hv/base/ring.h"

@@ -28,7 +28,7 @@ unsigned consumer_drain(struct coh_cpu *self, const struct patch_sink *sink);
  * current trace counter, 394E.) Counts derived_used. */
 bool consumer_derived_usable(const struct coh_cpu *self, const struct patch_payload *dv,
                              uint64_t gpte);
-/* For the audit (design 4.9), after the guest entry was read: does a storing word name the entry,
- * or a used slot to this CPU name it or (WHOLE) its page, or is an overflow flag to this CPU set?
- * Reads all storing words first (acquire), then slots, then overflow. */
+/* For the audit (README "The property"), after the guest entry was read: does a storing word name
+ * the entry, or a used slot to this CPU name it or (WHOLE) its page, or is an overflow flag to this
+ * CPU set? Reads all storing words first (acquire), then slots, then overflow. */
 bool consumer_explains(const struct coh_cpu *self, gpa_t entry);

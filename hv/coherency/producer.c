@@ -1,8 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Producer 396: Fig. 11. Stores to guest memory that may hold page tables and the posting that
  * follows: `storing` written, the store, the trace word, who must know, the posts, `storing`
- * cleared (design 4.2, 4.3). Tested by tools/tests/test_channel.c, test_channel_tsan.c and
+ * cleared (README "Producer"). Tested by tools/tests/test_channel.c, test_channel_tsan.c and
  * tools/model/interest.pml, register.pml. */
+/* Rules.
+ * 1. A store is always made in this order: `storing`, the store, the trace word, the posts,
+ *    `storing` cleared. Waiting for consumers comes after that.
+ * 2. Between store and trace word lies a full fence: the store is the RMW, or the look at the word
+ *    is (trace_word_after_stores).
+ * 3. P and A of the old entry, by which a post may be left out, come from the RMW that replaced it;
+ *    other CPUs' `storing` is looked at behind it.
+ * 4. Every entry that the store touches is posted by itself, both halves of 8 bytes once there are
+ *    4-byte entries, or WHOLE is. What stored nothing posts nothing.
+ * 5. The pending bit is set after slot or flag, and left out only when an own patch was coalesced,
+ *    in the shared channel never.
+ * 6. Derived values are optional: no post depends on one. */
 #include "hv/coherency/producer.h"
 #include "hv/base/assert.h"
 #include "hv/base/ring.h"
@@ -137,8 +149,8 @@ static const struct patch_payload *derive(const struct coh_cpu *self, uint64_t g
     return dv->spte ? dv : NULL;
 }
 
-/* [0096], design 4.2: an entry that had P=0 or A=0 can be held by nobody, unless another producer
- * has just cleared A and not posted yet. old: the entry before, P and A in its low bits. */
+/* [0096], README "Interest": an entry that had P=0 or A=0 can be held by nobody, unless another
+ * producer has just cleared A and not posted yet. old: the entry before, P, A in its low bits. */
 static bool interesting(const struct coh_cpu *self, gpa_t at, uint64_t old)
 {
     if (!self->co->interest)

@@ -8,9 +8,9 @@
 
 /* Atomically replaces `width` bytes (1, 2, 4, 8) at `host`, which is the guest address `at`, by
  * `value`; posts the entry (or entries) it lies in to the frame's consumers, this CPU included,
- * by the interest rule (design 4.2). Must not cross an 8-byte boundary. Performed as one LOCKed
- * 8-byte RMW, so the old entry's P and A come from the same RMW. Returns the old value (width
- * bytes). Source: Fig. 11 steps 831..848; [0096], [0106]..[0110]. */
+ * by the interest rule (README "Interest"). Must not cross an 8-byte boundary. Performed as one
+ * LOCKed 8-byte RMW, so the old entry's P and A come from the same RMW. Returns the old value
+ * (width bytes). Source: Fig. 11 steps 831..848; [0096], [0106]..[0110]. */
 uint64_t producer_exchange(struct coh_cpu *self, gpa_t at, void *host, unsigned width,
                            uint64_t value);
 /* Same, only if the current value equals `expected`; true if stored. A failed compare posts

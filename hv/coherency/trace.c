@@ -1,8 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Trace words (design 4.1): each transition of a frame or region word is one read-modify-write.
- * That gives all transitions of one word a total order, from which everything else follows.
- * Frames without a word (beyond the guest's RAM) behave as untraced and are never written.
- * Tested by tools/tests/test_trace.c and, with real threads, test_trace_tsan.c. */
+/* Trace words (README "Trace words"): each transition of a frame or region word is one
+ * read-modify-write. That gives all transitions of one word a total order, from which everything
+ * else follows. Frames without a word (beyond the guest's RAM) behave as untraced and are never
+ * written. Tested by tools/tests/test_trace.c and, with real threads, test_trace_tsan.c. */
+/* Rules.
+ * 1. Each transition is one RMW of each word it changes. What is decided comes from the word that
+ *    the RMW replaced; loads before it are guesses.
+ * 2. A registration counts the region up first, then changes the frame; a drop the other way round.
+ * 3. No RMW adds a writer and leaves the frame traced and synced, or adds one to a region with
+ *    registrations.
+ * 4. Unsync is set by a RMW whose result has its writer, and cleared in one RMW with the last
+ *    writer or the last consumer.
+ * 5. A CPU changes no writer or consumer bit but its own.
+ * 6. Every registration moves the trace counter, before the table is read. */
 #include "hv/coherency/trace.h"
 #include "hv/base/assert.h"
 #include "hv/base/ring.h"

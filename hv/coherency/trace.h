@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Trace words (design 4.1): per guest frame {traced, unsync, writers, consumers}, per 2 MiB region
- * {registrations, writers}. Each transition is one read-modify-write of one word.
+/* Trace words (README "Trace words"): per guest frame {traced, unsync, writers, consumers}, per 2
+ * MiB region {registrations, writers}. Each transition is one read-modify-write of one word.
  * All: owner CPU of the bits, sub-VMM loop, seq_cst RMW. Tested by tools/tests/test_trace.c. */
 #pragma once
 #include "hv/coherency/coherency.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The audit: the locally checkable form of the coherency property (design 4.9), on every spte of
- * this CPU. Tested by tools/tests/test_mmu.c, which plants faults it must find. */
+/* The audit: the locally checkable form of the coherency property (hv/coherency/README "The
+ * property"), on every spte of this CPU. Tested by tools/tests/test_mmu.c, which plants faults it
+ * must find. */
 #include "hv/mmu/internal.h"
 
 #define AUDIT_SAMPLE 8 /* pages a call looks at on level 1 */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The end of an address space: a kernel first clears every leaf entry, then, table by table, the
- * entries above. At the first of these stores all tables above are given up at once (design 4.3,
- * ZAP), so that the others cost no exit. A guess that only costs when it is wrong. Tested by
- * tools/tests/test_mmu_foresight.c. */
+ * entries above. At the first of these stores all tables above are given up at once (README
+ * "Dying address spaces"), so that the others cost no exit. A guess that only costs when it is
+ * wrong. Tested by tools/tests/test_mmu_foresight.c. */
 #include "hv/mmu/internal.h"
 
 #define BUDGET 8192 /* entries looked at between two events: what leads to more counts as alive */

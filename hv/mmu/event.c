@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Coherency events (design 4.5): drain, then the unsync list, then the flush by generation. After
- * each, the shadow and the TLB are no staler than a physical TLB could be ([0087]). Tested by
- * tools/tests/test_mmu.c. */
+/* Coherency events (hv/coherency/README "Coherency events"): drain, then the unsync list, then the
+ * flush by generation. After each, the shadow and the TLB are no staler than a physical TLB could
+ * be ([0087]). Tested by tools/tests/test_mmu.c. */
 #include "hv/mmu/internal.h"
 
 void mmu_drain(struct mmu *m)
@@ -26,7 +26,7 @@ static void event_begin(struct mmu *m)
     if (!consumer_pending(m->coh))
         stat_inc(m->cpu, STAT_drains_empty);
     mmu_drain(m);
-    unsync_event(m); /* after the slots: design 4.2 */
+    unsync_event(m); /* after the slots: hv/coherency/README "Coherency events" */
 }
 
 static uint32_t role_of(const struct mmu_regs *r)

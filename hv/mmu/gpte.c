@@ -72,7 +72,7 @@ bool gpte_mark(struct mmu *m, const struct sp *s, unsigned idx, uint64_t raw, ui
     if (!p)
         return false;
     /* Against the walked value, in the entry's own width. Only adds rights, so it never posts
-     * (design 4.3). Partner: producer_exchange, guest stores. */
+     * (README "Accessed and dirty bits"). Partner: producer_exchange, guest stores. */
     if (s->role & ROLE_4B) {
         uint32_t old = (uint32_t)raw;
         return __atomic_compare_exchange_n((uint32_t *)p, &old, (uint32_t)(raw | bits), false,

@@ -49,7 +49,8 @@ static inline uint64_t level_frames(unsigned level)
  * grows with the guest. Of the pager's state that changes leaf sptes (W lost, a 2 MiB one gone),
  * their chains and mmu.lost, and nothing else: no page is freed, made or listed, no patch taken. So
  * it may be called wherever no leaf spte read, nor a position in such a chain, is used afterwards,
- * and never between the read-modify-write of a trace word and its spte (design 4.1). */
+ * and never between the read-modify-write of a trace word and its spte (hv/coherency/README "Trace
+ * words"). */
 void mmu_serve_drops(struct mmu *m);
 static inline void serve_point(struct mmu *m)
 {

@@ -55,7 +55,7 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg) HV_MUST_CHECK;
 /* INIT/SIPI and power-on: forgets the guest's translations (a coherency event), sets the mode. */
 void mmu_reset(struct mmu *m, const struct mmu_regs *regs);
 
-/* --- coherency events (design 4.5). Each drains, repairs and schedules the flush. --- */
+/* --- hv/coherency/README "Coherency events". Each drains, repairs and schedules the flush. --- */
 /* After the guest changed CR0/CR4/EFER: `regs` is the new view. */
 void mmu_event_mode(struct mmu *m, const struct mmu_regs *regs);
 /* PAE guests: the four PDPTEs that this MOV CR3 or mode change loads, already checked by the

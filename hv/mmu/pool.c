@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Shadow pages: the fixed pool, lookup by (gfn, level, role), registration with the trace words,
  * dropping and reclaim. Tested by tools/tests/test_mmu.c. */
+/* Rules.
+ * 1. A frame is registered exactly while this CPU has a shadow page with that source: from the
+ *    first page on, before sp_get returns it, to the last.
+ * 2. A page whose frame is found unsync is listed before anything is served.
+ * 3. A page goes in this order: parent entries, the own sptes, list and hash, registration.
+ *    Children left without a parent, unless roots, go after it.
+ * 4. Whatever frees a page sets m->changed, so that a walk begins again; but for what makes room
+ *    for another page or root, on which no walk stands.
+ * 5. A reclaim takes no page of the present walk nor what the current root is made of, and there is
+ *    always another to take (MMU_POOL_FLOOR).
+ * 6. Nothing is allocated after pool_init. */
 #include "hv/mem/phys.h"
 #include "hv/mmu/internal.h"
 

@@ -99,7 +99,8 @@ void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
     if (!(old & PTE_P) || (s->role & (ROLE_DIRECT | ROLE_REF)))
         return;
     uint64_t gpte = gpte_of(m, s, idx);
-    /* P=0 or A=0 drops: nobody may hold a translation from such an entry (design 4.4). */
+    /* P=0 or A=0 drops: nobody may hold a translation from such an entry (hv/coherency/README
+     * "Consumer"). */
     if (!(gpte & PTE_P) || !(gpte & PTE_A) || gpte_reserved(m, s->role, gpte, s->level) ||
         (s->role & ROLE_WP0)) {
         spte_replace(m, page, idx, 0, gfn(0));

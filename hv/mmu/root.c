@@ -1,6 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Retained roots, each with its own ASID (slot + 1), and what the next VMRUN needs of them.
  * Tested by tools/tests/test_mmu.c. */
+/* Rules.
+ * 1. A root's ASID is its slot + 1. A slot that changes hands has never been flushed (clean_at =
+ *    ~0).
+ * 2. A root is entered with a flush unless clean_at is the present flush generation, and only
+ *    mmu_entered makes it that.
+ * 3. Nothing is downgraded between mmu_enter and mmu_entered.
+ * 4. PDPTEs are exactly P and the frame, and agree with those latched whenever a root is chosen;
+ *    the next entry loads them.
+ * 5. What is listed below a root is re-read when the root is chosen, or when a link comes to lead
+ *    there, and so before it is entered.
+ * 6. A link taken over from another root agrees with this root's entry, read first, and nothing was
+ *    pending after that. */
 #include "hv/mmu/internal.h"
 
 void root_invalidate(struct mmu *m)

@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The one writer of sptes: reverse map, parent links, writer bits and the flush generation follow
  * from here. Tested by tools/tests/test_mmu.c. */
+/* Rules.
+ * 1. spte_set and, for mmu=ref, spte_set_ref are the only functions that store to an spte.
+ * 2. What is not present is 0. What is present was checked: a leaf maps RAM of the VM, a link leads
+ *    to a page in use one level below.
+ * 3. After every spte_set the reverse map has exactly the writable leaf sptes, the parent chains
+ *    exactly the links, bitmap and counters what is present.
+ * 4. A downgrade moves the flush generation in the call that makes it.
+ * 5. The caller has set the writer bit before it makes a leaf writable. The bit goes when the last
+ *    alias has gone, behind the generation.
+ * 6. W and D of a leaf are given and taken together. */
 #include "hv/mmu/internal.h"
 
 static uint32_t rhash_of(const struct mmu *m, uint64_t frame_hpa)
@@ -117,7 +127,7 @@ static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
 }
 
 /* A writable leaf spte of the frame or region at `h` is gone: with the last alias, and after the
- * flush generation moved, give up the writer bit (design 4.1). */
+ * flush generation moved, give up the writer bit (hv/coherency/README "Trace words"). */
 static void writer_gone(struct mmu *m, unsigned level, uint64_t h)
 {
     if (rmap_first(m, h, level == 2))
@@ -161,7 +171,7 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);
 
     if (!(spte & PTE_P))
-        spte = 0; /* not-present sptes carry no address: design 5, trap 34 */
+        spte = 0; /* not-present sptes carry no address: trap 34 */
     else
         check_target(m, s, spte, f);
     m->work++;

@@ -1,6 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Hot tables (design 4.6): leaf tables written without exits and re-read at events, non-leaf tables
- * given up; the policy when. Tested by tools/tests/test_mmu.c. */
+/* Hot tables (README "Unsync"): leaf tables written without exits and re-read at events, non-leaf
+ * tables given up; the policy when. Tested by tools/tests/test_mmu.c. */
+/* Rules.
+ * 1. A traced frame is mapped writable here only after the RMW that made it unsync, or found it so;
+ *    every other consumer of the word which that RMW replaced gets WHOLE before the guest runs
+ *    (unsync_announce).
+ * 2. A page is listed as soon as its frame is known to be unsync: by registration, by WHOLE, or by
+ *    giving the frame up. It leaves the list after a re-read in front of which the word said synced
+ *    (reread), or with its drop.
+ * 3. A listed non-leaf page (any page, with unsync=off) stays listed and is dropped at the next
+ *    event. Until then it may be re-read: the walk, or the store it was given up for, may stand on
+ *    it.
+ * 4. Re-reading and dropping free pages, perhaps the next one of the list: then the list is walked
+ *    from its head again.
+ * 5. Leaving is: every writable spte of the frame gone, the flush due, then one RMW (leave_one).
+ * 6. m->out has what this CPU has given up to itself. When it is full the oldest is left, never the
+ *    one just entered: its store has not run yet.
+ * 7. When a table is given up, how long it stays, when a page not reached is dropped: policy, which
+ *    costs time when it is wrong, and nothing else. */
 #include "hv/mmu/internal.h"
 
 #define LEAF_TRAPS 2     /* traps before the next own event that make a leaf table unsync */

@@ -36,13 +36,14 @@ void port_x87_clear(void);
 void port_irq_off(void);
 void port_irq_on(void);
 /* STI; HLT: returns after any interrupt or NMI, interrupts on. To be called with interrupts off,
- * after the mode word was exchanged and the action word re-read (design 4.8). */
+ * after the mode word was exchanged and the action word re-read (README "Waiting and waking"). */
 void port_halt(void);
 /* Arms this CPU's one physical one-shot timer for `tsc` (absolute; UINT64_MAX disarms). The
  * interrupt handler sets ACTION_TIMER in this CPU's action word. May fire late, and early for long
  * deadlines: the owner compares and re-arms. */
 void port_timer_arm(uint64_t tsc);
-/* Host CR4 bits that follow the guest's (SMEP, SMAP, PGE; design section 5). Owner CPU. */
+/* Host CR4 bits that follow the guest's (SMEP, SMAP, PGE; arch-x86/README "Control bits"). Owner
+ * CPU. */
 void port_host_cr4_follow(uint64_t guest_cr4);
 /* Makes LFENCE serialising on this CPU where a register decides that (DE_CFG[1]; APM volume
  * 2, 3.2.8 "DE_CFG"). true: the register is there and holds it. Owner CPU. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The loop of a sub-VMM: serve requests, take actions, run timers, then enter the guest, halt, or
- * wait, as the VCPU's state says (design section 4.8). Tested by tools/tests/test_exits.c. */
+ * wait, as the VCPU's state says (README "Waiting and waking"). Tested by
+ * tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"

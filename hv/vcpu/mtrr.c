@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* PAT and MTRRs as registers with the processor's checks and no effect: without nested paging the
- * guest's RAM is always write-back (design section 5, "Memory types"). Tested by
+ * guest's RAM is always write-back (hv/mmu/README "Memory types"). Tested by
  * tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/vcpu/exit.h"

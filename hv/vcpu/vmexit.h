@@ -84,8 +84,8 @@ struct vmexit {
         uint32_t error;
         bool rf; /* RFLAGS.RF to be saved */
     } task;
-    /* An event this entry injected was not delivered and must be injected again (rules of
-     * platform notes, "Injection": only what we injected, RIP unchanged). */
+    /* An event this entry injected was not delivered and must be injected again
+     * (arch-x86/README "Injection": only what we injected, RIP unchanged). */
     bool redeliver;
     bool untaken;       /* the INTR this entry injected is still to be taken */
     uint8_t delivering; /* EXCEPTION: the guest's own one whose delivery raised it, + 1; 0 none */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The audit's own condition (design 4.9; hv/mmu/audit.c audit_source, hv/coherency/consumer.c
- * consumer_explains): no false alarm at any interleaving, and no miss of an update that was lost
- * before the audit began. Two producers, one slot each, two keys; the page may go unsync. bound(3)
- * lets producers lose posts. Tested by tools/model/run.sh. */
+/* The audit's own condition (hv/coherency/README "The property"; hv/mmu/audit.c audit_source,
+ * hv/coherency/consumer.c consumer_explains): no false alarm at any interleaving, and no miss of an
+ * update that was lost before the audit began. Two producers, one slot each, two keys; the page may
+ * go unsync. bound(3) lets producers lose posts. Tested by tools/model/run.sh. */
 #include "explore.h"
 
 enum { ENT, UNSYNC, SLOT, OVF = SLOT + 2, STORING = OVF + 2, SEEN = STORING + 2 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A and D of the guest's entry by compare-exchange against the walked value (design 4.2, 4.3;
- * hv/mmu/gpte.c gpte_mark, walk.c walk_leaf): two CPUs that set them, each also storing the entry.
- * The entry is 4 * number + 2 * D + A. A guest's store must never be undone, and a spte never
- * outlive its entry. Tested by tools/model/run.sh. */
+/* A and D of the guest's entry by compare-exchange against the walked value (hv/mmu/README
+ * "Accessed and dirty bits"; hv/mmu/gpte.c gpte_mark, walk.c walk_leaf): two CPUs that set them,
+ * each also storing the entry. The entry is 4 * number + 2 * D + A. A guest's store must never be
+ * undone, and a spte never outlive its entry. Tested by tools/model/run.sh. */
 #include "explore.h"
 
 enum { ENT, SEEN, PATCH };

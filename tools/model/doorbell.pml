@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Action word, mode word and the doorbell (design 4.8; hv/coherency/actions.c): posters and one target
- * that spins, or sleeps (in the guest or halted) only if nobody has asked. A wake-up that is lost
- * leaves the target asleep for ever: an invalid end state. Tested by tools/model/run.sh. */
+/* Action word, mode word and the doorbell (hv/coherency/README "Waiting and waking";
+ * hv/coherency/actions.c): posters and one target that spins, or sleeps (in the guest or halted)
+ * only if nobody has asked. A wake-up that is lost leaves the target asleep for ever: an invalid
+ * end state. Tested by tools/model/run.sh. */
 #define NP 3
 #define TARGET 2
 #define ACTION(p) (p) /* bit p of one word: changed and read together */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Entries of 4 bytes (design 4.2; hv/coherency/coherency.c coherency_entry4, producer.c
- * after_exchange, hv/mmu/event.c set_mode): the 8 bytes of a store are two entries once some CPU
- * may shadow 4-byte tables; the flag is set before the first registration. With the interest rule,
- * each half by its own A. A half is 2 * number + A. Tested by tools/model/run.sh. */
+/* Entries of 4 bytes (hv/coherency/README "Producer"; hv/coherency/coherency.c coherency_entry4,
+ * producer.c after_exchange, hv/mmu/event.c set_mode): the 8 bytes of a store are two entries once
+ * some CPU may shadow 4-byte tables; the flag is set before the first registration. With the
+ * interest rule, each half by its own A. A half is 2 * number + A. Tested by tools/model/run.sh. */
 #include "explore.h"
 
 enum { LOW, HIGH, FLAG, TRACE, PATCH, SEEN = PATCH + 2 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Entry-granular interest with `storing` words, and A by compare-exchange (design 4.2, [0096];
- * hv/coherency/producer.c): two producers, one entry, one registered consumer. The entry is
- * 2 * number + A; P is always 1. A post is one step: slot.pml has its inside.
+/* Entry-granular interest with `storing` words, and A by compare-exchange (hv/coherency/README
+ * "Interest", [0096]; hv/coherency/producer.c): two producers, one entry, one registered consumer.
+ * The entry is 2 * number + A; P is always 1. A post is one step: slot.pml has its inside.
  * Tested by tools/model/run.sh. */
 #define NP 3
 #define CONS 2

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Derived values (394D, 394E; design 4.2): a patch carries {entry, spte}; the consumer re-reads the
- * entry after freeing the slot and uses the spte only for an equal entry (hv/coherency/channel.c
- * channel_post, channel_free; consumer.c consumer_derived_usable). An entry is its place in its
- * modification order, and its spte the same number. Tested by tools/model/run.sh. */
+/* Derived values (394D, 394E; hv/coherency/README "Slots and channels"): a patch carries {entry,
+ * spte}; the consumer re-reads the entry after freeing the slot and uses the spte only for an equal
+ * entry (hv/coherency/channel.c channel_post, channel_free; consumer.c consumer_derived_usable). An
+ * entry is its place in its modification order, and its spte the same number. Tested by
+ * tools/model/run.sh. */
 #include "explore.h"
 
 enum { ENT, PEND, CONSUMER, WHOLE, SEEN, PATCH = SEEN + 2 }; /* three words a producer */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Two-level trace words (design 4.1): two CPUs that install on frames of one 2 MiB region, one that
- * maps the region writable when it counts no registration (hv/coherency/trace.c trace_install,
- * trace_drop, trace_fill_region, trace_clear_region_writer). A traced store is emulated and posted
- * in one step. Tested by tools/model/run.sh. */
+/* Two-level trace words (hv/coherency/README "Trace words"): two CPUs that install on frames of one
+ * 2 MiB region, one that maps the region writable when it counts no registration
+ * (hv/coherency/trace.c trace_install, trace_drop, trace_fill_region, trace_clear_region_writer). A
+ * traced store is emulated and posted in one step. Tested by tools/model/run.sh. */
 #include "explore.h"
 
 enum { REGION, TRACE, ENT = TRACE + 2, SEEN = ENT + 2, PATCH = SEEN + 2, ASK = PATCH + 2, ACK };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Registration against the producer's look at the consumer set, and dropping (design 4.1, 4.2;
- * hv/coherency/trace.c trace_install, trace_drop, producer.c after_exchange): one producer that
- * emulates traced stores and makes untraced ones directly, two consumers that come and go. Posting
- * is one step here: slot.pml has its inside. Tested by tools/model/run.sh. */
+/* Registration against the producer's look at the consumer set, and dropping (hv/coherency/README
+ * "Trace words"; hv/coherency/trace.c trace_install, trace_drop, producer.c after_exchange): one
+ * producer that emulates traced stores and makes untraced ones directly, two consumers that come
+ * and go. Posting is one step here: slot.pml has its inside. Tested by tools/model/run.sh. */
 #define NP 3
 #define PROD 2
 #define ENT 0

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Requests and acknowledgements (design 4.8; hv/coherency/actions.c action_request): two CPUs that ask
- * each other at the same time. A CPU that is not answered is an
+/* Requests and acknowledgements (hv/coherency/README "Waiting and waking"; hv/coherency/actions.c
+ * action_request): two CPUs that ask each other at the same time. A CPU that is not answered is an
  * invalid end state. In the middle of other work only drops are done, here the odd requests
- * (hv/mmu/event.c mmu_serve_drops), and the others wait for its end. Mailbox words pass through store buffers, the action bit is a RMW.
+ * (hv/mmu/event.c mmu_serve_drops), and the others wait for its end. Mailbox words pass through
+ * store buffers, the action bit is a RMW.
  * Tested by tools/model/run.sh. */
 #define NP 2
 #define REQ(p) (p)       /* request written by p, its number */

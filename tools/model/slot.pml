@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Slot, coalescing, overflow, pending, postponing, WHOLE (design 4.2; hv/coherency/channel.c,
- * consumer.c): two producers with one slot each, one consumer, two entries of one page. An entry's
- * value is its place in its modification order. Tested by tools/model/run.sh. */
+/* Slot, coalescing, overflow, pending, postponing, WHOLE (hv/coherency/README "Slots and channels";
+ * hv/coherency/channel.c, consumer.c): two producers with one slot each, one consumer, two entries
+ * of one page. An entry's value is its place in its modification order. Tested by
+ * tools/model/run.sh. */
 #define NP 3
 #define CONS 2 /* the consumer's number */
 #define ENT(e) (e)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Two or three CPUs in a ring: each writes its own table and shadows the next one's, so each is
- * producer and consumer, asks for drops and is asked while it waits (design 4.1, 4.6, 4.8;
- * hv/coherency/trace.c, actions.c, hv/mmu/unsync.c, pool.c). Leaf tables are re-read, non-leaf
- * tables given up (ZAP). A post is one step: slot.pml has its inside. Tested by tools/model/run.sh.
- */
+ * producer and consumer, asks for drops and is asked while it waits (hv/coherency/README "Trace
+ * words", "Unsync tables", "Waiting and waking"; hv/coherency/trace.c, actions.c, hv/mmu/unsync.c,
+ * pool.c). Leaf tables are re-read, non-leaf tables given up (ZAP). A post is one step: slot.pml
+ * has its inside. Tested by tools/model/run.sh. */
 #include "explore.h"
 
 enum { ENT, SEEN = 3, TRACE = 6, PATCH = 9, ALL = 12, ACTION = 15, ACK = 18 }; /* three each */

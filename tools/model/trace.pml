@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Trace install with acknowledgement against writable aliases of the frame and of its 2 MiB region
- * (design 4.1, 4.8; hv/coherency/trace.c, actions.c): one CPU that writes, untrapped while it has an
- * alias, one that installs, reads, has events and drops. A write that traps is emulated and posted in
- * one step. Tested by tools/model/run.sh. */
+ * (hv/coherency/README "Trace words", "Waiting and waking"; hv/coherency/trace.c, actions.c): one
+ * CPU that writes, untrapped while it has an alias, one that installs, reads, has events and drops.
+ * A write that traps is emulated and posted in one step. Tested by tools/model/run.sh. */
 #define NP 2
 #define W 0
 #define C 1

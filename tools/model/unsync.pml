@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Unsync in and out (design 4.6; hv/coherency/trace.c): two CPUs that write one table, each its own
- * entry, trapped or through an alias, and one consumer that registers, lists the page, re-reads it
- * and drops it. Posts are one step: slot.pml has their inside. Tested by tools/model/run.sh. */
+/* Unsync in and out (hv/coherency/README "Unsync tables"; hv/coherency/trace.c): two CPUs that
+ * write one table, each its own entry, trapped or through an alias, and one consumer that
+ * registers, lists the page, re-reads it and drops it. Posts are one step: slot.pml has their
+ * inside. Tested by tools/model/run.sh. */
 #define NP 3
 #define C 2
 #define ENT(p) (p)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A walk that waits in its middle (design 4.4; hv/mmu/walk.c walk_link, walk_once, hv/coherency/
- * actions.c action_request): the entry of an upper table is read, the lower table is installed,
- * which may wait and, while it waits, drain; then the spte is made. Tested by tools/model/run.sh.
- */
+/* A walk that waits in its middle (hv/coherency/README "Consumer"; hv/mmu/walk.c walk_link,
+ * walk_once, hv/coherency/actions.c action_request): the entry of an upper table is read, the
+ * lower table is installed, which may wait and, while it waits, drain; then the spte is made.
+ * Tested by tools/model/run.sh. */
 #include "explore.h"
 
 enum { UPPER, SEEN, PATCH, LOWER, ASK, ACK, DRAIN };

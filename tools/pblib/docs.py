@@ -25,7 +25,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"make lint|make format lint", "lint/format"), (r"make iso", "build/image"),
     (r"make trace", "monitor/trace"), (r"make gdb", "gdb/commands"), (r"make cov", "unit/coverage"),
     (r"make bench( OPS=.*)?|make bench-(modes|growth|pool|kvm)\b.*|make bench HV=.*", "linux/bench"),
-    (r"make bench-micro", "unit/micro"),
+    (r"make bench-micro", "unit/micro"), (r"make bench-count(-growth|-budget)?\b.*", "linux/count"),
     (r"make guest|make guest-bare .*|guest/run-bare\.sh .*", "guest/bare-4"),
     (r"make bench-(boot|stress)\b.*", BY_HAND + "its figures need an idle machine"),
     (r"make soak .*|build/sim2/sim .*", "unit/sim"),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Channels under real threads and TSan: every CPU produces and consumes, with two slots a channel,
  * so that coalescing, overflow and reuse happen all the time. Oracle: a drain that begins after a
- * store's post leaves no copy of an older value (design 4.9). */
+ * store's post leaves no copy of an older value (hv/coherency/README "The property"). */
 #define CHANNEL_SETS 1
 #define CHANNEL_WAYS 2
 #include "tools/tests/coh_rig.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The order of hv/vcpu/loop.c around entry and halt: interrupts off, then the mode, then the action
- * word once more; what comes in between keeps the CPU awake and out of the guest (design section
- * 4.8). The file is compiled into this test with a look at two of its calls. */
+ * word once more; what comes in between keeps the CPU awake and out of the guest (hv/README
+ * "Waiting and waking"). The file is compiled into this test with a look at two of its calls. */
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
 

@@ -167,7 +167,7 @@ static void store(unsigned c, uint64_t frame, unsigned i, uint64_t value)
                             value);
 }
 
-/* Design 4.2: A and D by compare-exchange against the walked value. */
+/* hv/mmu/README "Accessed and dirty bits": by compare-exchange against the walked value. */
 static void test_mark(void)
 {
     static const struct {

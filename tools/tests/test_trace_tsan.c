@@ -3,8 +3,8 @@
  * aliases (4 KiB and 2 MiB) that nobody traps, traced stores that are emulated, unsync in and out,
  * registration with requests and acknowledgements. Entry i is stored by CPU i % NCPU only,
  * whichever way, so its values are numbered. Oracle: a drain that begins after a store (and its
- * post) leaves no copy of an older value (design 4.9), and nobody reads a synced table over a
- * foreign alias. */
+ * post) leaves no copy of an older value (hv/coherency/README "The property"), and nobody reads a
+ * synced table over a foreign alias. */
 #define CHANNEL_SETS 1
 #define CHANNEL_WAYS 3
 #include "tools/tests/coh_rig.h"
