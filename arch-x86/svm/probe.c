@@ -88,7 +88,7 @@ static bool name_silent(enum probe_id id)
                  name);
         return true;
     case PROBE_xsetbv:
-        log_info("check", "intercept  %s does not fire: the guest has no XSAVE", name);
+        log_info("check", "intercept  %s does not fire: XCR0 is looked at after each exit", name);
         return true;
     case PROBE_window_if1:
     case PROBE_intr_if0:

@@ -181,8 +181,8 @@ static void control_build(enum probe_id id, uint16_t cr_reads)
 
     svm_intercepts_set(c);
     c->intercept_cr_read = cr_reads;
-    if (id != PROBE_shutdown) /* which is what comes of exceptions that nobody wants */
-        c->intercept_exceptions = ~0u;
+    /* A shutdown is what comes of exceptions that nobody wants, the last of them #DF. */
+    c->intercept_exceptions = id == PROBE_shutdown ? 1u << VEC_DF : ~0u;
     c->iopm_base = svm_iopm();
     c->msrpm_base = svm_msrpm();
     c->asid = 1;
