@@ -4,7 +4,7 @@
 
 static const struct test_group *const groups[] = {
 #ifdef __x86_64__
-    &tests_basic,  &tests_cpu,     &tests_pcid,     &tests_x87,     &tests_pit,
+    &tests_basic,  &tests_cpu,     &tests_pcid,     &tests_x87,  &tests_pit,
 #endif
     &tests_smp,    &tests_trans,   &tests_flush,    &tests_prot, &tests_race,
     &tests_memory, &tests_store,

@@ -19,8 +19,8 @@ static unsigned count(void)
     return low | (unsigned)inb(0x42) << 8;
 }
 
-/* 8254 data sheet, "Control Word Format": BCD. It wraps from 0 to 9999. A binary counter shows a digit
- * above 9 sooner or later. */
+/* 8254 data sheet, "Control Word Format": BCD. It wraps from 0 to 9999. A binary counter shows a
+ * digit above 9 sooner or later. */
 static void test_decimal(void)
 {
     uint8_t port61 = inb(0x61);

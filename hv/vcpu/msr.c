@@ -315,7 +315,7 @@ static const struct {
     {MSR_TSC_ADJUST, MSR_TSC_ADJUST, read_tsc_adjust, write_tsc_adjust},
     {MSR_PATCH_LEVEL, MSR_PATCH_LEVEL, read_patch_level, write_ignored},
     {MSR_MTRRCAP, MSR_MTRRCAP, mtrr_read, NULL},
-    {0x179, 0x179, read_zero, NULL},          /* MCG_CAP: no banks */
+    {0x179, 0x179, read_zero, NULL}, /* MCG_CAP: no banks */
     {MSR_MCG_STATUS, MSR_MCG_STATUS, read_mcg_status, write_mcg_status},
     {MSR_MISC_ENABLE, MSR_MISC_ENABLE, read_misc_enable, write_misc_enable},
     {0x1d9, 0x1d9, read_zero, write_ignored}, /* DEBUGCTL: no branch records */
