@@ -204,6 +204,8 @@ void boot_main(uint32_t magic, uint32_t info)
     console_init();                                /* replays what was logged so far */
     banner();                                      /* who we are, where output goes */
     require(features_check(&cpu_features), "a needed processor feature is missing (see above)");
+    require(features_divide_check(cpu_divide_self),
+            "the processor divides wrongly (see above): use another version of the emulator");
     require(loader_ok, "the loader's information is unusable (see above)");
     memmap_log();                              /* RAM */
     crash_init();                              /* what the last run said at its end */

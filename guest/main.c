@@ -5,6 +5,7 @@
 static const struct test_group *const groups[] = {
 #ifdef __x86_64__
     &tests_basic,  &tests_cpu,     &tests_pcid,     &tests_events, &tests_x87,
+    &tests_pit,
 #endif
     &tests_smp,    &tests_trans,   &tests_flush,    &tests_prot,   &tests_race,
     &tests_memory, &tests_store,   &tests_xsave,    &tests_native,
@@ -48,6 +49,15 @@ void test_fail(const char *file, int line, const char *fmt, ...)
     prefix[n] = '\0';
     va_start(ap, fmt);
     vdiag(prefix, fmt, ap);
+    va_end(ap);
+}
+
+void test_note(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vdiag("this machine deviates: ", fmt, ap);
     va_end(ap);
 }
 

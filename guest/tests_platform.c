@@ -27,7 +27,8 @@ static void test_msrs(void)
     CHECK(wrmsr_faults(MSR_PAT, 2), "PAT type 2");
     CHECK(wrmsr_faults(MSR_PAT, 8ull << 56), "PAT type 8");
     CHECK(wrmsr_faults(MSR_MTRR_DEF, def | 1 << 9), "MTRR default: reserved bit");
-    CHECK(wrmsr_faults(MSR_MTRRCAP, 0), "MTRRCAP");
+    if (!options.bochs) /* 3.1 ends itself */
+        CHECK(wrmsr_faults(MSR_MTRRCAP, 0), "MTRRCAP");
     CHECK(wrmsr_faults(0x250, 2), "fixed MTRR of type 2");
     CHECK(wrmsr_faults(0x200, 1ull << 60), "variable MTRR beyond the address bits");
     CHECK(wrmsr_faults(MSR_EFER, efer & ~EFER_LME), "EFER.LME under paging");

@@ -202,6 +202,42 @@ bool features_check(const struct cpu_features *f)
     return good;
 }
 
+bool features_divide_check(cpu_divide divide)
+{
+    /* dividend (high, low), divisor, quotient, remainder, which has the dividend's sign */
+    static const struct {
+        int64_t high;
+        uint64_t low;
+        int64_t by, quotient, rest;
+    } known[] = {
+        {0, 100, 7, 14, 2},
+        {-1, (uint64_t)-100, 7, -14, -2},
+        {0, 100, -7, -14, 2},
+        {-1, (uint64_t)-100, -7, 14, -2},
+        {0, 1ull << 63, 3, 3074457345618258602, 2},
+        {-1, 1ull << 63, 1, INT64_MIN, 0},
+        {-1, (uint64_t)-1000000007, 1000000007, -1, 0},
+        {1, 0, 1ll << 32, 1ll << 32, 0},
+        {-2, 0, 1ll << 32, -(1ll << 33), 0},
+        {0x1234, 5, 0x7fffffffffff, 610795520, 610795525},
+        {-1, 0, 3, -6148914691236517205, -1},
+        {-(1ll << 40), 0, 1ll << 42, -(1ll << 62), 0},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+        int64_t rest, quotient = divide(known[i].high, known[i].low, known[i].by, &rest);
+        if (quotient == known[i].quotient && rest == known[i].rest)
+            continue;
+        log_err("check",
+                "IDIV       WRONG: 0x%llx:%016llx by %lld gives %lld rest %lld, not %lld rest %lld",
+                (unsigned long long)known[i].high, (unsigned long long)known[i].low,
+                (long long)known[i].by, (long long)quotient, (long long)rest,
+                (long long)known[i].quotient, (long long)known[i].rest);
+        return false;
+    }
+    return true;
+}
+
 static void lack(char *buf, size_t size, const char *name)
 {
     size_t n = strlen(buf);

@@ -24,6 +24,12 @@ struct cpu_probe {
     bool (*wrmsr)(uint32_t msr, uint64_t v);
 };
 extern const struct cpu_probe cpu_probe_self;
+/* A signed division of 128 by 64 bits; its quotient. */
+typedef int64_t (*cpu_divide)(int64_t high, uint64_t low, int64_t by, int64_t *rest);
+int64_t cpu_divide_self(int64_t high, uint64_t low, int64_t by, int64_t *rest);
+/* Are divisions right whose results are known? Bochs 3.1 has some wrong: kernels compute with these
+ * from their first second on and die of it. Logs the first that is not. */
+bool features_divide_check(cpu_divide divide);
 
 /* Fills *f. SVM that the firmware disabled without locking it is switched on. Context: the CPU that
  * is asked, its IDT loaded. */

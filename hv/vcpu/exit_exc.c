@@ -11,8 +11,9 @@
 #include "hv/vdev/vpc.h"
 #include "hv/vm/vm.h"
 
-/* A fault of the machine while the guest ran. Unlike the guest's own exceptions it is the host's: its
- * banks were read and emptied, and the guest, which is shown none, gets only what it can act on. */
+/* A fault of the machine while the guest ran. Unlike the guest's own exceptions it is the host's:
+ * its banks were read and emptied, and the guest, which is shown none, gets only what it can act
+ * on. */
 static void machine_check(struct subvmm *s, const struct vmexit *x)
 {
     struct vcpu *v = &s->vcpu;
@@ -33,8 +34,8 @@ static void machine_check(struct subvmm *s, const struct vmexit *x)
     }
 }
 
-/* An instruction that waits for x87 errors met one. With CR0.NE=0 the processor stops before it until
- * an interrupt comes, which IRQ 13 is meant to be. */
+/* An instruction that waits for x87 errors met one. With CR0.NE=0 the processor stops before it
+ * until an interrupt comes, which IRQ 13 is meant to be. */
 static void x87_error(struct subvmm *s)
 {
     if (s->vcpu.ctl.cr0 & CR0_NE)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* x87 errors as a PC reports them to a processor with CR0.NE=0 (APM volume 2, 3.1.1 "CR0 Register",
- * "Numeric Error"): FERR# sets a latch that drives interrupt line 13, a write to port F0 clears it and
- * asserts IGNNE#. The processor itself runs with NE=1 and every error exits, so FERR# is each VCPU's
- * report here, and what IGNNE# lets pass is an error that stands since before the write. Guarded by the
- * device lock. Tested by tools/tests/test_ferr.c and the guest test x87.ferr. */
+ * "Numeric Error"): FERR# sets a latch that drives interrupt line 13, a write to port F0 clears it
+ * and asserts IGNNE#. The processor itself runs with NE=1 and every error exits, so FERR# is each
+ * VCPU's report here, and what IGNNE# lets pass is an error that stands since before the write.
+ * Guarded by the device lock. Tested by tools/tests/test_ferr.c and the guest test x87.ferr. */
 #include "hv/vdev/vpc_state.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"

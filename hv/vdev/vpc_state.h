@@ -70,7 +70,7 @@ struct vpic_chip {
     unsigned init;   /* next initialisation word, 2..4; 0: operating */
     bool icw4, single, aeoi, rotate_aeoi, special_mask, nested, read_isr, poll;
 };
-struct vferr {      /* x87 errors by interrupt 13 */
+struct vferr {                   /* x87 errors by interrupt 13 */
     bool ignne;                  /* port F0 was written while this error stood: */
     uint32_t env[X87_ENV_WORDS]; /* ... the x87 environment then */
 };

@@ -201,8 +201,39 @@ static void test_alike(void)
            "a short buffer is not overrun");
 }
 
+static int64_t divide(int64_t high, uint64_t low, int64_t by, int64_t *rest)
+{
+    __int128 n = (__int128)((unsigned __int128)(uint64_t)high << 64 | low);
+
+    *rest = (int64_t)(n % by);
+    return (int64_t)(n / by);
+}
+
+static bool halved; /* the upper half of the dividend is taken for its sign alone */
+static int64_t wrong(int64_t high, uint64_t low, int64_t by, int64_t *rest)
+{
+    if (halved)
+        return divide(high < 0 ? -1 : 0, low, by, rest);
+    int64_t quotient = divide(high, low, by, rest);
+    *rest = *rest < 0 ? -*rest : *rest; /* a remainder without its sign */
+    return quotient;
+}
+
+static void test_divide(void)
+{
+    fake_console_clear();
+    tap_ok(features_divide_check(divide) && !*fake_console(), "right quotients and remainders");
+    tap_ok(!features_divide_check(wrong) && strstr(fake_console(), "IDIV       WRONG"),
+           "wrong remainders are named");
+    halved = true;
+    fake_console_clear();
+    tap_ok(!features_divide_check(wrong) && strstr(fake_console(), "IDIV       WRONG"),
+           "a dividend of 64 bits only");
+}
+
 int main(void)
 {
+    test_divide();
     test_detect();
     test_svm();
     test_missing();
