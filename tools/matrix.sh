@@ -106,9 +106,12 @@ fresh() {
     why="no $mirror/dists/$1"
     # Whatever can fetch: what debootstrap needs anyway.
     wget -q -T 20 -t 2 -O "$top/Release" "$mirror/dists/$1/Release" || return 1
-    # Without the distribution's keys the system is made unchecked, and the table says so.
+    # Without the distribution's keys here, which are a package of them, the first packages come unchecked; this is said.
     checked="--keyring=$ring"
-    [ -e "$ring" ] || checked=--no-check-gpg
+    [ -e "$ring" ] || {
+        checked=--no-check-gpg
+        echo "matrix: $1: no $ring: the signatures of its first packages are not checked" >&2
+    }
     rm -rf --one-file-system "$top/making-$1"
     why="debootstrap failed: $top/debootstrap-$1.log"
     debootstrap --variant=minbase "$checked" --include=git,make,ca-certificates --components="$components" \

@@ -94,7 +94,11 @@ enum hv_err {
 };
 #define HV_MUST_CHECK __attribute__((warn_unused_result))
 /* A function to set breakpoints on: one place, however much is inlined elsewhere. */
+#ifdef __clang__
 #define HV_ANCHOR __attribute__((noinline))
+#else
+#define HV_ANCHOR __attribute__((noinline, noclone)) /* a clone has another name */
+#endif
 #define TRY(expr)                                                                                  \
     do {                                                                                           \
         enum hv_err try_err_ = (expr);                                                             \
