@@ -33,6 +33,7 @@
     X(unsync_out)    /* ... and left again */                                                      \
     X(unsync_listed) /* shadow pages put on this consumer's list */                                \
     X(unsync_reread) /* listed pages re-read at an event */                                        \
+    X(aged)          /* sptes dropped because their entry lost A without a flush */                  \
     X(zaps)          /* non-leaf shadow pages dropped for a write */                               \
     X(doorbells)     /* IPIs sent */                                                               \
     X(requests_served)                                                                             \

@@ -11,6 +11,7 @@
 #include "hv/coherency/producer.h"
 #include "hv/coherency/trace.h"
 #include "hv/mmu/state.h"
+#include "hv/port/cpu.h"
 
 static inline uint64_t *sp_spte(struct mmu *m, uint32_t page, unsigned idx)
 {

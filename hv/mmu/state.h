@@ -152,6 +152,8 @@ struct mmu {
 
     uint32_t unsync_head, unsync_tail, unsync_count;
     uint32_t zap_count; /* of them, pages that wait for their zap: they come first */
+    uint32_t age_next;  /* where mmu_age goes on */
+    uint64_t aged_at;   /* TSC */
     uint32_t list_next; /* where whoever goes through the list goes on; moves on with the list */
     uint32_t nout;
     bool leave_soon; /* some of them */

@@ -457,6 +457,11 @@ static void event_step(unsigned c, const struct sim_step *program)
     case OP_EXIT:
         vmexit(c);
         break;
+    case OP_AGE:
+        vmexit(c);
+        s->mmu.aged_at = port_tsc() - port_tsc_hz(); /* however long it takes */
+        mmu_age(&s->mmu);
+        break;
     default:
         access_step(c, t);
     }
