@@ -5,7 +5,6 @@
  * half-written entries (7), accessed and dirty bits (12, 13), large pages (26). Tested by running
  * it bare. */
 #include "guest/guest.h"
-#include "guest/platform.h"
 
 static bool count_pf(struct trapframe *f, uint64_t cr2)
 {
@@ -581,53 +580,6 @@ static void test_large_split(void)
     }
 }
 
-/* A system that looks which pages are in use clears A without a flush, by whatever CPU, and comes
- * back later. A TLB forgets by and by; here a page that is touched all the time has A again behind
- * the timer interrupt after the next one. */
-struct age {
-    pte_t *pte[8];
-    unsigned looker;
-    struct barrier b;
-};
-
-static void age_job(void *arg)
-{
-    struct age *t = arg;
-    unsigned me = this_cpu()->index;
-
-    for (unsigned r = 0; r < 24; r++) {
-        if (me == t->looker)
-            pte_clear(t->pte[r % 8], PTE_A);
-        barrier_wait(&t->b, ncpus);
-        uint64_t n = irqs(0, VEC_TEST);
-        while (me == 0 && !(pte_read(t->pte[r % 8]) & PTE_A) && irqs(0, VEC_TEST) < n + 3)
-            (void)load64(TEST_VA + r % 8 * PAGE);
-        if (me == 0)
-            CHECK(pte_read(t->pte[r % 8]) & PTE_A, "round %u: not seen to be in use", r);
-        barrier_wait(&t->b, ncpus);
-    }
-}
-
-static void test_aging(void)
-{
-    struct age t = {.looker = ncpus - 1};
-
-    if (!options.hosted) {
-        test_skip("a TLB may keep what nobody flushes");
-        return;
-    }
-    for (unsigned i = 0; i < 8; i++) {
-        t.pte[i] = map(TEST_VA + i * PAGE, pa_of(tagged_page(0x2900 + i)), PTE_RWAD);
-        (void)load64(TEST_VA + i * PAGE);
-    }
-    apic_write(APIC_LVT_TIMER, 0x20000 | VEC_TEST);
-    apic_write(APIC_TIMER_ICT, 80000);
-    run_on(ncpus, age_job, &t);
-    t.looker = 0;
-    run_on(ncpus, age_job, &t);
-    timer_periodic();
-}
-
 static const struct test tests[] = {
     {"trans.promote", test_promote, 2},
     {"trans.promote_loop", test_promote_loop, 2},
@@ -642,7 +594,6 @@ static const struct test tests[] = {
     {"trans.accessed_dirty", test_accessed_dirty, 1},
     {"trans.accessed_upper", test_accessed_upper, 1},
     {"trans.accessed_dirty_smp", test_accessed_dirty_smp, 2},
-    {"trans.aging", test_aging, 1},
     {"trans.large", test_large, 1},
     {"trans.large_split", test_large_split, 1},
 };

@@ -31,8 +31,9 @@ void memmap_ram(uint64_t base, uint64_t len)
 static void stop_if_lost(void)
 {
     if (lost && logged)
-        hv_stop("the firmware's memory map has more pieces than can be kept out of RAM (see above): "
-                "try its other mode, UEFI or BIOS, or switch unused devices off in its setup");
+        hv_stop(
+            "the firmware's memory map has more pieces than can be kept out of RAM (see above): "
+            "try its other mode, UEFI or BIOS, or switch unused devices off in its setup");
 }
 
 void memmap_keep_out(uint64_t base, uint64_t len)

@@ -144,7 +144,8 @@ uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
-/* The spte that fill_leaf made for walk.flip goes: at the exit after the entry that it was made for. */
+/* The spte that fill_leaf made for walk.flip goes: at the exit after the entry that it was made
+ * for. */
 void flip_back(struct mmu *m);
 /* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);

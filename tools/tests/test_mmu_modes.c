@@ -222,7 +222,8 @@ static void test_two_level(const char *options)
     tap_eq(leaf(0, VA(2, 1)) & PTE_ADDR, host_of(600), "a table");
 }
 
-/* Bit 21 of a 4 MiB page's entry is reserved on a processor with 52 address bits as on any other. */
+/* Bit 21 of a 4 MiB page's entry is reserved on a processor with 52 address bits as on any other.
+ */
 static void test_widest(const char *options)
 {
     rig_up(options, 128);
