@@ -117,6 +117,46 @@ static void test_smap(void)
     CHECK(try_read64(TEST_VA, &v), "user page with SMAP clear again");
 }
 
+static void store_with_ac(void *arg)
+{
+    struct ac_access *a = arg;
+    uint64_t flags = save_flags();
+
+    load_flags(flags | RFLAGS_AC);
+    store64(a->va, a->value);
+    load_flags(flags);
+}
+
+/* CR0.WP clear lets the supervisor write a user's read-only page, with AC set under SMAP; what it
+ * does without AC is refused before and after. */
+static void test_smap_wp(void)
+{
+    struct ac_access a = {TEST_VA, 0};
+    uint64_t v, frame = pa_of(tagged_page(0x24));
+
+    map(TEST_VA, frame, PTE_P | PTE_U);
+    if ((features7() & CPUID7_SMAP) == 0) {
+        test_skip("no SMAP");
+        return;
+    }
+    write_cr0(read_cr0() & ~CR0_WP);
+    CHECK(try_write64(TEST_VA, 0x25), "store with WP and SMAP clear");
+    write_cr4(read_cr4() | CR4_SMAP);
+    CHECK(!try_read64(TEST_VA, &v) && faulted_at(1, TEST_VA), "load with AC clear");
+    for (unsigned r = 0; r < ops(10); r++) {
+        a.value = 0x100 + r;
+        CHECK(!caught(store_with_ac, &a), "store with AC set");
+        CHECK_EQ(load64(frame), 0x100 + r, "stored");
+        CHECK(!try_read64(TEST_VA, &v) && faulted_at(1, TEST_VA), "load with AC clear again");
+        CHECK(!try_write64(TEST_VA, 1) && faulted_at(3, TEST_VA), "store with AC clear");
+        CHECK(!caught(load_with_ac, &a) && a.value == 0x100 + r, "load with AC set");
+    }
+    write_cr4(read_cr4() & ~CR4_SMAP);
+    CHECK(try_write64(TEST_VA, 0x26), "store with SMAP clear again");
+    write_cr0(read_cr0() | CR0_WP);
+    CHECK(!try_write64(TEST_VA, 2) && faulted_at(3, TEST_VA), "store with WP set again");
+}
+
 static void load_ldt_selector(void *arg)
 {
     uint64_t flags = save_flags();
@@ -322,6 +362,7 @@ static const struct test tests[] = {
     {"prot.write_protect_large", test_write_protect_large, 1},
     {"prot.smep", test_smep, 1},
     {"prot.smap", test_smap, 1},
+    {"prot.smap_wp", test_smap_wp, 1},
     {"prot.smap_implicit", test_smap_implicit, 1},
     {"prot.nx", test_nx, 1},
     {"prot.nxe_off", test_nxe_off, 1},

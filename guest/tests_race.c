@@ -2,7 +2,7 @@
 /* Group race: several CPUs write the same page tables at once (traps 10 and 11), and loads as an
  * operating system makes them: copy on write, migration of pages, tables born under readers. Tested
  * by running it bare. */
-#include "guest/guest.h"
+#include "guest/platform.h"
 
 /* Trap 10: each CPU toggles its own software bit of one live entry with locked instructions; one
  * that has none only looks. */
@@ -428,6 +428,53 @@ static void test_birth(void)
     run_on(ncpus, birth_job, &t);
 }
 
+/* A system that looks which pages are in use clears A without a flush, by whatever CPU, and comes
+ * back later. A TLB forgets by and by; here a page that is touched all the time has A again behind
+ * the timer interrupt after the next one. */
+struct age {
+    pte_t *pte[8];
+    unsigned looker;
+    struct barrier b;
+};
+
+static void age_job(void *arg)
+{
+    struct age *t = arg;
+    unsigned me = this_cpu()->index;
+
+    for (unsigned r = 0; r < 24; r++) {
+        if (me == t->looker)
+            pte_clear(t->pte[r % 8], PTE_A);
+        barrier_wait(&t->b, ncpus);
+        uint64_t n = irqs(0, VEC_TEST);
+        while (me == 0 && !(pte_read(t->pte[r % 8]) & PTE_A) && irqs(0, VEC_TEST) < n + 3)
+            (void)load64(TEST_VA + r % 8 * PAGE);
+        if (me == 0)
+            CHECK(pte_read(t->pte[r % 8]) & PTE_A, "round %u: not seen to be in use", r);
+        barrier_wait(&t->b, ncpus);
+    }
+}
+
+static void test_aging(void)
+{
+    struct age t = {.looker = ncpus - 1};
+
+    if (!options.hosted) {
+        test_skip("a TLB may keep what nobody flushes");
+        return;
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        t.pte[i] = map(TEST_VA + i * PAGE, pa_of(tagged_page(0x2900 + i)), PTE_RWAD);
+        (void)load64(TEST_VA + i * PAGE);
+    }
+    apic_write(APIC_LVT_TIMER, 0x20000 | VEC_TEST);
+    apic_write(APIC_TIMER_ICT, 80000);
+    run_on(ncpus, age_job, &t);
+    t.looker = 0;
+    run_on(ncpus, age_job, &t);
+    timer_periodic();
+}
+
 static const struct test tests[] = {
     {"race.locked_bits", test_locked_bits, 1},
     {"race.locked_sum", test_locked_sum, 1},
@@ -437,5 +484,6 @@ static const struct test tests[] = {
     {"race.copy_on_write", test_copy_on_write, 1},
     {"race.migrate", test_migrate, 2},
     {"race.birth", test_birth, 2},
+    {"race.aging", test_aging, 1},
 };
 const struct test_group tests_race = GROUP(tests);

@@ -4,7 +4,8 @@
 #include "hv/base/types.h"
 
 /* Usable RAM, or what must be kept out of it; order and overlap do not matter. Ranges beyond what
- * the CPU can address are cut. Errors are logged. */
+ * the CPU can address are cut. RAM that finds no room in the tables is left out, with a warning;
+ * what cannot be kept out stops the machine, as soon as there are consoles (memmap_log). */
 void memmap_ram(uint64_t base, uint64_t len);
 void memmap_keep_out(uint64_t base, uint64_t len);
 /* Logs the map and the sum. */

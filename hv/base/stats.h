@@ -33,6 +33,7 @@
     X(unsync_out)    /* ... and left again */                                                      \
     X(unsync_listed) /* shadow pages put on this consumer's list */                                \
     X(unsync_reread) /* listed pages re-read at an event */                                        \
+    X(aged)          /* sptes dropped because their entry lost A without a flush */                \
     X(zaps)          /* non-leaf shadow pages dropped for a write */                               \
     X(doorbells)     /* IPIs sent */                                                               \
     X(requests_served)                                                                             \
@@ -51,7 +52,7 @@
     X(shadow_pages_high)                                                                           \
     X(rmap_high)                                                                                   \
     X(unserved_high) /* steps of work in a row without a look at inbound requests, at most */      \
-    X(crowded) /* sptes dropped because their frame or table had too many */                       \
+    X(crowded)       /* sptes dropped because their frame or table had too many */                 \
     X(audits)                                                                                      \
     X(audit_findings)                                                                              \
     X(emulated) /* instructions emulated */                                                        \

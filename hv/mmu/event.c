@@ -43,6 +43,7 @@ static uint32_t role_of(const struct mmu_regs *r)
     if (!(r->cr0 & CR0_WP)) {
         role |= ROLE_WP0 | ROLE_ACC_W | ROLE_ACC_U;
         role |= (r->cr4 & CR4_SMEP) ? ROLE_SMEP0 : 0;
+        role |= (r->cr4 & CR4_SMAP) ? ROLE_SMAP0 : 0;
     }
     return role;
 }
@@ -100,6 +101,8 @@ void mmu_event_mode(struct mmu *m, const struct mmu_regs *regs)
         return;
     }
     full_flush(m);
+    if (d4 & (CR4_SMEP | CR4_SMAP))
+        m->downgrades++; /* a root that stays: what its ASID holds was not checked for them */
     set_mode(m, regs);
     sync_new_root(m);
 }
@@ -249,6 +252,8 @@ bool mmu_serve(struct mmu *m)
     bool before = m->changed;
 
     m->changed = false;
+    if (m->flipped && m->flip_entered)
+        flip_back(m);
     serve_requests(m, true); /* first what is short */
     serve_requests(m, false);
     bool changed = m->changed;

@@ -55,8 +55,9 @@ void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at)
         return;
     }
     /* The re-executed store faults once more and is mapped writable by the fill. */
-    uint64_t old = unsync_enter(m, gpa_gfn(at));
-    unsync_announce(m, gpa_gfn(at), old);
+    m->flip_va = (va.v >> PAGE_SHIFT) + 1;
+    if (m->cfg.opt->mmu != MMU_REF && (trace_word(m->coh, gpa_gfn(at)) & TRACE_TRACED))
+        unsync_announce(m, gpa_gfn(at), unsync_enter(m, gpa_gfn(at)));
 }
 
 /* A fault that found everything in place: an implicit access under SMAP with AC=1 faults on
@@ -70,6 +71,20 @@ static bool spurious(struct mmu *m, const struct walk *w, uint64_t sets)
     }
     return ++m->spurious_count > SPURIOUS_LIMIT && (w->access & ACCESS_AC) && w->eff_u &&
            !(w->access & PFEC_U);
+}
+
+bool flip_needed(const struct mmu *m, const struct walk *w)
+{
+    return !(m->regs.cr0 & CR0_WP) && (m->regs.cr4 & CR4_SMAP) && m->paged && w->eff_u &&
+           !w->eff_w && (w->access & (PFEC_W | PFEC_U)) == PFEC_W;
+}
+
+bool flip_granted(struct mmu *m, const struct walk *w)
+{
+    bool now = m->flip_va == (w->va.v >> PAGE_SHIFT) + 1;
+
+    m->flip_va = 0;
+    return now;
 }
 
 enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_ac,
@@ -91,6 +106,12 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
         return forward(m, va, w.pfec, out);
     default:
         return MMU_RESUME; /* too much concurrent change: the guest faults again */
+    }
+    if (flip_needed(m, &w)) {
+        out->gpa = gpa((w.target.v << PAGE_SHIFT) | (w.va.v & PAGE_MASK));
+        w.flip = flip_granted(m, &w);
+        if (!w.flip)
+            return p2m_ptr(m->cfg.p2m, out->gpa) ? MMU_EMULATE : MMU_MMIO;
     }
     switch (fill_leaf(m, &w, &out->gpa)) {
     case FILL_MMIO:

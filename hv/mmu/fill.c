@@ -25,7 +25,8 @@ static uint64_t leaf_rights(const struct walk *w, uint32_t role)
     uint64_t r = PTE_P | PTE_A;
 
     if (role & ROLE_WP0) { /* trap 22: (u=0, w=1) or (u=1, w=0) */
-        bool flip = !w->eff_w && (w->access & PFEC_W) && !(w->access & PFEC_U);
+        bool flip = !w->eff_w && (w->access & PFEC_W) && !(w->access & PFEC_U) &&
+                    (w->flip || !w->eff_u || !(role & ROLE_SMAP0));
         r |= (w->eff_u && !flip) ? PTE_U : 0;
         r |= (dirty && (w->eff_w || flip)) ? PTE_W : 0;
         r |= w->eff_nx || (flip && w->eff_u && (role & ROLE_SMEP0)) ? PTE_NX : 0;
@@ -171,6 +172,10 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     if (rights & PTE_W)
         rights |= PTE_D;
     spte_set(m, page, idx, h.v | rights, w->target);
+    if (w->flip) {
+        m->flipped = (page << 9 | idx) + 1;
+        m->flip_entered = false;
+    }
     stat_inc(m->cpu, STAT_fill_single);
     ring_add(m->cpu, RING_FILL, w->va.v, h.v | rights);
     if (announce) {
@@ -181,6 +186,19 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
         return FILL_TRACED;
     fill_batch(m, w, page, idx);
     return FILL_DONE;
+}
+
+void flip_back(struct mmu *m)
+{
+    uint32_t page = (m->flipped - 1) >> 9, idx = (m->flipped - 1) & 511;
+    const struct sp *s = &m->sps[page];
+
+    m->flipped = 0;
+    if (m->cfg.opt->mmu == MMU_REF)
+        ref_drop_all(m);
+    else if (s->used && s->level == 1 &&
+             (s->role & ROLE_SMAP0)) /* else the page was dropped meanwhile */
+        spte_set(m, page, idx, 0, gfn(0));
 }
 
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)

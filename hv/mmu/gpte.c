@@ -86,9 +86,8 @@ bool gpte_mark(struct mmu *m, const struct sp *s, unsigned idx, uint64_t raw, ui
 bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level)
 {
     uint64_t rsvd = MASK(51, m->cfg.phys_bits);
-    if (role & ROLE_4B)
-        return (gpte & PTE_PS) && level == 2 &&
-               (gpte & rsvd); /* PSE-36 beyond MAXPHYADDR, bit 21 */
+    if (role & ROLE_4B) /* PSE-36 beyond MAXPHYADDR; bit 21, whatever MAXPHYADDR is */
+        return (gpte & PTE_PS) && level == 2 && (gpte & (rsvd | NORM_RESERVED));
     if (!(role & ROLE_NXE))
         rsvd |= PTE_NX;
     if (role & ROLE_PAE)

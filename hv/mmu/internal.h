@@ -11,6 +11,7 @@
 #include "hv/coherency/producer.h"
 #include "hv/coherency/trace.h"
 #include "hv/mmu/state.h"
+#include "hv/port/cpu.h"
 
 static inline uint64_t *sp_spte(struct mmu *m, uint32_t page, unsigned idx)
 {
@@ -132,6 +133,7 @@ struct walk {
     gfn_t target;  /* 4 KiB frame that va maps to */
     uint32_t pfec; /* for HV_FAULT */
     bool by_links; /* begin below the links the shadow has */
+    bool flip;     /* fill_leaf: U=0, W=1 for this once although CR4.SMAP is set (CR0.WP = 0) */
     bool give_up;  /* fill_leaf: map a traced frame writable by making it unsync */
 };
 /* Walks the guest's tables for va through traced shadow pages, sets A and, for writes, D, links the
@@ -144,6 +146,9 @@ uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
+/* The spte that fill_leaf made for walk.flip goes: at the exit after the entry that it was made
+ * for. */
+void flip_back(struct mmu *m);
 /* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 
@@ -198,6 +203,13 @@ struct mmu_family {
 bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam);
 /* Gives up those but f, which the caller has given up. */
 void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam);
+
+/* --- fault.c --- */
+/* CR0.WP = 0 with CR4.SMAP, and the supervisor stores to a user's page that is not writable. A spte
+ * with U=0 would let it do so with RFLAGS.AC clear as well, and AC changes without exits: it is
+ * emulated. What the emulator declines (mmu_write_fallback) has such a spte for one entry. */
+bool flip_needed(const struct mmu *m, const struct walk *w);
+bool flip_granted(struct mmu *m, const struct walk *w);
 
 /* --- root.c --- */
 /* Page of the current root, made if need be; m->changed as for sp_get. */

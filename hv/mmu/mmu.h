@@ -104,6 +104,13 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r);
 bool mmu_serve(struct mmu *m);
 /* Drains if anything is pending: idle loop, any exit. */
 void mmu_drain(struct mmu *m);
+/* At a timer exit: where the guest cleared A of a leaf entry without a flush, in a table that it
+ * writes without exits, the spte goes, so that the next access sets A again as a processor's would
+ * once the TLB has lost the entry. (In a traced table the patch does it at the next exit.) Of the
+ * tables that the current root reaches, AGE_PAGES at most in AGE_HZ of a second. */
+#define AGE_PAGES 32
+#define AGE_HZ 500
+void mmu_age(struct mmu *m);
 /* Before a long HLT: leaves unsync pages; a parked VCPU deregisters everything (park=true). */
 void mmu_idle(struct mmu *m, bool park);
 /* audit=1..3 or on demand; findings are logged and counted. Returns their number. */

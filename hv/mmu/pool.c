@@ -84,7 +84,7 @@ enum hv_err pool_init(struct mmu *m)
     }
     m->nfree = m->npages;
     m->orphan_head = SP_NONE;
-    m->unsync_head = m->unsync_tail = m->list_next = SP_NONE;
+    m->unsync_head = m->unsync_tail = m->list_next = m->age_next = SP_NONE;
     return HV_OK;
 }
 

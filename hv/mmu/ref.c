@@ -221,6 +221,12 @@ enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
     out->gpa = gpa((w.target.v << PAGE_SHIFT) | (va.v & PAGE_MASK));
     if (!p2m_lookup(m->cfg.p2m, gfn_gpa(w.target), &h))
         return MMU_MMIO;
+    if (flip_needed(m, &w)) {
+        if (!flip_granted(m, &w))
+            return MMU_EMULATE;
+        m->flipped = 1;
+        m->flip_entered = false;
+    }
     ref_fill(m, &w, h);
     stat_inc(m->cpu, STAT_fill_single);
     stat_inc(m->cpu, STAT_faults_hidden);

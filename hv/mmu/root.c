@@ -234,6 +234,7 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r)
     ASSERT(r->downgrades == m->downgrades && m->root + 1 == r->asid);
     ASSERT(r->flush || m->roots[m->root].clean_at == m->downgrades);
     m->roots[m->root].clean_at = m->downgrades;
+    m->flip_entered = true;
     if (r->flush)
         stat_inc(m->cpu, STAT_flush_all);
 }

@@ -13,8 +13,8 @@
 #ifndef MMU_UNSYNC_OUT
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
 #endif
-/* Writable sptes of one frame, and links to one shadow page, at most: what is found by walking their
- * chain must not grow with the guest. The oldest goes, at the price of a fault. */
+/* Writable sptes of one frame, and links to one shadow page, at most: what is found by walking
+ * their chain must not grow with the guest. The oldest goes, at the price of a fault. */
 #ifndef MMU_ALIASES
 #define MMU_ALIASES 64
 #define MMU_PARENTS 128
@@ -39,6 +39,7 @@ _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they 
 #define ROLE_PAE BIT(8)     /* source of a PAE guest */
 #define ROLE_4B BIT(9)      /* source of 4-byte entries (two-level guest) */
 #define ROLE_PSE BIT(10)    /* CR4.PSE there */
+#define ROLE_SMAP0 BIT(13)  /* WP0 with SMAP: no U=0 copies of user pages, AC is not seen */
 #define ROLE_QUAD_MASK MASK(12, 11) /* which part of a 4-byte table */
 #define ROLE_QUAD(q) ((uint32_t)(q) << 11)
 #define ROLE_QUAD_OF(r) (((r) >> 11) & 3)
@@ -143,11 +144,16 @@ struct mmu {
     uint64_t served_at;  /* of them, when requests were last looked at */
     uint64_t walk;       /* walk stamp */
     bool changed;        /* a drain or drop since the walk began */
+    uint64_t flip_va;    /* page + 1 whose next store may be made by a spte with U=0 (WP0, SMAP) */
+    uint32_t flipped;    /* location + 1 of that spte: goes at the next exit */
+    bool flip_entered;   /* the guest ran with it */
     bool draining;
     bool ref_huge; /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
     uint32_t zap_count; /* of them, pages that wait for their zap: they come first */
+    uint32_t age_next;  /* where mmu_age goes on */
+    uint64_t aged_at;   /* TSC */
     uint32_t list_next; /* where whoever goes through the list goes on; moves on with the list */
     uint32_t nout;
     bool leave_soon; /* some of them */

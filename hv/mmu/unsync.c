@@ -66,6 +66,8 @@ void unsync_unlist(struct mmu *m, uint32_t page)
     s->listed = false;
     if (m->list_next == page)
         m->list_next = s->list_next;
+    if (m->age_next == page)
+        m->age_next = s->list_next;
     if (s->list_prev != SP_NONE)
         m->sps[s->list_prev].list_next = s->list_next;
     else
@@ -176,6 +178,48 @@ void unsync_sync_va(struct mmu *m, gva_t va)
     const struct sp *s = sp_at(m, p);
     if (s->listed) /* every page keyed by the table: a global entry counts in all roots */
         repair_entry(m, sp_entry_gpa(s, va_index(va, 1)));
+}
+
+/* Drops the sptes of a listed leaf table whose entries have lost A. Nothing else is looked at: what
+ * changed otherwise may stay until the next event, and whether the table is quiet is not asked. */
+static void age_page(struct mmu *m, uint32_t page)
+{
+    struct sp *s = &m->sps[page];
+
+    for (unsigned w = 0; w < 8; w++) {
+        for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+            unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
+            uint64_t g = gpte_of(m, s, idx);
+            m->work++;
+            if ((g & (PTE_P | PTE_A)) != PTE_P)
+                continue;
+            spte_set(m, page, idx, 0, gfn(0));
+            s->quiet = 0; /* a re-read would have found that */
+            stat_inc(m->cpu, STAT_aged);
+        }
+        serve_point(m);
+    }
+}
+
+void mmu_age(struct mmu *m)
+{
+    uint32_t root = m->root == SP_NONE ? SP_NONE : m->roots[m->root].sp, p = m->age_next;
+    uint64_t now = port_tsc();
+
+    if (m->unsync_head == SP_NONE || root == SP_NONE || !m->paged ||
+        now - m->aged_at < port_tsc_hz() / AGE_HZ)
+        return;
+    m->aged_at = now;
+    for (unsigned pages = 0, seen = 0; pages < AGE_PAGES && seen < m->unsync_count; seen++) {
+        if (p == SP_NONE)
+            p = m->unsync_head;
+        if (!must_zap(m, &m->sps[p]) && sp_reaches(m, p, root)) {
+            age_page(m, p);
+            pages++;
+        }
+        p = m->sps[p].list_next; /* no page is freed here */
+    }
+    m->age_next = p;
 }
 
 /* --- the writer --- */

@@ -58,8 +58,10 @@ static void take_actions(struct subvmm *s)
     if (!(action_peek(&s->coh) & ~ACTION_REQUESTS))
         return;
     a = action_take(&s->coh, ~ACTION_REQUESTS);
-    if (a & ACTION_TIMER)
+    if (a & ACTION_TIMER) {
         s->timer_armed = UINT64_MAX;
+        mmu_age(&s->mmu);
+    }
     if (a & ACTION_INIT)
         action_init(s);
     if ((a & ACTION_SIPI) && s->vcpu.state == VCPU_WAIT_SIPI)

@@ -61,6 +61,7 @@ enum sim_op {
     OP_PARK,
     OP_RESET,
     OP_EXIT, /* an interrupt: nothing but the exit */
+    OP_AGE,  /* the timer's */
     OP_COUNT
 };
 struct sim_step {

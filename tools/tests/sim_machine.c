@@ -8,9 +8,9 @@
 #define ARENA 0x10000000ull
 #define POOL_HPA 0x40000000ull
 #define TRIES 300
-/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a frame's
- * few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
-#define STRETCH (MMU_BATCH + 48)
+/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a
+ * frame's few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
+#define STRETCH (MMU_BATCH + MMU_PARENTS + 48)
 #define STRETCH_PAGE 512
 
 struct sim sim;
@@ -456,6 +456,11 @@ static void event_step(unsigned c, const struct sim_step *program)
         break;
     case OP_EXIT:
         vmexit(c);
+        break;
+    case OP_AGE:
+        vmexit(c);
+        s->mmu.aged_at = port_tsc() - port_tsc_hz(); /* however long it takes */
+        mmu_age(&s->mmu);
         break;
     default:
         access_step(c, t);

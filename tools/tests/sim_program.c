@@ -91,9 +91,10 @@ static void table_store(struct sim_step *s)
 
 static void rare(struct sim_step *s)
 {
-    static const uint8_t ops[] = {OP_WP,   OP_WP,   OP_SMEP,  OP_NXE,  OP_PAGING,  OP_IDLE,
-                                  OP_IDLE, OP_PARK, OP_RESET, OP_BULK, OP_INVPCID, OP_INVPCID,
-                                  OP_PGE,  OP_MODE, OP_MODE,  OP_EXIT, OP_EXIT,    OP_BULK};
+    static const uint8_t ops[] = {OP_WP,      OP_WP,      OP_SMEP, OP_NXE,   OP_PAGING,
+                                  OP_IDLE,    OP_IDLE,    OP_PARK, OP_RESET, OP_BULK,
+                                  OP_INVPCID, OP_INVPCID, OP_PGE,  OP_MODE,  OP_MODE,
+                                  OP_EXIT,    OP_EXIT,    OP_BULK, OP_AGE,   OP_AGE};
     s->op = ops[rnd(sizeof(ops))];
     s->value = random_entry(1 + (unsigned)rnd(4));
     if (s->op == OP_BULK)
@@ -204,9 +205,9 @@ void program_memory(void)
 void program_print(const struct sim_step *s, unsigned n)
 {
     static const char *const names[OP_COUNT] = {
-        "load", "fetch",  "store", "halves",   "cmpxchg", "clear-ad", "zero",  "bulk",
-        "peek", "invlpg", "cr3",   "cr3-keep", "invpcid", "flush",    "wp",    "smep",
-        "nxe",  "pge",    "mode",  "paging",   "idle",    "park",     "reset", "exit"};
+        "load",   "fetch",  "store",    "halves",  "cmpxchg", "clear-ad", "zero", "bulk", "peek",
+        "invlpg", "cr3",    "cr3-keep", "invpcid", "flush",   "wp",       "smep", "nxe",  "pge",
+        "mode",   "paging", "idle",     "park",    "reset",   "exit",     "age"};
     for (unsigned i = 0; i < n; i++) {
         unsigned long long va = (unsigned long long)s[i].va, v = (unsigned long long)s[i].value;
         printf("#  %3u: cpu %u %-8s", i, s[i].cpu, names[s[i].op]);

@@ -222,6 +222,20 @@ static void test_two_level(const char *options)
     tap_eq(leaf(0, VA(2, 1)) & PTE_ADDR, host_of(600), "a table");
 }
 
+/* Bit 21 of a 4 MiB page's entry is reserved on a processor with 52 address bits as on any other.
+ */
+static void test_widest(const char *options)
+{
+    rig_up(options, 128);
+    mmu[0].cfg.phys_bits = 52;
+    put4(40, 2, 4u << 20 | BIT(21) | ALL | PTE_PS);
+    put4(40, 3, 4u << 20 | ALL | PTE_PS);
+    regs[0].cr3 = 40ull << 12;
+    mode(CR0_PE | CR0_PG | CR0_WP, CR4_PSE, 0);
+    tap_ok(forwarded(0, VA(4, 0), PFEC_U, PFEC_P | PFEC_U | PFEC_RSVD), "52 bits: bit 21");
+    tap_eq(fault(0, VA(6, 0), PFEC_U), MMU_RESUME, "... and without it");
+}
+
 /* RAM at 4 GiB, which a 4 MiB page reaches by bits 20..13 of its entry (PSE-36). */
 static void test_pse36(const char *options)
 {
@@ -424,6 +438,8 @@ int main(void)
     test_pae("batch=off");
     test_two_level("");
     test_two_level("mmu=ref");
+    test_widest("");
+    test_widest("mmu=ref");
     test_pae("mmu=ref");
     test_pse36("");
     test_pse36("mmu=ref");
