@@ -73,9 +73,20 @@ void vpc_flush(struct vpc *pc);
  * most VPC_FW_FILES. The name has at most 55 characters. */
 #define VPC_FW_FILES 8
 void vpc_fw_file(struct vpc *pc, const char *name, const void *data, size_t size);
-/* After INIT of the boot processor: does the guest want to go on at the vector of the BIOS data
- * area (shutdown status 5 or 0Ah in CMOS 0F)? 5 ends the 8259s' interrupt first. Takes the lock. */
-bool vpc_warm_start(struct vpc *pc);
+/* How the guest wants to go on after INIT of the boot processor, by the far pointer in the BIOS
+ * data area: the shutdown status in CMOS 0F. */
+enum vpc_warm {
+    VPC_WARM_NONE,
+    VPC_WARM_JUMP, /* 5, 0Ah: there */
+    VPC_WARM_MOVE, /* 9: the pointer is a stack with DS, ES, what POPA takes, IP, CS, FLAGS */
+    VPC_WARM_IRET, /* 0Bh: a stack with IP, CS, FLAGS */
+    VPC_WARM_RETF, /* 0Ch: a stack with IP, CS */
+};
+/* What CMOS 0F says, once; 5 ends the 8259s' interrupt first. Takes the lock. */
+enum vpc_warm vpc_warm_start(struct vpc *pc);
+/* The chipset pulses INIT: if the guest wants to go on, all CPUs get ACTION_INIT; else false, and
+ * nothing happens. Takes the lock. */
+bool vpc_warm_init(struct vpc *pc, uint32_t from);
 /* One text line of device state each. */
 void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 
