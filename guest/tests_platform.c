@@ -153,6 +153,13 @@ static void by_cf9(void)
     outb(0xcf9, 4);
 }
 
+/* As systems for the 286 leave protected mode. */
+static void by_triple_fault(void)
+{
+    static const uint8_t none[10];
+    asm volatile("lidt %0; ud2" : : "m"(none));
+}
+
 /* With shutdown status 0Ah firmware, or the hypervisor in its stead, goes on at the vector of the
  * BIOS data area. The chipset's ways take the other CPUs down as well. */
 static void bsp_init(void (*init)(void), bool others)
@@ -193,6 +200,7 @@ static void test_bsp_init(void)
     outb(0x92, 2); /* as it was: other tests look at it */
     bsp_init(by_keyboard, true);
     bsp_init(by_cf9, true);
+    bsp_init(by_triple_fault, true);
 }
 
 static const struct test tests[] = {

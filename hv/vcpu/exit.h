@@ -48,6 +48,9 @@ void vcpu_power_on(struct subvmm *s);
 void vcpu_init_reset(struct subvmm *s);
 /* After vcpu_init_reset: runs on in real mode at cs:ip. */
 void vcpu_start_real(struct subvmm *s, uint16_t cs, uint16_t ip);
+/* restart.c. The same, as firmware does it on the boot processor: where and how CMOS 0F asks, or
+ * not at all: the VM is reset. */
+void vcpu_restart(struct subvmm *s);
 /* After v->ctl changed: the vendor derives its registers, the host's CR4 follows. */
 void vcpu_ctl_commit(struct subvmm *s);
 struct mmu_regs vcpu_mmu_regs(const struct vcpu *v);

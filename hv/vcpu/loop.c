@@ -9,7 +9,6 @@
 #include "hv/base/stats.h"
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
-#include "hv/mmu/gmem.h"
 #include "hv/port/cpu.h"
 #include "hv/vcpu/emulate.h"
 #include "hv/vcpu/exit.h"
@@ -17,7 +16,6 @@
 #include "hv/vm/vm.h"
 
 #define INPUT_POLL_HZ 10
-#define WARM_VECTOR 0x467 /* BIOS data area: where to go on after a reset, IP and CS */
 
 static bool serve(void *ctx)
 {
@@ -28,19 +26,6 @@ static bool serve(void *ctx)
 
 /* --- actions --- */
 
-/* The boot processor starts again at the reset vector. What the firmware of a PC would do there: go
- * on where the guest asked it to, or start the machine anew. */
-static void bsp_restart(struct subvmm *s)
-{
-    uint16_t vector[2] = {0};
-
-    if (vpc_warm_start(s->vm->pc) &&
-        gmem_read_gpa(&s->mmu, gpa(WARM_VECTOR), vector, sizeof(vector)) == HV_OK)
-        vcpu_start_real(s, vector[1], vector[0]);
-    else
-        subvmm_reset(s, "INIT of the boot processor");
-}
-
 static void action_init(struct subvmm *s)
 {
     if (s->vcpu.state == VCPU_PARKED || s->vcpu.state == VCPU_STOPPED)
@@ -48,7 +33,7 @@ static void action_init(struct subvmm *s)
     vlapic_reset(s->vm->pc, s->cpu);
     vcpu_init_reset(s);
     if (s->vcpu.is_bsp)
-        bsp_restart(s);
+        vcpu_restart(s);
 }
 
 static void take_actions(struct subvmm *s)

@@ -6,6 +6,7 @@
 #include "hv/base/stats.h"
 #include "hv/base/string.h"
 #include "hv/vcpu/exit.h"
+#include "hv/vdev/vpc.h"
 #include "hv/vm/vm.h"
 
 #define PARK_EVENTS 32
@@ -122,6 +123,11 @@ void subvmm_reset(struct subvmm *s, const char *what)
 
 void subvmm_triple_fault(struct subvmm *s)
 {
+    /* A shutdown makes the chipset pulse INIT, and that is how a 286 left protected mode. */
+    if (vpc_warm_init(s->vm->pc, s->cpu)) {
+        s->vcpu.pending.type = EVENT_NONE;
+        return;
+    }
     headline(s->cpu, "guest triple fault", "the VM is reset");
     subvmm_dump(s, NULL, emit_raw);
     s->vcpu.state = VCPU_STOPPED;

@@ -116,17 +116,20 @@ void vpc_end(struct vpc *pc, bool reset)
         end(pc->cfg.ctx);
 }
 
-void vpc_soft_reset(struct vpc *pc, uint32_t from)
+bool vpc_warm_init(struct vpc *pc, uint32_t from)
 {
     lock_take(&pc->lock);
-    bool warm = vrtc_warm(pc);
+    bool warm = vrtc_warm(pc) != VPC_WARM_NONE;
     lock_drop(&pc->lock);
-    if (!warm) {
-        vpc_end(pc, true);
-        return;
-    }
-    for (uint32_t c = 0; c < pc->cfg.ncpus; c++)
+    for (uint32_t c = 0; warm && c < pc->cfg.ncpus; c++)
         action_post(pc->cfg.co, from, c, ACTION_INIT);
+    return warm;
+}
+
+void vpc_soft_reset(struct vpc *pc, uint32_t from)
+{
+    if (!vpc_warm_init(pc, from))
+        vpc_end(pc, true);
 }
 
 static void dump_lapic(const struct vpc *pc, uint32_t cpu, char *line, size_t size)

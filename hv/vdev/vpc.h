@@ -83,6 +83,20 @@ bool vpc_warm_start(struct vpc *pc);
  * an interrupt before that instruction; true: port F0 was written since, the error is to be passed
  * over. Owner CPU. */
 bool vpc_ferr(struct vpc *pc, uint32_t cpu);
+/* How the guest wants to go on after INIT of the boot processor, by the far pointer in the BIOS
+ * data area: the shutdown status in CMOS 0F. */
+enum vpc_warm {
+    VPC_WARM_NONE,
+    VPC_WARM_JUMP, /* 5, 0Ah: there */
+    VPC_WARM_MOVE, /* 9: the pointer is a stack with DS, ES, what POPA takes, IP, CS, FLAGS */
+    VPC_WARM_IRET, /* 0Bh: a stack with IP, CS, FLAGS */
+    VPC_WARM_RETF, /* 0Ch: a stack with IP, CS */
+};
+/* What CMOS 0F says, once; 5 ends the 8259s' interrupt first. Takes the lock. */
+enum vpc_warm vpc_warm_start(struct vpc *pc);
+/* The chipset pulses INIT: if the guest wants to go on, all CPUs get ACTION_INIT; else false, and
+ * nothing happens. Takes the lock. */
+bool vpc_warm_init(struct vpc *pc, uint32_t from);
 /* One text line of device state each. */
 void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 

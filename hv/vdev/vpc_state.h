@@ -112,6 +112,8 @@ struct vrtc {
 struct vpm {
     uint32_t en, cnt;
     uint64_t carries; /* half periods of the timer acknowledged through TMR_STS */
+    bool woken;       /* WAK_STS: from a sleep that did not happen */
+    bool sleep_said;  /* that it did not */
 };
 
 #define VUART_FIFO 16
@@ -239,7 +241,7 @@ void vpc_end(struct vpc *pc, bool reset);
  * the end of the VM. No lock held. */
 void vpc_soft_reset(struct vpc *pc, uint32_t from);
 /* Shutdown status in CMOS that asks for a restart in place. Lock held. */
-bool vrtc_warm(const struct vpc *pc);
+enum vpc_warm vrtc_warm(const struct vpc *pc);
 
 /* --- local APIC, internal --- */
 void vlapic_init(struct vpc *pc);

@@ -2,10 +2,12 @@
 /* ACPI power management: PM1a event and control blocks (always in ACPI mode), the 32-bit PM timer,
  * power-off by SLP_EN. Guarded by the device lock. Tested by tools/tests/test_vdev_time.c. */
 #include "hv/vdev/vpc_state.h"
+#include "hv/base/log.h"
 #include "hv/port/cpu.h"
 
 /* ACPI 6.4, 4.8.3.1 "PM1 Event Grouping" and 4.8.3.2 "PM1 Control Grouping" */
 #define PM1_TMR 0x0001u
+#define PM1_WAK 0x8000u
 #define PM1_EN_MASK 0x0721u /* TMR GBL PWRBTN SLPBTN RTC */
 #define PM1_SCI_EN 0x0001u
 #define PM1_SLP_TYP(v) ((v) >> 10 & 7)
@@ -20,7 +22,7 @@ static uint64_t carries(const struct vpc *pc, uint64_t now)
 
 static uint32_t pm1_status(const struct vpc *pc, uint64_t now)
 {
-    return carries(pc, now) != pc->pm.carries ? PM1_TMR : 0;
+    return (carries(pc, now) != pc->pm.carries ? PM1_TMR : 0) | (pc->pm.woken ? PM1_WAK : 0);
 }
 
 void vpm_run(struct vpc *pc, uint32_t from, uint64_t now)
@@ -30,7 +32,7 @@ void vpm_run(struct vpc *pc, uint32_t from, uint64_t now)
 
 uint64_t vpm_deadline(const struct vpc *pc, uint64_t now)
 {
-    if (!(pc->pm.en & PM1_TMR) || pm1_status(pc, now))
+    if (!(pc->pm.en & PM1_TMR) || (pm1_status(pc, now) & PM1_TMR))
         return NO_DEADLINE;
     return vpc_tick_tsc(pc, (pc->pm.carries + 1) << 31, PM_TIMER_HZ);
 }
@@ -48,13 +50,30 @@ static uint32_t vpm_read(const struct vpc *pc, unsigned word, uint64_t now)
     }
 }
 
-/* true: the guest asked for S5. */
-static bool vpm_write(struct vpc *pc, uint32_t from, unsigned word, uint32_t value, uint32_t bits)
+enum sleep { SLEEP_NONE, SLEEP_OFF, SLEEP_REFUSED };
+
+/* A sleeping state that \\_S5 does not name is none of this machine: it wakes up at once, for who
+ * asked waits for that (ACPI 6.4, 16.1.6 "Transitioning from the Working to the Sleeping State").
+ */
+static enum sleep sleep_enter(struct vpc *pc, uint32_t cnt)
+{
+    if (!(cnt & PM1_SLP_EN))
+        return SLEEP_NONE;
+    if (PM1_SLP_TYP(cnt) == VPC_PM_SLP_TYP_S5)
+        return SLEEP_OFF;
+    pc->pm.woken = true;
+    return SLEEP_REFUSED;
+}
+
+static enum sleep vpm_write(struct vpc *pc, uint32_t from, unsigned word, uint32_t value,
+                            uint32_t bits)
 {
     uint64_t now = port_tsc();
     if (word == 0) {
         if (value & bits & PM1_TMR)
             pc->pm.carries = carries(pc, now);
+        if (value & bits & PM1_WAK)
+            pc->pm.woken = false;
         bits >>= 16;
         pc->pm.en = ((pc->pm.en & ~bits) | (value >> 16 & bits)) & PM1_EN_MASK;
         vpm_run(pc, from, now);
@@ -62,9 +81,9 @@ static bool vpm_write(struct vpc *pc, uint32_t from, unsigned word, uint32_t val
     } else if (word == 1) {
         uint32_t cnt = (pc->pm.cnt & ~bits) | (value & bits);
         pc->pm.cnt = cnt & PM1_CNT_MASK;
-        return (cnt & PM1_SLP_EN) && PM1_SLP_TYP(cnt) == VPC_PM_SLP_TYP_S5;
+        return sleep_enter(pc, cnt);
     }
-    return false;
+    return SLEEP_NONE;
 }
 
 static void vpm_io(void *dev, struct vio *io)
@@ -76,14 +95,18 @@ static void vpm_io(void *dev, struct vio *io)
         io->value = vpm_read(pc, 2, port_tsc()) >> shift;
         return;
     }
-    bool s5 = false;
+    enum sleep sleep = SLEEP_NONE;
     lock_take(&pc->lock);
     if (io->write)
-        s5 = vpm_write(pc, io->cpu, off >> 2, (uint32_t)io->value << shift, mask << shift);
+        sleep = vpm_write(pc, io->cpu, off >> 2, (uint32_t)io->value << shift, mask << shift);
     else
         io->value = vpm_read(pc, off >> 2, port_tsc()) >> shift;
+    bool say = sleep == SLEEP_REFUSED && !pc->pm.sleep_said;
+    pc->pm.sleep_said |= say;
     lock_drop(&pc->lock);
-    if (s5)
+    if (say)
+        log_warn("acpi", "the guest asks for a sleeping state other than S5: it stays awake");
+    if (sleep == SLEEP_OFF)
         vpc_end(pc, false);
 }
 

@@ -8,7 +8,13 @@
 
 enum { SEC, SEC_ALARM, MIN, MIN_ALARM, HOUR, HOUR_ALARM, WEEKDAY, DAY, MONTH, YEAR };
 enum { REG_A = 10, REG_B, REG_C, REG_D, SHUTDOWN = 0x0f, CENTURY = 0x32 };
-enum { SHUTDOWN_EOI = 5, SHUTDOWN_JUMP = 10 };
+enum {
+    SHUTDOWN_EOI = 5,
+    SHUTDOWN_MOVE = 9,
+    SHUTDOWN_JUMP,
+    SHUTDOWN_IRET,
+    SHUTDOWN_RETF,
+};
 #define A_UIP 0x80
 #define B_SET 0x80
 #define B_BINARY 0x04
@@ -250,16 +256,27 @@ static void vrtc_io(void *dev, struct vio *io)
     lock_drop(&pc->lock);
 }
 
-bool vrtc_warm(const struct vpc *pc)
+enum vpc_warm vrtc_warm(const struct vpc *pc)
 {
-    uint8_t code = pc->rtc.cmos[SHUTDOWN];
-    return code == SHUTDOWN_EOI || code == SHUTDOWN_JUMP;
+    switch (pc->rtc.cmos[SHUTDOWN]) {
+    case SHUTDOWN_EOI:
+    case SHUTDOWN_JUMP:
+        return VPC_WARM_JUMP;
+    case SHUTDOWN_MOVE:
+        return VPC_WARM_MOVE;
+    case SHUTDOWN_IRET:
+        return VPC_WARM_IRET;
+    case SHUTDOWN_RETF:
+        return VPC_WARM_RETF;
+    default: /* self tests of the firmware, bootstrap, power-on */
+        return VPC_WARM_NONE;
+    }
 }
 
-bool vpc_warm_start(struct vpc *pc)
+enum vpc_warm vpc_warm_start(struct vpc *pc)
 {
     lock_take(&pc->lock);
-    bool warm = vrtc_warm(pc);
+    enum vpc_warm warm = vrtc_warm(pc);
     if (pc->rtc.cmos[SHUTDOWN] == SHUTDOWN_EOI)
         vpic_eoi(pc, 0);
     pc->rtc.cmos[SHUTDOWN] = 0; /* as firmware does */

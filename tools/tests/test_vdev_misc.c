@@ -95,8 +95,8 @@ static void test_resets(void)
     tap_eq(actions(0), ACTION_INIT, "by CF9");
     outb(0x92, 0x03);
     tap_eq(actions(1), ACTION_INIT, "by port 92");
-    tap_ok(vpc_warm_start(&pc), "the boot processor asks");
-    tap_ok(!vpc_warm_start(&pc), "once");
+    tap_eq(vpc_warm_start(&pc), VPC_WARM_JUMP, "the boot processor asks");
+    tap_eq(vpc_warm_start(&pc), VPC_WARM_NONE, "once");
     outb(0x70, 0x0f), outb(0x71, 0x0a);
     outb(0xcf9, 0x02), outb(0xcf9, 0x06);
     tap_eq(rig_resets, 1, "a reset of the system is one");

@@ -263,11 +263,22 @@ static void test_s5(void)
     outb(0x3f8, 'x');
     (void)rig_io(0, false, 0x604, 2, true, 3 << 10 | 1 << 13);
     tap_eq(rig_poweroffs, 0, "S3 does not exist");
+    tap_eq(rig_io(0, false, 0x600, 2, false, 0), 0x8000, "... so the machine wakes up at once");
+    tap_ok(strstr(fake_console(), "it stays awake") != NULL, "... and says so");
+    size_t said = fake_console_len();
+    (void)rig_io(0, false, 0x602, 2, true, 1);
+    tap_ok(vpc_timers(&pc, 0, now) != UINT64_MAX, "... its timer goes on");
+    (void)rig_io(0, false, 0x600, 2, true, 0x8000);
+    tap_eq(rig_io(0, false, 0x600, 2, false, 0), 0, "WAK_STS is cleared by writing 1");
+    (void)rig_io(0, false, 0x604, 2, true, 1 << 10 | 1 << 13);
+    tap_eq(rig_io(0, false, 0x600, 2, false, 0), 0x8000, "nor is there S1");
+    tap_eq(fake_console_len(), said, "... which is said once");
     (void)rig_io(0, false, 0x604, 2, true, 5 << 10);
     tap_eq(rig_poweroffs, 0, "SLP_TYP alone does nothing");
     (void)rig_io(0, false, 0x604, 2, true, 5 << 10 | 1 << 13);
     tap_eq(rig_poweroffs, 1, "SLP_EN with S5 powers off");
-    tap_str(fake_console(), "x", "after the last console text");
+    tap_ok(fake_console_len() == said + 1 && fake_console()[said] == 'x',
+           "after the last console text");
 }
 
 int main(void)
