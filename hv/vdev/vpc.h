@@ -76,9 +76,6 @@ void vpc_flush(struct vpc *pc);
  * most VPC_FW_FILES. The name has at most 55 characters. */
 #define VPC_FW_FILES 8
 void vpc_fw_file(struct vpc *pc, const char *name, const void *data, size_t size);
-/* After INIT of the boot processor: does the guest want to go on at the vector of the BIOS data
- * area (shutdown status 5 or 0Ah in CMOS 0F)? 5 ends the 8259s' interrupt first. Takes the lock. */
-bool vpc_warm_start(struct vpc *pc);
 /* This VCPU, with CR0.NE=0, met an x87 error that stands: raises interrupt 13. false: it waits for
  * an interrupt before that instruction; true: port F0 was written since, the error is to be passed
  * over. Owner CPU. */
