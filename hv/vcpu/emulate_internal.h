@@ -99,6 +99,7 @@ void emu_span_write(struct emu *e, const struct emu_span *s, size_t first, const
 enum hv_err emu_native(struct emu *e) HV_MUST_CHECK;
 
 /* --- emulate_desc.c: LAR, LSL, VERR, VERW --- */
+/* Protected mode only. */
 enum hv_err emu_descriptor(struct emu *e, uint64_t sel) HV_MUST_CHECK;
 
 /* --- emulate_watch.c: data breakpoints --- */
