@@ -309,6 +309,12 @@ static void test_watch(void)
                  : "D"(&target[4])
                  : "ecx", "edx", "memory");
     CHECK_EQ(hits, 2, "REP INSB of two bytes there");
+    watch(0x61);
+    asm volatile("mov %0, %%dr7" : : "r"((word_t)0x20402)); /* a port, one byte */
+    (void)inb(0x61);
+    CHECK_EQ(hits, 1, "IN from a port that is watched");
+    (void)inb(0x62);
+    CHECK_EQ(hits, 1, "another port");
     /* an entry of a table in use: a traced store */
     pte_t *pte = map(TEST_VA + 16 * PAGE, pa_of(target), PTE_RWAD);
     flush_all_local();

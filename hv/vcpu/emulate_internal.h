@@ -102,9 +102,10 @@ enum hv_err emu_native(struct emu *e) HV_MUST_CHECK;
 /* Protected mode only. */
 enum hv_err emu_descriptor(struct emu *e, uint64_t sel) HV_MUST_CHECK;
 
-/* --- emulate_watch.c: data breakpoints --- */
+/* --- emulate_watch.c: breakpoints --- */
 /* Called where DR7 enables any. */
 void emu_watch(struct emu *e, uint64_t lin, size_t n, bool write);
+void emu_watch_port(struct emu *e);
 /* After the instruction: #DB if any matched. */
 void emu_watch_raise(struct emu *e);
 

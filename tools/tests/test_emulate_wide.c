@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Host test of what hv/vcpu/emulate*.c does beside single stores, with the answers written out: data
- * breakpoints, operands over two pages of different kind, branches through a device, selectors in
- * one, strings backwards, and how an instruction that runs alone can end. What such instructions
+/* Host test of what hv/vcpu/emulate*.c does beside single stores, with the answers written out:
+ * data breakpoints, operands over two pages of different kind, branches through a device, selectors
+ * in one, strings backwards, and how an instruction that runs alone can end. What such instructions
  * compute is compared with a CPU in test_native.c. */
 #include "tools/tests/emulate_rig.h"
 
@@ -69,7 +69,8 @@ static void test_watch(void)
     REG(RDI) = DATA_VA + 0x87;
     tap_ok(RUN(0x8a, 0x07) == EMULATE_DONE && db_pending(4), "but one of any access");
     REG(RDI) = DATA_VA + 0x88;
-    tap_ok(RUN(0x8a, 0x07) == EMULATE_DONE && sv->vcpu.pending.type == EVENT_NONE, "... ends there");
+    tap_ok(RUN(0x8a, 0x07) == EMULATE_DONE && sv->vcpu.pending.type == EVENT_NONE,
+           "... ends there");
     data_page[0] = PAGE_RO;
     REG(RDI) = DATA_VA + 0x40;
     tap_ok(fault(RUN(0x89, 0x07), VEC_PF) && debug.dr6 == 0xffff0ff0,
@@ -87,9 +88,35 @@ static void test_watch(void)
     watch(3, DATA_VA + 4096, 1, 3);
     data_page[1] = PAGE_NONE;
     REG(RCX) = 8;
-    tap_ok(RUN(0xf3, 0xab) == EMULATE_DONE && sv->vcpu.pending.type == EVENT_NONE &&
-               REG(RCX) == 6,
+    tap_ok(RUN(0xf3, 0xab) == EMULATE_DONE && sv->vcpu.pending.type == EVENT_NONE && REG(RCX) == 6,
            "not at one in an element that faults");
+}
+
+static void test_watch_ports(void)
+{
+    struct vmexit x = {.kind = EXIT_IO, .io_size = 1, .io_in = true, .io_string = true};
+
+    setup();
+    debug.dr6 = 0xffff0ff0;
+    watch(0, 0x61, 2, 0);
+    REG(RDI) = DATA_VA;
+    REG(RDX) = x.io_port = 0x61;
+    REG(RCX) = 3;
+    sv->vcpu.regs.rip = CODE_VA;
+    memcpy((void *)CODE_VA, (const uint8_t[]){0xf3, 0x6c}, 2); /* rep insb */
+    tap_ok(emulate_string_io(sv, &x) == EMULATE_DONE && sv->vcpu.pending.type == EVENT_NONE,
+           "a port is not watched without CR4.DE");
+    sv->vcpu.ctl.cr4 |= CR4_DE;
+    REG(RCX) = 3;
+    sv->vcpu.regs.rip = CODE_VA;
+    tap_ok(emulate_string_io(sv, &x) == EMULATE_DONE && db_pending(1) && REG(RCX) == 2,
+           "REP INSB stops at a watched port");
+    sv->vcpu.pending.type = EVENT_NONE;
+    emulate_watch_port(sv, 0x60, 2);
+    tap_ok(db_pending(1), "IN of two bytes that reaches it");
+    sv->vcpu.pending.type = EVENT_NONE;
+    emulate_watch_port(sv, 0x62, 4);
+    tap_ok(!db_pending(1), "one behind it");
 }
 
 /* --- two pages --- */
@@ -196,8 +223,8 @@ static bool ask(unsigned op, uint16_t sel)
     *(volatile uint16_t *)DATA_VA = sel;
     REG(RDI) = DATA_VA;
     REG(RBX) = 0x5555555566666666;
-    enum emulate_result r = op >= 4 ? RUN(0x0f, 0x00, (uint8_t)(op << 3 | 7))
-                                    : RUN(0x0f, (uint8_t)op, 0x1f);
+    enum emulate_result r =
+        op >= 4 ? RUN(0x0f, 0x00, (uint8_t)(op << 3 | 7)) : RUN(0x0f, (uint8_t)op, 0x1f);
     return r == EMULATE_DONE && zf();
 }
 
@@ -299,8 +326,7 @@ static enum emulate_result alone(unsigned nintr, struct vmexit x, uint64_t rip)
 static void test_alone(void)
 {
     const struct vmexit hlt = {.kind = EXIT_HLT};
-    struct vmexit gp = {
-        .kind = EXIT_EXCEPTION, .vector = VEC_GP, .error = 0, .error_valid = true};
+    struct vmexit gp = {.kind = EXIT_EXCEPTION, .vector = VEC_GP, .error = 0, .error_valid = true};
     struct vmexit de = {.kind = EXIT_EXCEPTION, .vector = VEC_DE, .error = 0x5a};
     struct vmexit pf = {.kind = EXIT_PF, .have_gva = true};
 
@@ -368,6 +394,7 @@ int main(void)
 {
     rig_open();
     test_watch();
+    test_watch_ports();
     test_two_pages();
     test_strings();
     test_branches();
