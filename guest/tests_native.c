@@ -309,6 +309,12 @@ static void test_watch(void)
                  : "D"(&target[4])
                  : "ecx", "edx", "memory");
     CHECK_EQ(hits, 2, "REP INSB of two bytes there");
+    watch(0x61);
+    asm volatile("mov %0, %%dr7" : : "r"((word_t)0x20402)); /* a port, one byte */
+    (void)inb(0x61);
+    CHECK_EQ(hits, 1, "IN from a port that is watched");
+    (void)inb(0x62);
+    CHECK_EQ(hits, 1, "another port");
     /* an entry of a table in use: a traced store */
     pte_t *pte = map(TEST_VA + 16 * PAGE, pa_of(target), PTE_RWAD);
     flush_all_local();
@@ -390,6 +396,67 @@ static void test_refused(void)
     dev_end();
 }
 
+/* --- 256-bit stores --- */
+
+#define CPUID_XSAVE (1u << 26)
+#define CPUID_AVX (1u << 28)
+static bool avx_on(void)
+{
+    uint32_t a = 1, b, c = 0, d;
+
+    asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    if (!(c & CPUID_XSAVE) || !(c & CPUID_AVX))
+        return false;
+    write_cr4(read_cr4() | CR4_OSXSAVE);
+    asm volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
+    return true;
+}
+
+/* vmovdqu of 32 bytes, by way of YMM1. */
+static void copy32(uintptr_t to, const void *from)
+{
+    asm volatile("vmovdqu (%1), %%ymm1; vmovdqu %%ymm1, (%0); vzeroupper"
+                 :
+                 : "r"(to), "r"(from)
+                 : "memory");
+}
+
+static void test_avx(void)
+{
+    uint32_t same[8];
+    pte_t table[32 / sizeof(pte_t)];
+    const unsigned n = sizeof(table) / sizeof(table[0]);
+
+    if (!avx_on()) {
+        test_skip("no AVX");
+        return;
+    }
+    /* entries of a table in use: a traced store over several of them */
+    uint64_t va = TEST_VA + TABLE_BYTES / 2;
+    for (unsigned i = 0; i < n; i++) {
+        (void)map(va + i * PAGE, pa_of(tagged_page(100 + i)), PTE_RWAD);
+        table[i] = (pte_t)(pa_of(tagged_page(200 + i)) | PTE_RWAD);
+    }
+    flush_all_local();
+    CHECK_EQ(verify_range(kernel_root, va, n), 0, "before");
+    for (unsigned k = 0; k < 3; k++) {
+        copy32((uintptr_t)pte_at(kernel_root, va, 1, false), table);
+        flush_all_local();
+        CHECK_EQ(verify_range(kernel_root, va, n), 0, "after a store of 32 bytes");
+        for (unsigned i = 0; i < n; i++)
+            table[i] = (pte_t)(pa_of(tagged_page(300 + k * 100 + i)) | PTE_RWAD);
+    }
+    if (on_patchbay()) { /* QEMU's APIC takes accesses of 4 bytes alone */
+        dev_begin(0);
+        for (unsigned i = 0; i < 8; i++)
+            same[i] = 0x1234567;
+        copy32(REG, same);
+        CHECK_EQ(dev_get(), 0x1234567, "a store of 32 bytes to a device");
+        dev_end();
+    }
+    write_cr4(read_cr4() & ~(word_t)CR4_OSXSAVE);
+}
+
 /* --- selectors in device memory --- */
 
 #define SELECTOR_OP(name)                                                                          \
@@ -441,6 +508,7 @@ static const struct test tests[] = {
     {"native.ops", test_ops, 1},
     {"native.faults", test_faults, 1},
     {"native.x87_suppressed", test_x87_suppressed, 1},
+    {"native.avx", test_avx, 1},
     {"native.watch", test_watch, 1},
     {"native.step", test_step, 1},
     {"native.user", test_user, 1},

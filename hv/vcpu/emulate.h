@@ -36,5 +36,7 @@ bool emulate_peek(struct subvmm *s, struct insn *out) HV_MUST_CHECK;
  * (#GP/#SS). n: bytes accessed. */
 enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bool write,
                            gva_t *out) HV_MUST_CHECK;
+/* After an access of n bytes at a port was done and RIP moved: #DB if a breakpoint is there. */
+void emulate_watch_port(struct subvmm *s, unsigned port, unsigned n);
 /* String I/O exits (INS/OUTS with REP) after x->io_*: performs a bounded batch. */
 enum emulate_result emulate_string_io(struct subvmm *s, const struct vmexit *x) HV_MUST_CHECK;

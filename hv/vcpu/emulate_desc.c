@@ -80,8 +80,6 @@ enum hv_err emu_descriptor(struct emu *e, uint64_t selector)
     uint64_t d = 0, value;
     bool found;
 
-    if (e->real)
-        return emu_raise(e, VEC_UD, false);
     (void)emu_segs(e);
     TRY(desc_read(e, sel, &d, &found));
     e->rflags &= ~(uint64_t)RFLAGS_ZF;

@@ -99,11 +99,13 @@ void emu_span_write(struct emu *e, const struct emu_span *s, size_t first, const
 enum hv_err emu_native(struct emu *e) HV_MUST_CHECK;
 
 /* --- emulate_desc.c: LAR, LSL, VERR, VERW --- */
+/* Protected mode only. */
 enum hv_err emu_descriptor(struct emu *e, uint64_t sel) HV_MUST_CHECK;
 
-/* --- emulate_watch.c: data breakpoints --- */
+/* --- emulate_watch.c: breakpoints --- */
 /* Called where DR7 enables any. */
 void emu_watch(struct emu *e, uint64_t lin, size_t n, bool write);
+void emu_watch_port(struct emu *e);
 /* After the instruction: #DB if any matched. */
 void emu_watch_raise(struct emu *e);
 

@@ -13,6 +13,8 @@ static uint64_t port_access(struct emu *e, bool write, uint64_t value)
                      .write = write,
                      .value = value};
 
+    if (e->code.breakpoints)
+        emu_watch_port(e);
     (void)vbus_pio(vpc_bus(e->s->vm->pc), &io);
     return io.value;
 }

@@ -349,10 +349,10 @@ enum hv_err emu_native(struct emu *e)
     struct space sp;
     gva_t va;
 
-    if (!e->s->native.area)
-        return HV_UNSUPPORTED;
-    TRY(emu_fetch_bytes(e)); /* what is decoded is what will run */
-    if (e->in.op != op) {    /* another CPU changes the code */
+    if (!e->s->native.area || (!(e->s->vcpu.ctl.efer & EFER_LMA) && e->s->native.hpa.v >= BIT(32)))
+        return HV_UNSUPPORTED; /* the root of PAE tables lies below 4 GiB */
+    TRY(emu_fetch_bytes(e));   /* what is decoded is what will run */
+    if (e->in.op != op) {      /* another CPU changes the code */
         e->busy = true;
         return HV_UNSUPPORTED;
     }

@@ -340,6 +340,8 @@ static enum hv_err op_descriptor(struct emu *e)
 {
     uint64_t sel;
 
+    if (e->real)
+        return emu_raise(e, VEC_UD, false);
     TRY(emu_source(e, &sel));
     return emu_descriptor(e, sel);
 }

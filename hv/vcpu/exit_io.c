@@ -39,4 +39,5 @@ void exit_io(struct subvmm *s, const struct vmexit *x)
     (void)vbus_pio(vpc_bus(s->vm->pc), &io); /* unclaimed reads give all ones */
     if (x->io_in)
         io_result(rax, io.size, io.value);
+    emulate_watch_port(s, x->io_port, x->io_size);
 }

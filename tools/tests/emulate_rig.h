@@ -26,7 +26,8 @@
 
 enum page { PAGE_NONE, PAGE_RO, PAGE_RW };
 static enum page data_page[DATA_PAGES], code_page[2];
-static bool data_is_device;
+static bool data_is_device, device_page[DATA_PAGES];
+static bool memory_busy; /* too much concurrent change, says the pager */
 static unsigned contend; /* so many compare-exchanges find that another CPU stored first */
 static uint64_t contend_add;
 static uint64_t actions;
@@ -180,9 +181,11 @@ static enum hv_err fake_page(gva_t va, uint32_t access, struct guest_fault *f, b
     enum page p = PAGE_NONE;
 
     *device = false;
+    if (memory_busy)
+        return HV_AGAIN;
     if (va.v >= DATA_VA && va.v < DATA_VA + DATA_BYTES) {
         p = data_page[(va.v - DATA_VA) / 4096];
-        *device = data_is_device;
+        *device = data_is_device || device_page[(va.v - DATA_VA) / 4096];
     } else if (va.v >= CODE_VA && va.v < CODE_VA + CODE_BYTES) {
         p = code_page[(va.v - CODE_VA) / 4096];
     }
@@ -310,7 +313,8 @@ static void setup(void)
     for (unsigned i = 0; i < DATA_PAGES; i++)
         data_page[i] = PAGE_RW;
     code_page[0] = code_page[1] = PAGE_RO;
-    data_is_device = false;
+    data_is_device = memory_busy = false;
+    memset(device_page, 0, sizeof(device_page));
     contend = 0;
     actions = 0;
     port_count = mmio_count = mmio_reads = xchg_count = cmpxchg_stored = bulk_count = 0;
@@ -325,7 +329,11 @@ static struct vmexit exit_pf(uint32_t pfec)
 }
 static enum emulate_result run_exit(const struct vmexit *x)
 {
-    return emulate_insn(sv, x, gpa(data_is_device ? DEVICE_GPA : 0));
+    bool device = data_is_device;
+
+    for (unsigned i = 0; i < DATA_PAGES; i++)
+        device |= device_page[i];
+    return emulate_insn(sv, x, gpa(device ? DEVICE_GPA : 0));
 }
 static void *map_at(uint64_t va, size_t n, int prot)
 {

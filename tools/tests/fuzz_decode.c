@@ -32,6 +32,14 @@ static void fuzz_one_mode(const uint8_t *data, size_t n, unsigned mode)
     fuzz_require((in.index < 16 && in.index != RSP) || in.index == 0xff);
     fuzz_require(in.scale == 1 || in.scale == 2 || in.scale == 4 || in.scale == 8);
     fuzz_require(in.dst_reg < 16 && in.src_reg < 16 && in.cond < 16);
+    fuzz_require(in.map <= 3 || in.map == MAP_OTHER);
+    fuzz_require(in.simd <= SIMD_F2);
+    struct insn_extent x;
+    if (insn_extent(&in, mode, &x)) {
+        fuzz_require(x.at <= EXTENT_XLAT && x.size <= 512 && x.delta >= -64 && x.delta <= 0);
+        fuzz_require(x.size || (x.access & EXTENT_XSTATE));
+        fuzz_require(!(x.access & EXTENT_PART) || (x.access & EXTENT_W));
+    }
     fuzz_require(!in.rip_relative || (in.base == 0xff && in.index == 0xff));
     /* The bytes behind the instruction do not matter, and one byte less is not an instruction. */
     memset(padded, 0xa5, sizeof(padded));

@@ -5,8 +5,8 @@
  * was. */
 #include "tools/tests/emulate_rig.h"
 
-/* Of one instruction: a REP batch, or the widest single store in pieces. */
-#define OPERATIONS_MAX 256
+/* Of one instruction: the widest operand, an XSAVE area, read and written in pieces. */
+#define OPERATIONS_MAX 8192
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,6 +21,49 @@ static void check(bool ok, const char *what)
         return;
     fprintf(stderr, "fuzz_emulate: %s\n", what);
     abort();
+}
+
+/* The processor of emulate_native.c: the space is what it should be, and anything may happen in it.
+ */
+static uint8_t outcome;
+static void visit(uint64_t *table, unsigned level, unsigned top)
+{
+    for (unsigned i = 0; i < (top == 3 && level == 3 ? 4u : 512u); i++) {
+        uint64_t at = table[i] & PTE_ADDR;
+        if (!(table[i] & PTE_P))
+            continue;
+        check(at > NATIVE_HPA && at < NATIVE_HPA + NATIVE_AREA_PAGES * PAGE_SIZE,
+              "an entry that leads out of the area");
+        uint8_t *next = native_area + (at - NATIVE_HPA);
+        if (level > 1) {
+            visit((uint64_t *)(void *)next, level - 1, top);
+        } else if (outcome & 0x80) { /* every page is written, all over */
+            memset(next, 0xc3, PAGE_SIZE);
+            table[i] |= PTE_D;
+        }
+    }
+}
+static void processor(struct vcpu *v, struct vmexit *x)
+{
+    unsigned levels = v->ctl.efer & EFER_LMA ? 4 : 3;
+    check(isolated && native_root.v == NATIVE_HPA, "not isolated");
+    visit((uint64_t *)(void *)native_area, levels, levels);
+    x->vector = outcome >> 2 & 31;
+    x->error_valid = outcome & 1;
+    x->error = outcome;
+    switch (outcome & 3) {
+    case 0:
+        x->kind = EXIT_INTR;
+        break;
+    case 1:
+        x->kind = EXIT_EXCEPTION;
+        break;
+    default: /* one of these lengths is right */
+        v->regs.rip += outcome >> 3 & 15;
+        v->regs.gpr[RAX] = 0;
+        break;
+    }
+    outcome = (uint8_t)(outcome * 5 + 3);
 }
 
 /* Addresses near what is mapped and near every edge, and numbers. */
@@ -56,6 +99,11 @@ static void machine(const struct input *in)
         data_page[i] = (enum page)(((in->pages >> (i * 2)) & 3) % 3);
     code_page[1] = in->batch & 1 ? PAGE_RO : PAGE_NONE;
     data_is_device = in->kind & 0x20;
+    outcome = in->port;
+    memory_busy = in->batch == 0xff;
+    xsave_bytes = in->batch & 4 ? 2696 : 832;
+    debug.dr[0] = pick(in->contend);
+    debug.dr7 = in->batch & 8 ? 0x400 | 2 | (uint64_t)(in->batch >> 4) << 16 : 0x400;
     actions = in->batch & 2;
     contend = in->contend & 7;
     contend_add = in->contend >> 3;
@@ -135,13 +183,15 @@ static void check_result(enum emulate_result r, const struct vcpu_regs *old)
 {
     const struct vcpu_event *p = &sv->vcpu.pending;
     const struct vcpu_regs *now = &sv->vcpu.regs;
-    check(r == EMULATE_DONE || r == EMULATE_FAULT || r == EMULATE_DECLINED, "no such result");
+    check(r == EMULATE_DONE || r == EMULATE_FAULT || r == EMULATE_DECLINED || r == EMULATE_RETRY,
+          "no such result");
+    check(!isolated, "left isolated");
     if (r == EMULATE_FAULT) {
         check(p->type == EVENT_EXCEPTION && p->vector < 32, "a fault without an exception");
         check(!memcmp(old->gpr, now->gpr, sizeof(now->gpr)) && old->rip == now->rip &&
                   old->rflags == now->rflags,
               "registers changed by a fault");
-    } else if (r == EMULATE_DECLINED) {
+    } else if (r != EMULATE_DONE) {
         check(p->type == EVENT_NONE, "declined with an exception");
         check(!memcmp(old, now, sizeof(*now)), "registers changed and declined");
     } else {
@@ -158,6 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (!sv)
         rig_open();
+    on_run = processor;
     memcpy(&in, data, sizeof(in));
     machine(&in);
     put_code(data + sizeof(in), size - sizeof(in), &in);

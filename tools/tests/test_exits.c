@@ -316,6 +316,16 @@ static void test_mmio(void)
     tap_eq(*gpr(RAX) & 0xff, 0x14, "the APIC's version register is read");
     tap_ok(quiet() && bsp()->vcpu.state == VCPU_RUNNING, "no exception, not parked");
     tap_eq(bsp()->vcpu.regs.rip, RIG_CODE + 5, "RIP behind it");
+    rig_code("\x0f\xb4\x05\x80\x03\xe0\xfe", 7); /* lfs eax, [fee00380] */
+    x.gva.v = VPC_LAPIC_BASE + 0x380;
+    exit_dispatch(bsp(), &x);
+    tap_ok(took(VEC_UD) && bsp()->vcpu.state == VCPU_RUNNING,
+           "what has no emulation is an undefined opcode");
+    tap_eq(bsp()->vcpu.regs.rip, RIG_CODE, "... of the instruction");
+    bsp()->vcpu.regs.rip = VPC_LAPIC_BASE + 0x380;
+    x.pfec = PFEC_I;
+    exit_dispatch(bsp(), &x);
+    tap_ok(took(VEC_UD) && bsp()->vcpu.state == VCPU_RUNNING, "so is code in a device");
 }
 
 static void test_invlpg(void)
