@@ -4,13 +4,12 @@
 
 static const struct test_group *const groups[] = {
 #ifdef __x86_64__
-    &tests_basic,  &tests_cpu,     &tests_pcid,
+    &tests_basic, &tests_cpu,     &tests_pcid,
 #endif
-    &tests_smp,    &tests_trans,   &tests_flush,    &tests_prot, &tests_race,
-    &tests_memory, &tests_store,
+    &tests_smp,   &tests_trans,   &tests_flush,    &tests_prot, &tests_race,    &tests_memory,
+    &tests_store,
 #ifdef __x86_64__
-    &tests_table,  &tests_hostile, &tests_platform, &tests_apic, &tests_devices,
-    &tests_console,
+    &tests_table, &tests_hostile, &tests_platform, &tests_apic, &tests_devices, &tests_console,
 #else
     &tests_modes, &tests_task,   &tests_hostile32,
 #endif
