@@ -21,6 +21,11 @@
 #define LAST_LINE_US 100000 /* 64 characters at 9600 baud: what a UART may still hold */
 #define SCI_WAIT_SPINS 300
 
+bool port_debugcon_found(void)
+{
+    return in8(DEBUGCON_PORT) == DEBUGCON_PORT;
+}
+
 void port_debugcon(uint8_t byte)
 {
     out8(DEBUGCON_PORT, byte);

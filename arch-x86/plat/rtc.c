@@ -18,7 +18,7 @@
 #define UIP_SPINS 100000u /* an update takes 2 ms; an absent chip reads all ones for ever */
 #define READ_TRIES 4
 
-static uint64_t boot_time_s;
+static uint64_t boot_time_s, boot_time_tsc;
 
 static uint8_t cmos(uint8_t reg)
 {
@@ -64,6 +64,7 @@ void rtc_read(void)
         for (unsigned i = 0; i < FIELDS; i++)
             same = same && f[i] == again[i];
     }
+    boot_time_tsc = rdtsc();
     uint8_t b = cmos(RTC_B);
     out8(CMOS_INDEX, 0); /* NMI on again */
     (void)in8(CMOS_DATA);
@@ -83,7 +84,8 @@ void rtc_read(void)
                   decode(f[SECOND], binary);
 }
 
-uint64_t port_boot_time_s(void)
+uint64_t port_boot_time_s(uint64_t *tsc)
 {
+    *tsc = boot_time_tsc;
     return boot_time_s;
 }

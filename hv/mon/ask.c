@@ -7,6 +7,7 @@
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
 #include "hv/mon/internal.h"
+#include "hv/vcpu/exit.h"
 #include "hv/port/cpu.h"
 
 #define ANSWER_BYTES 8192u
@@ -44,19 +45,6 @@ static void answer_emit(const char *line)
     a->len += n + 1;
 }
 
-static const char *guest_mode(struct subvmm *s)
-{
-    unsigned size = vcpu_code_size(s);
-
-    if (!(s->vcpu.ctl.cr0 & CR0_PE))
-        return "real";
-    if (s->vcpu.regs.rflags & RFLAGS_VM)
-        return "virtual-8086";
-    if (s->vcpu.ctl.efer & EFER_LMA)
-        return size == 8 ? "64-bit" : "compatibility";
-    return size == 4 ? "32-bit" : "16-bit";
-}
-
 static const char *paging(const struct vcpu_ctl *c)
 {
     if (!(c->cr0 & CR0_PG))
@@ -80,8 +68,8 @@ static void answer_state(struct subvmm *s)
 
     hv_snprintf(line, sizeof(line),
                 "cpu%-2u %-14s%9s  %s cpl %u %s, rip %016lx cr3 %-9lx rflags %-6lx entries %lu",
-                s->cpu, state[v->state], s->paused ? "(PAUSED)" : "", guest_mode(s), vcpu_cpl(s),
-                paging(&v->ctl), v->regs.rip, v->ctl.cr3, v->regs.rflags, s->entries);
+                s->cpu, state[v->state], s->paused ? "(PAUSED)" : "", vcpu_mode_name(s),
+                vcpu_cpl(s), paging(&v->ctl), v->regs.rip, v->ctl.cr3, v->regs.rflags, s->entries);
     answer_emit(line);
 }
 

@@ -9,6 +9,7 @@
 #include "hv/base/string.h"
 #include "hv/mon/internal.h"
 #include "hv/port/machine.h"
+#include "hv/vcpu/exit.h"
 
 #define ARGUMENT_LEN 40u
 #define EVENTS_ALL 8u  /* of each CPU */
@@ -123,9 +124,13 @@ static void run_rings(struct subvmm *s, const struct words *w)
 static void run_devices(struct subvmm *s, const struct words *w)
 {
     (void)w;
+    uint32_t waiting;
+    uint64_t lost;
+
     vpc_dump(s->vm->pc, mon_emit);
-    mon_say("  console input: %u keys wait for the uart, %llu lost", s->input.count,
-            (unsigned long long)s->input.lost);
+    input_counts(&waiting, &lost);
+    mon_say("  console input: %u keys wait for the uart, %llu lost", waiting,
+            (unsigned long long)lost);
 }
 
 static void run_audit(struct subvmm *s, const struct words *w)

@@ -26,10 +26,12 @@ int port_console_read(void);
 void port_console_poll(uint64_t us);
 /* Guest debug port 0xE9 and isa-debug-exit 0xF4 are forwarded here (the latter with test=1). */
 void port_debugcon(uint8_t byte);
+/* Is there such a port (it reads as its own number)? On a real machine it may be anything. */
+bool port_debugcon_found(void);
 void port_debug_exit(uint32_t value);
 /* Ends the machine: ACPI S5; reset by FADT, CF9, 8042, triple fault in turn. */
 _Noreturn void port_poweroff(void);
 _Noreturn void port_reset(void);
 _Noreturn void port_stop(void); /* halt this CPU for ever (noreboot, panic) */
-/* Wall clock of the RTC read once at boot, seconds since 1970, for the virtual RTC. */
-uint64_t port_boot_time_s(void);
+/* Wall clock of the RTC read once at boot, seconds since 1970, and the TSC at that moment. */
+uint64_t port_boot_time_s(uint64_t *tsc);

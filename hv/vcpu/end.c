@@ -32,6 +32,11 @@ bool subvmm_any_active(void)
     return atomic_load(&end_active) != 0;
 }
 
+cpuset_t subvmm_active_set(void)
+{
+    return atomic_load(&end_active);
+}
+
 cpuset_t subvmm_stopped_set(void)
 {
     return atomic_load(&end_stopped);

@@ -128,22 +128,38 @@ void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const ch
 void subvmm_round(struct subvmm *s);
 enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
                         uint64_t pool_bytes) HV_MUST_CHECK;
-/* watch.c: who reads the console. Once before the loop. */
-void watch_start(const struct subvmm *s);
+/* watch.c: who reads the console, and a guest that gets nowhere. Once before the loop. */
+void watch_start(struct subvmm *s);
 /* A look at the CPU that does, by the one that would take over. */
 void watch_look(const struct subvmm *s);
 /* true: this CPU may read keys until watch_read_end. */
 bool watch_read_begin(const struct subvmm *s);
 void watch_read_end(const struct subvmm *s);
+/* This CPU comes round its loop, whether or not events show it. */
+void watch_beat(const struct subvmm *s);
+/* guestwatch.c: a guest that gets nowhere is said to, once. When watch_at has come, by its timer.
+ */
+void guestwatch_start(struct subvmm *s);
+void guestwatch_look(struct subvmm *s);
+/* This VCPU is in HLT with interrupts off; it left it (or was reset). */
+void guestwatch_dead(struct subvmm *s);
+void guestwatch_alive(struct subvmm *s);
+/* For people: real, 16-bit, 64-bit ... */
+const char *vcpu_mode_name(struct subvmm *s);
 /* input.c: console keys to the monitor and to the guest's UART, while something waits. */
 void input_pump(struct subvmm *s);
+void input_start(void); /* nothing is typed yet */
+/* For people; the numbers may be torn. */
+void input_counts(uint32_t *waiting, uint64_t *lost);
 static inline bool input_waits(const struct subvmm *s)
 {
-    return s->input.ready || s->input.count;
+    return s->input.ready || s->input.waits;
 }
 /* end.c */
 void subvmm_set_active(uint32_t cpu, bool active);
 bool subvmm_any_active(void);
+cpuset_t
+subvmm_active_set(void); /* CPUs whose VCPU runs or is halted: not before SIPI, not parked */
 _Noreturn void subvmm_finish(struct subvmm *s);
 void subvmm_mark_stopped(uint32_t cpu);
 bool subvmm_is_finisher(uint32_t cpu);

@@ -14,94 +14,102 @@ _Static_assert(PORT_CONSOLE_BREAK == VPC_UART_BREAK, "a key is what the UART tak
 unsigned (*subvmm_key_hook)(struct subvmm *s, unsigned key, unsigned pass[2]);
 void (*subvmm_monitor_hook)(struct subvmm *s);
 
-/* One key may become two. */
-static bool queue_room(const struct input_queue *q)
+/* Public, so that whoever takes the console over goes on where the other one stopped. Only between
+ * watch_read_begin and watch_read_end. */
+static struct {
+    uint32_t head, count;
+    bool losing;        /* it is full and the guest deaf: what comes is lost */
+    uint64_t moved_tsc; /* when the guest took one last, or the first began to wait */
+    uint64_t lost, lost_said;
+    uint16_t key[INPUT_QUEUE]; /* a byte, or PORT_CONSOLE_BREAK */
+} queue;
+
+void input_start(void)
 {
-    return q->count + 2 <= INPUT_QUEUE;
+    queue.head = queue.count = 0;
+    queue.losing = false;
+    queue.lost = queue.lost_said = 0;
 }
 
-static void queue_add(struct input_queue *q, unsigned key)
+void input_counts(uint32_t *waiting, uint64_t *lost)
 {
-    uint32_t at = (q->head + q->count) % INPUT_QUEUE;
-    uint8_t bit = (uint8_t)(1u << at % 8);
+    *waiting = queue.count;
+    *lost = queue.lost;
+}
 
-    if (q->losing) {
-        q->lost++;
+/* One key may become two. */
+static bool queue_room(void)
+{
+    return queue.count + 2 <= INPUT_QUEUE;
+}
+
+static void queue_add(unsigned key)
+{
+    if (queue.losing) {
+        queue.lost++;
         return;
     }
-    if (!q->count++)
-        q->moved_tsc = port_tsc();
-    q->byte[at] = (uint8_t)key;
-    q->brk[at / 8] =
-        (uint8_t)(key == PORT_CONSOLE_BREAK ? q->brk[at / 8] | bit : q->brk[at / 8] & ~bit);
-}
-
-static unsigned queue_first(const struct input_queue *q)
-{
-    bool brk = q->brk[q->head / 8] >> q->head % 8 & 1;
-
-    return brk ? PORT_CONSOLE_BREAK : q->byte[q->head];
+    if (!queue.count)
+        queue.moved_tsc = port_tsc();
+    queue.key[(queue.head + queue.count++) % INPUT_QUEUE] = (uint16_t)key;
 }
 
 /* A full queue keeps the rest in the console, which holds back a sender that pastes. Only when the
  * guest has long taken nothing at all are keys looked at that find no place: one may be the escape.
  */
-static bool may_read(struct input_queue *q)
+static bool may_read(void)
 {
-    if (queue_room(q))
+    if (queue_room())
         return true;
-    if (!q->losing && port_tsc() - q->moved_tsc >= DEAF_S * port_tsc_hz()) {
-        q->losing = true;
+    if (!queue.losing && port_tsc() - queue.moved_tsc >= DEAF_S * port_tsc_hz()) {
+        queue.losing = true;
         log_warn("console", "the guest has taken no key for %u s and %u wait: more are lost",
-                 DEAF_S, q->count);
+                 DEAF_S, queue.count);
     }
-    return q->losing;
+    return queue.losing;
 }
 
 static void keys_read(struct subvmm *s)
 {
-    struct input_queue *q = &s->input;
-
-    while (q->ready && may_read(q)) {
+    while (s->input.ready && may_read()) {
         unsigned pass[2];
         unsigned n = 1;
         int key = port_console_read();
         if (key < 0) {
-            q->ready = false;
+            s->input.ready = false;
             break;
         }
         pass[0] = (unsigned)key;
         if (subvmm_key_hook)
             n = subvmm_key_hook(s, (unsigned)key, pass);
         for (unsigned i = 0; i < n; i++)
-            queue_add(q, pass[i]);
+            queue_add(pass[i]);
     }
 }
 
-static void queue_moved(struct input_queue *q)
+static void queue_moved(void)
 {
-    q->moved_tsc = port_tsc();
-    q->losing = false;
-    if (q->lost != q->lost_said)
+    queue.moved_tsc = port_tsc();
+    queue.losing = false;
+    if (queue.lost != queue.lost_said)
         log_warn("console", "the guest takes keys again; %llu were lost",
-                 (unsigned long long)(q->lost - q->lost_said));
-    q->lost_said = q->lost;
+                 (unsigned long long)(queue.lost - queue.lost_said));
+    queue.lost_said = queue.lost;
 }
 
 void input_pump(struct subvmm *s)
 {
-    struct input_queue *q = &s->input;
-
-    if (watch_read_begin(s)) {
-        keys_read(s);
-        watch_read_end(s);
-    } else {
-        q->ready = false;
+    if (!watch_read_begin(s)) {
+        s->input.ready = s->input.waits = false;
         watch_look(s);
+        return;
     }
-    while (q->count && vpc_uart_input(s->vm->pc, queue_first(q))) {
-        q->head = (q->head + 1) % INPUT_QUEUE;
-        q->count--;
-        queue_moved(q);
+    keys_read(s);
+    while (queue.count && vpc_uart_input(s->vm->pc, queue.key[queue.head])) {
+        queue.head = (queue.head + 1) % INPUT_QUEUE;
+        queue.count--;
+        queue_moved();
     }
+    s->input.waits = queue.count;
+    watch_read_end(s);
 }

@@ -47,13 +47,20 @@ static void scale_find(uint64_t tsc_hz, uint32_t *mul, int8_t *shift)
         *mul = (uint32_t)(((NS_PER_S << (32 - sh)) / hz));
 }
 
-/* The TSC at which system_time is 0, and the time of day then: once, before any VCPU runs. */
+/* The TSC at which system_time is 0, and the time of day then: once, before any VCPU runs. The
+ * clock was read long before: seconds may have passed. */
 static uint64_t kvmclock_base_tsc, kvmclock_base_s;
+static uint32_t kvmclock_base_ns;
 
 void kvmclock_init(void)
 {
+    uint64_t read_tsc, hz = port_tsc_hz() ? port_tsc_hz() : NS_PER_S;
+
+    kvmclock_base_s = port_boot_time_s(&read_tsc);
     kvmclock_base_tsc = port_tsc();
-    kvmclock_base_s = port_boot_time_s();
+    uint64_t since = kvmclock_base_tsc - read_tsc;
+    kvmclock_base_s += since / hz;
+    kvmclock_base_ns = (uint32_t)(since % hz * NS_PER_S / hz); /* below 2^63: hz < 2^33 */
 }
 
 bool kvmclock_write_time(struct subvmm *s, uint64_t value)
@@ -80,7 +87,8 @@ bool kvmclock_write_time(struct subvmm *s, uint64_t value)
 /* Time of day when system_time was 0. */
 bool kvmclock_write_wall(struct subvmm *s, uint64_t value)
 {
-    struct pvclock_wall w = {.version = 2, .sec = (uint32_t)kvmclock_base_s};
+    struct pvclock_wall w = {
+        .version = 2, .sec = (uint32_t)kvmclock_base_s, .nsec = kvmclock_base_ns};
 
     if (gmem_write_gpa(&s->mmu, gpa(value), &w, sizeof(w)) != HV_OK)
         return false;

@@ -46,7 +46,11 @@ static void take_actions(struct subvmm *s)
     if (a & ACTION_TIMER) {
         s->timer_armed = UINT64_MAX;
         mmu_age(&s->mmu);
+        if (port_tsc() >= s->watch_at)
+            guestwatch_look(s);
     }
+    if (s->dead && (a & (ACTION_INIT | ACTION_SIPI)))
+        guestwatch_alive(s);
     if (a & ACTION_INIT)
         action_init(s);
     if ((a & ACTION_SIPI) && s->vcpu.state == VCPU_WAIT_SIPI)
@@ -75,6 +79,8 @@ static void run_timers(struct subvmm *s)
     /* Keys that found no room are looked at again although the guest may never exit by itself. */
     if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
         next = now + port_tsc_hz() / INPUT_POLL_HZ;
+    if (next > s->watch_at)
+        next = s->watch_at;
     if (next < s->timer_armed) {
         s->timer_armed = next;
         port_timer_arm(next);
@@ -167,6 +173,7 @@ static void enter(struct subvmm *s)
 
 static void halt(struct subvmm *s)
 {
+    watch_beat(s);
     port_irq_off();
     if (!mode_enter(&s->coh, MODE_HALTED)) {
         port_irq_on();
@@ -184,8 +191,12 @@ static void halted(struct subvmm *s)
 
     if (irq || (v->nmi_pending && !v->nmi_blocked) || v->pending.type != EVENT_NONE) {
         v->state = VCPU_RUNNING;
+        if (s->dead)
+            guestwatch_alive(s);
         return;
     }
+    if (!s->dead && !(v->regs.rflags & RFLAGS_IF))
+        guestwatch_dead(s);
     mmu_idle(&s->mmu, false);
     halt(s);
 }
@@ -235,7 +246,9 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     s->cpu = s->vcpu.cpu = port_cpu();
     s->vm = vm;
     s->p2m = vm->p2m;
-    s->timer_armed = UINT64_MAX;
+    s->timer_armed = s->watch_at = UINT64_MAX;
+    if (s->cpu == 0)
+        input_start();
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
     cpuid_power_on(s);

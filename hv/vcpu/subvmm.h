@@ -9,14 +9,9 @@
 #include "hv/vcpu/vcpu.h"
 
 #define INPUT_QUEUE 512 /* keys typed ahead of the guest */
-struct input_queue {    /* console keys that the guest's UART has no room for yet */
-    uint32_t head, count;
+struct input {          /* of a CPU that reads the console */
     bool ready;         /* the console may have more */
-    bool losing;        /* it is full and the guest deaf: what comes is lost */
-    uint64_t moved_tsc; /* when the guest took one last, or the first began to wait */
-    uint64_t lost, lost_said;
-    uint8_t byte[INPUT_QUEUE];
-    uint8_t brk[INPUT_QUEUE / 8]; /* bit i: byte[i] stands for a BREAK */
+    bool waits;         /* keys are in the queue and the guest's UART is full */
 };
 
 #define FETCHED 32
@@ -47,13 +42,15 @@ struct subvmm {
     uint64_t timer_armed;       /* deadline of the physical timer, UINT64_MAX none */
     uint64_t kick_rip;          /* where the guest was made to exit soon ... */
     unsigned kick_tries;        /* ... in vain so often */
+    uint64_t watch_at;          /* TSC of the next look at what the guest does, UINT64_MAX none */
+    bool dead;                  /* counted among the VCPUs in HLT with interrupts off */
     uint64_t debug_lines;       /* rate limit of lines the guest can cause */
     uint64_t entered_tsc;       /* of the last entry, for the event ring */
     struct vcpu_event injected; /* what the last entry injected */
     struct p2m p2m; /* the VM's, less the page where this CPU's local APIC lies over RAM */
     struct coh_cpu coh;
     struct vcpu vcpu;
-    struct input_queue input;
+    struct input input;
     struct mmu mmu;
     struct native native;
     struct fetched fetched[FETCHED];

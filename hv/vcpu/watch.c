@@ -4,6 +4,7 @@
  * tools/tests/test_mon.c and the gdb group of `make check`. */
 #include "hv/base/log.h"
 #include "hv/base/ring.h"
+#include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
 #include "hv/vcpu/exit.h"
@@ -17,15 +18,19 @@
 #define POLL_US 20000u
 
 static _Atomic uint32_t reader;
+/* FIRST comes round its loop: in HLT, with keys to pass on, it leaves no events for long. */
+static _Atomic uint32_t beats;
 static _Atomic bool inside; /* FIRST is at the keys, perhaps in a long command of the monitor */
 
 static struct { /* the deputy's own */
     uint64_t head, tsc;
+    uint32_t beats;
     unsigned looks, refused;
 } seen;
 
-void watch_start(const struct subvmm *s)
+void watch_start(struct subvmm *s)
 {
+    guestwatch_start(s);
     if (s->cpu == FIRST) {
         atomic_store_explicit(&reader, FIRST, memory_order_relaxed);
         atomic_store_explicit(&inside, false, memory_order_relaxed);
@@ -54,6 +59,20 @@ void watch_read_end(const struct subvmm *s)
         atomic_store_explicit(&inside, false, memory_order_release);
 }
 
+void watch_beat(const struct subvmm *s)
+{
+    if (s->cpu == FIRST) /* it alone writes; pairs with silent */
+        atomic_store_explicit(&beats, atomic_load_explicit(&beats, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+}
+
+/* Nothing new of FIRST since the last look. */
+static bool silent(void)
+{
+    return ring_head(FIRST) == seen.head &&
+           atomic_load_explicit(&beats, memory_order_relaxed) == seen.beats;
+}
+
 static void say(unsigned seconds, const char *where, const char *what)
 {
     log_err("watch", "cpu%u has been in the hypervisor for %u s; an NMI finds it in %s; %s", FIRST,
@@ -66,11 +85,13 @@ static void take_over(const struct subvmm *s)
 
     if (!port_where(FIRST, where, sizeof(where)))
         hv_snprintf(where, sizeof(where), "nothing: it does not answer one");
-    if (ring_head(FIRST) != seen.head) /* it only had no time */
+    if (!silent()) /* it only had no time */
         return;
     atomic_store_explicit(&reader, s->cpu, memory_order_seq_cst); /* pairs with watch_read_begin */
     if (atomic_load_explicit(&inside, memory_order_seq_cst)) {
         atomic_store_explicit(&reader, FIRST, memory_order_seq_cst);
+        /* it may have found itself replaced meanwhile, with a key in the console */
+        action_post(s->vm->co, s->cpu, FIRST, ACTION_INPUT);
         if (++seen.refused == KEY_S / LOOKS)
             say(KEY_S, where, "it is at a key of the console");
         return;
@@ -82,14 +103,15 @@ static void take_over(const struct subvmm *s)
 void watch_look(const struct subvmm *s)
 {
     uint32_t mode = atomic_load_explicit(&s->vm->co->cpu[FIRST].mode, memory_order_relaxed);
-    uint64_t head = ring_head(FIRST), now = port_tsc();
+    uint64_t now = port_tsc();
 
     if (s->cpu != DEPUTY || atomic_load_explicit(&reader, memory_order_relaxed) != FIRST ||
         now - seen.tsc < LOOK_US * (port_tsc_hz() / 1000000) / 2)
         return;
     seen.tsc = now;
-    if (mode != MODE_HOST || head != seen.head) {
-        seen.head = head;
+    if (mode != MODE_HOST || !silent()) {
+        seen.head = ring_head(FIRST);
+        seen.beats = atomic_load_explicit(&beats, memory_order_relaxed);
         seen.looks = seen.refused = 0;
     } else if (++seen.looks >= LOOKS) {
         seen.looks = 0;

@@ -140,7 +140,7 @@ static void vioapic_write(struct vpc *pc, uint32_t from, uint32_t value)
 {
     uint32_t sel = pc->ioapic.sel;
     if (sel == 0) {
-        pc->ioapic.id = value >> 24;
+        pc->ioapic.id = value >> 24 & VPC_IOAPIC_ID_MASK;
     } else if (sel >= 0x10 && sel < 0x10 + 2 * VPC_IOAPIC_PINS) {
         unsigned shift = 32 * (sel & 1);
         vioapic_write_rte(pc, from, (sel - 0x10) >> 1, (uint64_t)value << shift,
@@ -168,6 +168,6 @@ void vioapic_init(struct vpc *pc)
 {
     for (unsigned i = 0; i < VPC_IOAPIC_PINS; i++)
         pc->ioapic.rte[i] = RTE_MASKED;
-    pc->ioapic.id = pc->cfg.ncpus; /* as in the MADT: behind the local APICs' */
+    pc->ioapic.id = vpc_ioapic_id(pc->cfg.ncpus);
     vbus_add_mmio(&pc->bus, VPC_IOAPIC_BASE, PAGE_SIZE, vioapic_mmio, pc);
 }

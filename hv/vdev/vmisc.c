@@ -40,11 +40,13 @@ static void ignored(void *dev, struct vio *io)
 
 static void debugcon(void *dev, struct vio *io)
 {
-    (void)dev;
-    if (io->write)
+    struct vpc *pc = dev;
+    if (io->write) {
+        atomic_store_explicit(&pc->output_seen, true, memory_order_relaxed);
         port_debugcon((uint8_t)io->value);
-    else
+    } else {
         io->value = 0xe9; /* how guests find it */
+    }
 }
 
 static void debug_exit(void *dev, struct vio *io)
@@ -63,7 +65,8 @@ void vmisc_init(struct vpc *pc)
 {
     vbus_add_pio_bytes(&pc->bus, 0x61, 1, port61, pc);
     vbus_add_pio_bytes(&pc->bus, 0x80, 1, post_code, pc);
-    vbus_add_pio_bytes(&pc->bus, 0xe9, 1, debugcon, pc);
+    if (port_debugcon_found())
+        vbus_add_pio_bytes(&pc->bus, 0xe9, 1, debugcon, pc);
     vbus_add_pio(&pc->bus, 0xf4, 4, debug_exit, pc);
     vbus_add_pio_bytes(&pc->bus, 0x8900, 1, ignored, pc);
 }

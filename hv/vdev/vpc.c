@@ -103,6 +103,11 @@ uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now)
     return min_u64(next, dev);
 }
 
+bool vpc_output_seen(const struct vpc *pc)
+{
+    return atomic_load_explicit(&pc->output_seen, memory_order_relaxed);
+}
+
 void vpc_flush(struct vpc *pc)
 {
     vuart_flush(pc);

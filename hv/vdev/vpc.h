@@ -68,6 +68,8 @@ uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now);
  * in every round of its loop). Any CPU's loop, no lock held. */
 #define VPC_UART_BREAK 0x100u
 bool vpc_uart_input(struct vpc *pc, unsigned what);
+/* Has the guest said anything on its serial line or port E9 so far? Any CPU. */
+bool vpc_output_seen(const struct vpc *pc);
 /* Console text the guest wrote and that is still collected goes out now (it also does by itself
  * after 10 ms, and before power-off, reset and debug exit). For the other ends of a VM. Any CPU, no
  * lock held. */
@@ -102,6 +104,14 @@ void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 #define VPC_LAPIC_BASE 0xfee00000ull
 #define VPC_IOAPIC_BASE 0xfec00000ull
 #define VPC_IOAPIC_PINS 24
+/* 82093AA, "I/O APIC Identification Register": bits 27:24. As in MADT and MP table: behind the
+ * local APICs' ids; with more than 15 of them it is one of theirs, which are numbers of another
+ * bus. */
+#define VPC_IOAPIC_ID_MASK 0x0fu
+static inline uint32_t vpc_ioapic_id(uint32_t ncpus)
+{
+    return ncpus & VPC_IOAPIC_ID_MASK;
+}
 #define VPC_PM_BASE 0x600   /* PM1a_EVT 4 bytes, PM1a_CNT at +4 (2), PM_TMR at +8 (4) */
 #define VPC_PM_SLP_TYP_S5 5 /* DSDT \_S5 */
 #define VPC_RESET_PORT 0xcf9

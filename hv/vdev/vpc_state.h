@@ -189,6 +189,7 @@ struct vpc {
     uint64_t tsc0;                 /* the devices' clocks start here */
     _Atomic uint64_t dev_deadline; /* TSC of the next PIT, RTC or PM event; CPU 0 sees to it */
     _Atomic uint32_t lowest_next;  /* rotates lowest-priority delivery */
+    _Atomic bool output_seen;      /* set at the first character; read without the lock */
     struct vioapic ioapic;
     struct vpic pic;
     struct vferr ferr[HV_MAX_CPUS]; /* each its owner's */

@@ -299,7 +299,11 @@ void vrtc_init(struct vpc *pc)
     r->cmos[REG_A] = 0x26; /* 32.768 kHz, 1024 Hz */
     r->cmos[REG_B] = B_24H;
     r->cmos[REG_D] = 0x80; /* battery good */
-    r->base_s = r->seen_s = port_boot_time_s();
+    uint64_t read_tsc;
+    uint64_t read_s = port_boot_time_s(&read_tsc);
+    uint64_t since = pc->tsc0 > read_tsc ? pc->tsc0 - read_tsc : 0;
+    /* its seconds begin with those of vpc_ticks: to the nearest */
+    r->base_s = r->seen_s = read_s + (since + pc->cfg.tsc_hz / 2) / pc->cfg.tsc_hz;
     put16(r, 0x15, 640);
     put16(r, 0x17, low > 0x100000 ? (low - 0x100000) >> 10 : 0);
     put16(r, 0x30, low > 0x100000 ? (low - 0x100000) >> 10 : 0);

@@ -232,6 +232,7 @@ static bool transmit(struct vpc *pc, uint32_t cpu, uint8_t byte)
         return false;
     }
     if (!u->tx_len) {
+        atomic_store_explicit(&pc->output_seen, true, memory_order_relaxed);
         atomic_store_explicit(&u->tx_cpu, cpu, memory_order_relaxed);
         atomic_store_explicit(&u->tx_deadline, port_tsc() + pc->cfg.tsc_hz / 1000000 * TX_DELAY_US,
                               memory_order_relaxed);

@@ -224,7 +224,7 @@ static enum hv_err build_madt(struct acpi_place *p, uint32_t ncpus, uint64_t *at
     struct acpi_madt m = {
         .lapic_at = VPC_LAPIC_BASE,
         .flags = MADT_PCAT_COMPAT,
-        .ioapic = {1, sizeof(m.ioapic), (uint8_t)ncpus, 0, VPC_IOAPIC_BASE, 0},
+        .ioapic = {1, sizeof(m.ioapic), (uint8_t)vpc_ioapic_id(ncpus), 0, VPC_IOAPIC_BASE, 0},
         .irq0 = {2, sizeof(m.irq0), 0, 0, 2, 0}, /* flags 0: as the ISA bus has it */
         .irq9 = {2, sizeof(m.irq9), 0, 9, 9, INTI_LEVEL_HIGH},
         .nmi = {4, sizeof(m.nmi), 0xff, 0, 1}, /* LINT1 of every processor */

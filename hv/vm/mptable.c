@@ -81,7 +81,7 @@ static void interrupts(uint8_t ioapic)
 enum hv_err vm_mptable_build(struct vm *vm)
 {
     uint8_t floating[16] = "_MP_";
-    const uint8_t ioapic = (uint8_t)vm->ncpus; /* as in the MADT */
+    const uint8_t ioapic = (uint8_t)vpc_ioapic_id(vm->ncpus);
     size_t at;
 
     memset(&mp, 0, sizeof(mp));

@@ -274,6 +274,31 @@ def line_break(results):
 CASES.append(("break", line_break))
 
 
+def stands(name, code, pattern, smp):
+    """A guest that gets nowhere: the console says so, where it is, and how to look closer."""
+
+    def action(results):
+        kernel = os.path.join(OUT, "console-%s.bin" % name)
+        os.makedirs(OUT, exist_ok=True)
+        with open(kernel, "wb") as f:
+            f.write(tinyguest.bzimage(code))
+        m = Machine(name, kernel=kernel, hv="console=com1", smp=smp)
+        try:
+            results.expect(m.expect(pattern + "; Ctrl-T Ctrl-T opens the monitor"), "nothing says so: " + m.text[-200:])
+            m.send("\x14\x14c")
+            results.expect(m.expect("patchbay monitor(?s:.*)cpu0  "), "the monitor does not open")
+        finally:
+            m.close()
+            os.remove(kernel)
+
+    CASES.append((name, action))
+
+
+stands("dead", tinyguest.DEAD, r"every VCPU is in HLT with interrupts off; RIP cpu0 0x10021[0-9a-f]; cpu0 64-bit", 2)
+stands("silent", tinyguest.SILENT, r"for 30 s cpu0 has been at the same few instructions: RIP 0x10020[0-9a-f], 64-bit, "
+       "running, interrupts off", 1)
+
+
 FIFO = os.path.join(OUT, "console-unread")
 
 

@@ -38,6 +38,15 @@ HANG = bytes.fromhex(
     "faebfe"  # 2: cli; 3: jmp 3b
 ) + b"tiny guest: ready\n\0"
 
+# Says the same, then halts with interrupts off; and one that loops without a word.
+DEAD = bytes.fromhex(
+    "488d3510000000"  # lea text(%rip), %rsi
+    "66baf803"  # mov $0x3f8, %dx
+    "ac84c07403eeebf8"  # 1: lodsb; test %al, %al; jz 2f; out %al, (%dx); jmp 1b
+    "faf4ebfd"  # 2: cli; 3: hlt; jmp 3b
+) + b"tiny guest: ready\n\0"
+SILENT = bytes.fromhex("faebfe")  # cli; 1: jmp 1b
+
 # Says the same, then sends back what comes, and B for a BREAK.
 BREAKS = bytes.fromhex(
     "488d3526000000"  # lea text(%rip), %rsi

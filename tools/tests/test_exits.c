@@ -372,6 +372,13 @@ static void test_kvmclock(void)
     tap_ok(!msr_write(bsp(), 0x4b564d01, RIG_RAM | 1), "outside of RAM: #GP");
     tap_ok(msr_write(bsp(), 0x4b564d00, 0x4000), "wall clock");
     tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[1], 1700000000, "... is the boot time");
+    rig_new(1, false);
+    fake_set_tsc(20000000000ull, 0);
+    fake_set_boot_time_tsc(20000000000ull - 7500000000ull);
+    kvmclock_init();
+    tap_ok(msr_write(bsp(), 0x4b564d00, 0x4000), "wall clock, read 7.5 s before");
+    tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[1], 1700000007, "... has gone on");
+    tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[2], 500000000, "... to the nanosecond");
 }
 
 /* --- the end; last, since the end of a VM is for good --- */

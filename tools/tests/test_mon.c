@@ -323,6 +323,19 @@ static void test_watch(void)
         deputy_second();
     }
     tap_ok(!strstr(fake_console(), "watch"), "so is one with events");
+    bsp()->vcpu.state = VCPU_HALTED;
+    bsp()->vcpu.regs.rflags = 2;
+    for (unsigned i = 0; i < 20; i++) {
+        subvmm_round(bsp());
+        deputy_second();
+    }
+    tap_ok(!strstr(fake_console(), "watch"), "and one that comes out of HLT, though it has none");
+    bsp()->vcpu.state = VCPU_RUNNING;
+    char many[100];
+    memset(many, 'k', sizeof(many) - 1);
+    many[99] = 0;
+    type(many); /* more than the guest's UART holds: they wait in the first CPU's queue */
+    deputy_second();
     fake_console_clear();
     fake_console_input("\x14\x14");
     tap_ok(watch_read_begin(&sub[0]), "the first CPU is at a key");
@@ -344,6 +357,14 @@ static void test_watch(void)
     tap_eq(fake_cpu[1].poll_us, 20000, "the deputy polls");
     deputy_second();
     tap_ok(strstr(fake_console(), "patchbay monitor") != NULL, "and opens the monitor");
+    unsigned kept = 0;
+    for (unsigned i = 0; i < 150; i++) {
+        struct vio io = {.cpu = 2, .addr = 0x3f8, .size = 1};
+        vbus_pio(vpc_bus(vm.pc), &io);
+        kept += io.value == 'k';
+        deputy_second();
+    }
+    tap_ok(kept >= 99, "the guest gets the keys that waited when the first CPU hung: %u", kept);
     deaf = BIT(0);
     fake_console_input("c");
     deputy_second();

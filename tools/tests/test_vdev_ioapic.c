@@ -23,6 +23,10 @@ static void test_registers(void)
     tap_eq(ioapic_r(0x10), MASKED, "pins start masked");
     ioapic_w(0, 0x0f000000);
     tap_eq(ioapic_r(0), 0x0f000000, "ID can be written");
+    ioapic_w(0, 0xf5ffffff);
+    tap_eq(ioapic_r(0), 0x05000000, "it has four bits, the others read 0");
+    tap_eq(ioapic_r(2), 0x05000000, "so has the arbitration ID");
+    tap_eq(vpc_ioapic_id(15) << 4 | vpc_ioapic_id(31), 0xff, "with any number of CPUs");
     ioapic_w(0x10 + 2 * 23, 0xffffffff);
     tap_eq(ioapic_r(0x10 + 2 * 23), 0x1afff, "status and remote IRR are read-only");
     ioapic_w(0x40, 0x1234);

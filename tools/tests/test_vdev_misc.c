@@ -34,6 +34,14 @@ static void test_debug_ports(void)
     tap_eq(inb(0xe9), 0xe9, "debug console is there");
     outb(0xe9, 'K');
     tap_str(fake_debugcon(), "K", "and forwards");
+    struct vpc_config cfg = pc.cfg;
+    fake_no_debugcon = true;
+    vpc_init(&pc, &cfg);
+    tap_eq(inb(0xe9), 0xff, "a machine without one: the guest has none");
+    outb(0xe9, 'L');
+    tap_str(fake_debugcon(), "K", "and the machine's port is left alone");
+    fake_no_debugcon = false;
+    vpc_init(&pc, &cfg);
     outb(0x3f8, 'x');
     (void)rig_io(0, false, 0xf4, 4, true, 0x10);
     tap_eq(fake_debug_exit(), 0x10, "debug exit with test=1");

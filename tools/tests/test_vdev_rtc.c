@@ -32,6 +32,21 @@ static void rig(void)
     ioapic_pin(8, 0x38);
 }
 
+/* The host's clock is read early in its start; the guest's begins when that has gone on. */
+static void test_read_early(void)
+{
+    rig();
+    struct vpc_config cfg = pc.cfg;
+    fake_set_boot_time_tsc(now - 3 * RIG_HZ - RIG_HZ / 4);
+    vpc_init(&pc, &cfg);
+    tap_eq(date(), 0x20000229000002, "three seconds later");
+    rig();
+    cfg = pc.cfg;
+    fake_set_boot_time_tsc(now - RIG_HZ * 9 / 10);
+    vpc_init(&pc, &cfg);
+    tap_eq(date(), 0x20000229000000, "to the nearest second");
+}
+
 static void test_calendar(void)
 {
     rig();
@@ -136,6 +151,7 @@ static void test_cmos(void)
 int main(void)
 {
     test_calendar();
+    test_read_early();
     test_uip();
     test_interrupts();
     test_cmos();

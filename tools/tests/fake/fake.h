@@ -26,6 +26,8 @@ void fake_set_tsc_hz(uint64_t hz);
 /* What port_tsc_constant() gives; true at first. */
 void fake_set_tsc_constant(bool constant);
 void fake_set_boot_time(uint64_t seconds);
+/* The clock was read at that TSC; without it, when it is asked for. */
+void fake_set_boot_time_tsc(uint64_t tsc);
 
 /* Recorded behaviour, per CPU where it says so. */
 struct fake_cpu {
@@ -68,6 +70,7 @@ size_t fake_console_input_left(void);
 void fake_console_break(void);
 /* Bytes of port_debugcon so far, and the last port_debug_exit value (UINT64_MAX: none). */
 const char *fake_debugcon(void);
+extern bool fake_no_debugcon; /* the machine has no port E9 */
 uint64_t fake_debug_exit(void);
 
 /* Runs fn(arg) and returns how it ended. Only on the calling thread; without it a panic prints its

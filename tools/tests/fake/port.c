@@ -45,7 +45,8 @@ static _Atomic uint64_t clock_tsc, clock_step;
 static _Atomic bool clock_virtual;
 static uint64_t clock_hz = 1000000000ull;
 static bool tsc_constant = true;
-static uint64_t boot_time = 1700000000ull;
+static uint64_t boot_time = 1700000000ull, boot_time_tsc;
+static bool boot_time_old; /* read at boot_time_tsc, not just now */
 
 static uint8_t *arena_map;
 static size_t arena_map_bytes;
@@ -61,6 +62,7 @@ static unsigned console_breaks; /* before the next byte */
 static uint64_t console_raw_bytes;
 static char debugcon[CONSOLE_MAX + 1];
 static size_t debugcon_len;
+bool fake_no_debugcon;
 static _Atomic uint64_t debug_exit = UINT64_MAX;
 
 static _Thread_local jmp_buf *end_jmp;
@@ -109,11 +111,13 @@ void fake_reset(void)
     clock_hz = 1000000000ull;
     tsc_constant = true;
     fake_lfence = false;
+    boot_time_old = false;
     fake_on_doorbell = fake_on_halt = fake_on_relax = NULL;
     fake_console_clear();
     console_input = "";
     console_input_len = console_breaks = 0;
     debugcon_len = 0;
+    fake_no_debugcon = false;
     debugcon[0] = 0;
     debug_exit = UINT64_MAX;
     panic_text[0] = 0;
@@ -140,6 +144,11 @@ void fake_set_tsc(uint64_t tsc, uint64_t step)
 void fake_set_tsc_hz(uint64_t hz)
 {
     clock_hz = hz;
+}
+void fake_set_boot_time_tsc(uint64_t tsc)
+{
+    boot_time_tsc = tsc;
+    boot_time_old = true;
 }
 void fake_set_boot_time(uint64_t seconds)
 {
@@ -297,6 +306,10 @@ void port_debugcon(uint8_t byte)
     }
     pthread_mutex_unlock(&console_mutex);
 }
+bool port_debugcon_found(void)
+{
+    return !fake_no_debugcon;
+}
 void port_debug_exit(uint32_t value)
 {
     debug_exit = value;
@@ -308,8 +321,9 @@ void *port_low_memory(uint32_t cpu, hpa_t *at)
     return low[cpu];
 }
 
-uint64_t port_boot_time_s(void)
+uint64_t port_boot_time_s(uint64_t *tsc)
 {
+    *tsc = boot_time_old ? boot_time_tsc : port_tsc();
     return boot_time;
 }
 
