@@ -193,7 +193,8 @@ static bool serve_cb(void *ctx)
     return mmu_serve(ctx);
 }
 
-_Static_assert(sizeof(*((struct mmu *)0)->low) * MMU_ROOTS <= PORT_LOW_BYTES, "PAE roots");
+_Static_assert(sizeof(*((struct mmu *)0)->low) * MMU_ROOTS <= PORT_LOW_NATIVE - PORT_LOW_ROOTS,
+               "PAE roots");
 
 enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
 {

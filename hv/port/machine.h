@@ -12,7 +12,9 @@ static inline void *port_ptr(hpa_t a)
 }
 /* PORT_LOW_BYTES of this CPU's own, zeroed, aligned to their size and below 4 GiB: for what the
  * processor finds by an address of 32 bits, CR3 outside long mode. *at: where it finds them. */
-#define PORT_LOW_BYTES 512
+#define PORT_LOW_BYTES 1024
+#define PORT_LOW_ROOTS 0    /* the pager's */
+#define PORT_LOW_NATIVE 512 /* the emulator's, where the processor performs an instruction */
 void *port_low_memory(uint32_t cpu, hpa_t *at);
 /* Output to every active console, where LF begins a new line at its start; raw: serial lines carry
  * these very bytes. Input: a byte, PORT_CONSOLE_BREAK for a line that was held low, or -1. Context:

@@ -16,6 +16,7 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
+#include "hv/port/machine.h"
 #include "hv/vcpu/emulate_internal.h"
 
 #define TRIES 16  /* entries that only met a physical interrupt */
@@ -107,6 +108,19 @@ static unsigned space_page(struct space *sp, uint64_t lin)
     return sp->pages++;
 }
 
+/* What CR3 is to be: the root, or its four entries where 32 bits reach them. */
+static hpa_t space_root(struct space *sp, const struct emu *e)
+{
+    uint8_t *low;
+    hpa_t at;
+
+    if (sp->levels == 4)
+        return sp->area->hpa;
+    low = port_low_memory(e->s->cpu, &at);
+    memcpy(low + PORT_LOW_NATIVE, sp->area->area, 4 * sizeof(uint64_t));
+    return hpa(at.v + PORT_LOW_NATIVE);
+}
+
 /* For each piece of [lin, lin + n) within a page. */
 static unsigned space_piece(struct space *sp, const struct emu *e, uint64_t lin, size_t n,
                             uint8_t **bytes, size_t *len)
@@ -152,6 +166,7 @@ static enum outcome space_run(struct space *sp, struct emu *e)
     struct vcpu *v = &e->s->vcpu;
     struct vcpu_regs before = v->regs;
     uint64_t next = (e->rip + e->in.length) & emu_size_mask(e->mode);
+    hpa_t root = space_root(sp, e);
     enum outcome o = INTERRUPTED;
     struct vcpu_debug debug;
     struct vmexit x;
@@ -167,7 +182,7 @@ static enum outcome space_run(struct space *sp, struct emu *e)
     vcpu_ops->isolate(v, true);
     for (unsigned i = 0; i < TRIES && o == INTERRUPTED; i++) {
         port_irq_off();
-        vcpu_ops->set_root(v, sp->area->hpa, sp->area->asid, true, false);
+        vcpu_ops->set_root(v, root, sp->area->asid, true, false);
         vcpu_ops->run(v, &x);
         o = outcome_of(v, &x, before.rip, next, e);
     }
@@ -349,8 +364,8 @@ enum hv_err emu_native(struct emu *e)
     struct space sp;
     gva_t va;
 
-    if (!e->s->native.area || (!(e->s->vcpu.ctl.efer & EFER_LMA) && e->s->native.hpa.v >= BIT(32)))
-        return HV_UNSUPPORTED; /* the root of PAE tables lies below 4 GiB */
+    if (!e->s->native.area)
+        return HV_UNSUPPORTED; /* too few ASIDs */
     TRY(emu_fetch_bytes(e));   /* what is decoded is what will run */
     if (e->in.op != op) {      /* another CPU changes the code */
         e->busy = true;
