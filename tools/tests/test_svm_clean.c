@@ -43,11 +43,9 @@ struct span {
     size_t at, bytes;
 };
 #define SPAN(bit, first, last)                                                                     \
-    {                                                                                              \
-        bit, offsetof(struct vmcb, first),                                                         \
-            offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) -                       \
-                offsetof(struct vmcb, first)                                                       \
-    }
+    {bit, offsetof(struct vmcb, first),                                                            \
+     offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) -                              \
+         offsetof(struct vmcb, first)}
 static const struct span spans[] = {
     SPAN(CLEAN_I, ctl.intercept_cr_read, ctl.intercept3),
     SPAN(CLEAN_I, ctl.pause_threshold, ctl.pause_count),
