@@ -217,14 +217,25 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     return pool_init(m);
 }
 
+/* The end of a stretch of work without a look at requests. */
+static void stretch_end(struct mmu *m)
+{
+    uint64_t n = m->work - m->served_at;
+
+    m->served_at = m->work;
+    if (n > m->stretch_high) {
+        m->stretch_high = n;
+        stat_max(m->cpu, STAT_unserved_high, n);
+    }
+}
+
 /* Requests that are there now. Each is taken from the action word when its turn comes: a drain for
  * one of them answers others by mmu_serve_drops. */
 static void serve_requests(struct mmu *m, bool drops_only)
 {
     uint64_t from = action_peek(m->coh) & ACTION_REQUESTS;
 
-    stat_max(m->cpu, STAT_unserved_high, m->work - m->served_at);
-    m->served_at = m->work;
+    stretch_end(m);
     for (; from; from &= from - 1) {
         uint32_t c = (uint32_t)__builtin_ctzll(from);
         enum request_kind kind;
@@ -253,8 +264,13 @@ bool mmu_serve(struct mmu *m)
     bool before = m->changed;
 
     m->changed = false;
-    if (m->flipped && m->flip_entered)
+    if (m->flipped && m->flip_entered) {
         flip_back(m);
+    } else if (!(action_peek(m->coh) & ACTION_REQUESTS)) { /* nearly every round of the loop */
+        stretch_end(m);
+        m->changed = before;
+        return false;
+    }
     serve_requests(m, true); /* first what is short */
     serve_requests(m, false);
     bool changed = m->changed;

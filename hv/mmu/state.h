@@ -137,16 +137,17 @@ struct mmu {
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
     hpa_t low_hpa;
 
-    uint64_t downgrades; /* flush generation: bumped by every downgrade of a spte */
-    uint64_t sets;       /* sptes changed so far */
-    uint64_t epoch;      /* own coherency events so far */
-    uint64_t work;       /* steps so far: sptes written, entries and list members looked at */
-    uint64_t served_at;  /* of them, when requests were last looked at */
-    uint64_t walk;       /* walk stamp */
-    bool changed;        /* a drain or drop since the walk began */
-    uint64_t flip_va;    /* page + 1 whose next store may be made by a spte with U=0 (WP0, SMAP) */
-    uint32_t flipped;    /* location + 1 of that spte: goes at the next exit */
-    bool flip_entered;   /* the guest ran with it */
+    uint64_t downgrades;   /* flush generation: bumped by every downgrade of a spte */
+    uint64_t sets;         /* sptes changed so far */
+    uint64_t epoch;        /* own coherency events so far */
+    uint64_t work;         /* steps so far: sptes written, entries and list members looked at */
+    uint64_t served_at;    /* of them, when requests were last looked at */
+    uint64_t stretch_high; /* the longest stretch without a look */
+    uint64_t walk;         /* walk stamp */
+    bool changed;          /* a drain or drop since the walk began */
+    uint64_t flip_va;  /* page + 1 whose next store may be made by a spte with U=0 (WP0, SMAP) */
+    uint32_t flipped;  /* location + 1 of that spte: goes at the next exit */
+    bool flip_entered; /* the guest ran with it */
     bool draining;
     bool ref_huge; /* reference pager: a 1 GiB page was seen */
 
