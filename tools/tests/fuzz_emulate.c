@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct input { /* the first bytes; the rest is code */
+struct fuzz_input { /* the first bytes; the rest is code */
     uint8_t mode, kind, pages, reg[16], seg[6], rflags[3], contend, port, batch;
 };
 static uint8_t before[DATA_BYTES], code_before[CODE_BYTES];
@@ -88,7 +88,7 @@ static uint64_t pick(uint8_t b)
     return base[b & 15] + (uint64_t)(int64_t)((b >> 4) - 8);
 }
 
-static void machine(const struct input *in)
+static void machine(const struct fuzz_input *in)
 {
     static const uint8_t levels[] = {0, 3};
     setup();
@@ -139,7 +139,7 @@ static void machine(const struct input *in)
         sv->vcpu.ctl.cr4 = CR4_SMAP | CR4_SMEP | CR4_PAE;
 }
 
-static void put_code(const uint8_t *code, size_t n, const struct input *in)
+static void put_code(const uint8_t *code, size_t n, const struct fuzz_input *in)
 {
     uint64_t at = in->kind & 0x10 ? CODE_VA + 4096 - n % 16 : CODE_VA;
     memset((void *)CODE_VA, 0x90, CODE_BYTES);
@@ -147,7 +147,7 @@ static void put_code(const uint8_t *code, size_t n, const struct input *in)
     sv->vcpu.regs.rip = at - segs.seg[SEG_CS].base;
 }
 
-static struct vmexit exit_of(const struct input *in)
+static struct vmexit exit_of(const struct fuzz_input *in)
 {
     struct vmexit x = exit_pf(in->pages & 1 ? PFEC_W : PFEC_P);
     if ((in->kind & 7) == 1) {
@@ -203,7 +203,7 @@ static void check_result(enum emulate_result r, const struct vcpu_regs *old)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct input in;
+    struct fuzz_input in;
     if (size <= sizeof(in))
         return 0;
     if (!sv)

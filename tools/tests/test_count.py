@@ -65,5 +65,17 @@ class Count(unittest.TestCase):
         self.assertRegex(text, r"PF +10 +309 +10 +200 +30 +549 +100")
 
 
+class Tap(unittest.TextTestResult):
+    """One line a test, as the other tests print them."""
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        bad = any(test is one for one, _ in self.failures + self.errors)
+        print("%sok %d - %s" % ("not " if bad else "", self.testsRun, test.id().split(".")[-1]), flush=True)
+
+
 if __name__ == "__main__":
-    unittest.main()
+    runner = unittest.TextTestRunner(resultclass=Tap, verbosity=0)
+    done = unittest.main(testRunner=runner, exit=False).result
+    print("1..%d" % done.testsRun)
+    sys.exit(0 if done.wasSuccessful() else 1)

@@ -71,7 +71,9 @@ class Place:
         if os.path.exists(self.pid_file):
             os.remove(self.pid_file)
         fields = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **fields}
-        child = subprocess.Popen(lifeline.tied(args), cwd=self.folder, env=self.env, start_new_session=True, **fields)
+        # As from a terminal, also where this test itself runs under nohup.
+        child = subprocess.Popen(lifeline.tied(args), cwd=self.folder, env=self.env, start_new_session=True,
+                                 preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL), **fields)
         if not until(lambda: os.path.exists(self.pid_file) or child.poll() is not None) or child.poll() is not None:
             return child, None
         with open(self.pid_file, encoding="ascii") as f:
