@@ -6,6 +6,7 @@ import re
 
 from pblib import config, session, stats, trace
 from pblib.linux import LOGS, OUT, Terminal, boot
+from pblib.steps import HEAVY, IMAGE, Step
 
 OPEN = "\x14\x14"
 GUEST_PROMPT = r"patchbay:\S*[#$] "
@@ -110,4 +111,8 @@ def hang(results):
     results.expect(re.search(r"cpu0 +\d+ us ago  exit ", s.reason), "no event of CPU 0")
 
 
-CASES = [("keys", keys), ("trace", pictures), ("hang", hang)]
+STEPS = [
+    Step("monitor/keys", keys, IMAGE, HEAVY, ("make",)),
+    Step("monitor/trace", pictures, IMAGE, HEAVY, ("make",)),
+    Step("monitor/hang", hang, IMAGE, quick=True),
+]
