@@ -121,7 +121,7 @@ class Unknown(Exception):
 
 
 def _listed(words):
-    return textwrap.fill(" ".join(words), 120, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.fill(", ".join(words), 120, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _meant(steps, word):
@@ -166,17 +166,26 @@ def choose(steps, words=(), names="", quick=False):
 
 def with_needs(steps, chosen):
     """The chosen steps and all that they need, in the order of steps but each after what it needs."""
-    by_name, order = {s.name: s for s in steps}, {}
+    by_name, wanted, order = {s.name: s for s in steps}, set(), {}
+
+    def want(step):
+        if step.name not in wanted:
+            wanted.add(step.name)
+            for need in step.needs:
+                if need in by_name:
+                    want(by_name[need])
 
     def add(step):
-        for need in step.needs:
-            if need in by_name and need not in order:
-                add(by_name[need])
-        order.setdefault(step.name, step)
+        if step.name in wanted and step.name not in order:
+            for need in step.needs:
+                if need in by_name:
+                    add(by_name[need])
+            order[step.name] = step
 
+    for step in chosen:
+        want(step)
     for step in steps:
-        if step in chosen:
-            add(step)
+        add(step)
     return list(order.values())
 
 
@@ -185,7 +194,7 @@ def left_out(steps, chosen):
     have, all_of = collections.Counter(s.group for s in chosen), collections.Counter(s.group for s in steps)
     none = [g for g in all_of if not have[g]]
     some = ["%s (%d of %d run)" % (g, have[g], n) for g, n in all_of.items() if 0 < have[g] < n]
-    return _listed((", ".join(none + some) or "nothing").split())
+    return _listed(none + some or ["nothing"])
 
 
 # How much of the machine a step takes.

@@ -215,9 +215,9 @@ def test_choice():
     ok(names("linux", "full-*") == "linux/full-4 linux/full-1" and names("", "docs rt") == "guests/rt lint/docs", "patterns, several")
     ok(names("linux", "reload=off fresh=off") == "linux/reload=off_fresh=off", "a name of two words")
     ok(names("", "", True) == "guest/bare-1 linux/full-1" and names("guest", "", True) == "guest/bare-1", "QUICK=1")
-    ok("group or step is called gest" in refused(every, ["gest"]) and "guest guests linux lint" in refused(every, ["lint", "gest"]),
+    ok("group or step is called gest" in refused(every, ["gest"]) and "guest, guests, linux, lint" in refused(every, ["lint", "gest"]),
        "an unknown group, among known ones, too: %s" % refused(every, ["gest"]))
-    ok("guest/bare-1 guest/bare-16" in refused(every, ["guest/x"]) and "guests/rt" not in refused(every, ["guest/x"]),
+    ok("guest/bare-1, guest/bare-16" in refused(every, ["guest/x"]) and "guests/rt" not in refused(every, ["guest/x"]),
        "an unknown step of a group: the group's")
     ok("no step is called full-2" in refused(every, ["linux"], "full-4 full-2") and "linux/full-1" in refused(every, ["linux"], "full-2"),
        "an unknown name: those of the chosen groups")
@@ -234,6 +234,11 @@ def test_environment():
         return " ".join(s.name for s in order), "\n".join(said)
 
     ok(chosen([], GROUP="boot")[0] == "build/gcc build/image boot/menu", "what is needed by what is needed runs, too")
+    ok(chosen(["boot", "lint"])[0] == "build/gcc build/image boot/menu lint/a lint/b"
+       and chosen([], STEP="a menu")[0] == "build/gcc build/image boot/menu lint/a", "in the list's order")
+    late = [Step("lint/a", None), Step("build/gcc", None), Step("lint/b", None, ("build/gcc",)), Step("unit/c", None, ("docs/d",)),
+            Step("docs/d", None)]
+    ok([s.short for s in steps.with_needs(late, [late[2], late[3]])] == ["gcc", "b", "d", "c"], "but after what it needs")
     ok(chosen(["lint"], GROUP="boot")[0] == "lint/a lint/b", "words of the command line come first")
     ok(chosen(["lint"], STEP="b")[0] == "lint/b" and chosen([], STEP="b")[0] == "lint/b", "STEP=")
     order, said = chosen([], QUICK="1")
