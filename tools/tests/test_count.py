@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Tables, verdicts and budget of the instruction-count benchmark, from made-up samples."""
+"""Tables, verdicts and budget of the instruction-count benchmark, from made-up samples. Run by the unit group of tools/check.py."""
 import os
 import sys
 import unittest
@@ -65,5 +65,22 @@ class Count(unittest.TestCase):
         self.assertRegex(text, r"PF +10 +309 +10 +200 +30 +549 +100")
 
 
+class Tap(unittest.TestResult):
+    """A line a test, as the check reads them."""
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        broken = [text for one, text in self.failures + self.errors if one is test]
+        print("%s %d - %s" % ("not ok" if broken else "ok", self.testsRun, test.id().rpartition(".")[2]))
+        for text in broken:
+            print("# " + text.strip().replace("\n", "\n# "))
+
+
+def main():
+    result = unittest.defaultTestLoader.loadTestsFromTestCase(Count).run(Tap())
+    print("1..%d" % result.testsRun)
+    return 0 if result.wasSuccessful() else 1
+
+
 if __name__ == "__main__":
-    unittest.main()
+    sys.exit(main())
