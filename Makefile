@@ -310,7 +310,7 @@ help: ## this list
 	@echo '  EMU=qemu|bochs TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
 	@echo 'make check: GROUP="guest linux" STEP="hosted-*" (a step by its name after the slash; tools/check.py --list)'
 	@echo '  JOBS=1 (one step after the other); QUICK=1: without Bochs, models, clang, fuzzers, coverage, other guests,'
-	@echo '  most options, boot ways and consoles, gdb (tools/check.py --help)'
+	@echo '  most options, boot ways and consoles, monitor, gdb (tools/check.py --help)'
 	@echo
 	@echo 'Typical:  make run'
 	@echo '          make run SMP=2 HV="audit=2 coherency=locked" APPEND="console=ttyS0 pb.script=smoke"'

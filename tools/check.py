@@ -6,7 +6,7 @@
   STEP=   of these, the steps with these names after the slash, or patterns: GROUP=linux STEP=full-4, STEP='hosted-*'
   QUICK=1 of these, the quick choice, five minutes on two CPUs once everything was built: gcc's build, the lints but clang-tidy
           and cppcheck, host tests and a short simulation, one boot of each kind on QEMU. It leaves out Bochs, the models, clang,
-          fuzzers, coverage, the guests that users bring, most options, boot ways and consoles, gdb, the README's commands
+          fuzzers, coverage, the guests that users bring, most options, boot ways and consoles, monitor, gdb, the README's commands
   JOBS=   steps at once, by default a CPU each; heavy ones (an emulator of 4 CPUs) at most half of that; 1: one after the other
 Prints each step in the order of --list, whichever is done first, keeps logs in build/logs, and ends with "N passed, N failed";
 the exit status is 0 only if nothing failed. What a step needs is run before it. Time limits are bounds against hanging, never

@@ -220,6 +220,21 @@ def test_session():
     ok(keys(b"\x01x") == b"" and s.status == session.OK, "Ctrl-A x quits")
 
 
+def test_hung_session():
+    """What the monitor says of a machine that hangs is read though the guest prints into it."""
+    s = session.Session(config.Run(smp=1))
+    answers = {b"c": ["acpu0  running  64-bit"], b"e0\r": ["   cpu0  105257 us ago  exit  IO", "[    1.0] cpu0  9 us ago  exit  HLT"]}
+
+    def send(key):
+        s.lines += answers.get(key, ["patchbay> "])  # pylint: disable=protected-access
+        s._partial = "[  patchbay> " if key == b"m" else "patchbay> [ 1.0"  # pylint: disable=protected-access
+
+    s._send, s._step = send, lambda: False  # pylint: disable=protected-access
+    text = s._monitor_text()  # pylint: disable=protected-access
+    ok(text.splitlines()[1:] == ["  cpu0  running  64-bit", "  cpu0  105257 us ago  exit  IO", "  cpu0  9 us ago  exit  HLT"],
+       "a hung machine's CPUs: %s" % text.replace("\n", "|"))
+
+
 def test_choice():
     all_of = [steps.Step(name, None) for name in
               ("guest/bare-1", "guest/bare-16", "guests/rt", "guests/xen", "linux/full-4", "linux/full-8", "lint/docs")]
@@ -323,7 +338,7 @@ def test_models():
 
 
 def main():
-    for test in (test_kernels, test_vmlinux, test_ktap, test_choice, test_linux, test_stats, test_grub, test_runner, test_session, test_session_ends, test_skips, test_lint,
+    for test in (test_kernels, test_vmlinux, test_ktap, test_choice, test_linux, test_stats, test_grub, test_runner, test_session, test_hung_session, test_session_ends, test_skips, test_lint,
                  test_models):
         test()
     print("1..%d" % count)
