@@ -269,10 +269,10 @@ gdb: ## as run, stopped at the first instruction, with gdb attached (see tools/g
 _gdb: $(BOOTED) $(RUN_NEEDS)
 	@$(PYTHON) tools/gdb/launch.py
 
-GROUP ?=
-check: ## everything: builds, lint, host tests, guest tests, Linux; GROUP=name selects
+# Its variables are GROUP, STEP, QUICK and JOBS, read from the environment: a pattern among them is none of the shell's.
+check: ## everything: builds, lint, host tests, guest tests, Linux; GROUP= STEP= select, QUICK=1: five minutes
 	@tools/setup.sh $(O) run check
-	@$(PYTHON) tools/check.py $(GROUP)
+	@$(PYTHON) tools/check.py
 check-unit: ## host tests of hv/ under ASan, UBSan and TSan
 	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py unit
@@ -308,10 +308,14 @@ help: ## this list
 	@echo
 	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= SILENCE= LOG= FW=bios|uefi'
 	@echo '  EMU=qemu|bochs TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
+	@echo 'make check: GROUP="guest linux" STEP="hosted-*" (a step by its name after the slash; tools/check.py --list)'
+	@echo '  JOBS=1 (one step after the other); QUICK=1: without Bochs, models, clang, fuzzers, coverage, other guests,'
+	@echo '  most options, boot ways and consoles, monitor, gdb (tools/check.py --help)'
 	@echo
 	@echo 'Typical:  make run'
 	@echo '          make run SMP=2 HV="audit=2 coherency=locked" APPEND="console=ttyS0 pb.script=smoke"'
 	@echo '          make check GROUP=unit'
+	@echo '          make check QUICK=1'
 
 FORCE:
 -include $(OBJ:.o=.d)

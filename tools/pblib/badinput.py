@@ -7,6 +7,7 @@ import re
 
 from pblib import config, session, tinyguest
 from pblib.linux import OUT, boot
+from pblib.steps import IMAGE, Step
 
 READY = "tiny guest: ready"
 
@@ -19,8 +20,8 @@ def small_file(name, data):
     return path
 
 
-def bad(name, stop, *expected, kernel=tinyguest.bzimage, initrd=None, **fields):
-    """(name, action). expected: patterns of console lines, in any order. stop: Patchbay must stop by itself; else the
+def bad(name, stop, *expected, kernel=tinyguest.bzimage, initrd=None, quick=False, **fields):
+    """A step. expected: patterns of console lines, in any order. stop: Patchbay must stop by itself; else the
     guest must come up in spite of it (and then ends the run)."""
 
     def action(results):
@@ -42,7 +43,7 @@ def bad(name, stop, *expected, kernel=tinyguest.bzimage, initrd=None, **fields):
         else:
             results.expect(READY in s.lines, "the guest did not come up: %s" % s.reason)
 
-    return name, action
+    return Step("badinput/" + name, action, IMAGE, quick=quick)
 
 
 def damaged_magic():
@@ -63,7 +64,7 @@ def ramdisk(mebibytes):
     return lambda: bytes(mebibytes << 20)
 
 
-CASES = [
+STEPS = [
     # --- options: a warning that names the values, and the guest runs ---
     bad("options", False,
         r"options: unknown option 'coherensy'; did you mean 'coherency'\?",
@@ -73,13 +74,13 @@ CASES = [
         r"options: option console=com9 is not auto\|com1\.\.4.*pci:BB:DD\.F.*ignored",
         r"options: option smp=99 is not 0\.\.31; ignored",
         r"options: option unsync=perhaps is not on\|off; ignored",
-        hv="coherensy=matrix audit=7 mem=40 pool=5 console=com9 smp=99 unsync=perhaps"),
+        hv="coherensy=matrix audit=7 mem=40 pool=5 console=com9 smp=99 unsync=perhaps", quick=True),
     bad("help", False, r"help: console=auto\|com1", r"help: +guest RAM", hv="help"),
     bad("smp-larger", False, r"smp=8: this machine has 2 CPUs, the guest gets those", r"VM 0: 2 CPUs", hv="smp=8", smp=2),
     bad("mem-larger", False, r"mem=8192M asked for, only \d+ MiB are free: the guest gets those", hv="mem=8G"),
     # --- the guest's files: Patchbay stops ---
-    bad("no-module", True, r"no boot module: add 'module2 VMLINUZ role=linux", r"stopped: no guest to run", kernel=None),
-    bad("not-a-kernel", True, r"it is no Linux bzImage .*no multiboot header .*give a bzImage", r"stopped: no guest", kernel=damaged_magic),
+    bad("no-module", True, r"no boot module: add 'module2 VMLINUZ role=linux", r"stopped: no guest to run", kernel=None, quick=True),
+    bad("not-a-kernel", True, r"it is no Linux bzImage .*no multiboot header .*give a bzImage", r"stopped: no guest", kernel=damaged_magic, quick=True),
     bad("arm-elf", True, r"no little-endian x86 executable: give one for i386", r"stopped: no guest",
         kernel=lambda: tinyguest.multiboot_elf(machine=40)),
     bad("object-file", True, r"an object file that was not linked", r"stopped: no guest",
@@ -100,7 +101,7 @@ CASES = [
         r"stopped: no guest", initrd=ramdisk(80), hv="mem=64"),
     # --- the machine: Patchbay stops ---
     bad("no-svm", True, r"SVM +MISSING: .*under QEMU use -cpu max",
-        r"stopped: a needed processor feature is missing", cpu="qemu64,-svm"),
+        r"stopped: a needed processor feature is missing", cpu="qemu64,-svm", quick=True),
     bad("no-nx", True, r"NX +MISSING: enable 'No-Execute'", r"stopped: a needed processor", cpu="qemu64,-nx"),
     bad("no-long-mode", True, r"this processor has no 64-bit mode", cpu="qemu32"),
     bad("little-memory", True, r"MiB left for the guest, 64 MiB are the least", r"stopped: no memory for a guest",

@@ -2,6 +2,7 @@
 """What comments and README files cite is in the repository: headings of README files, numbers of known traps and the
 tests of each, other documents. The form is README "Adding", or with a folder in front hv/mmu/README "Rights", "Unsync";
 without one it is the README of the citing file's folder or the nearest above. Tested by tools/tests/test_cite.py."""
+import importlib
 import os
 import re
 
@@ -72,10 +73,10 @@ def file_problems(name, text, names, read, traps):
             yield "%s:%d: there is no %s" % (name, number(m.start()), m.group(0))
 
 
-def trap_problems(traps, names, read):
-    """Each trap names tests that exist, or says why there is none."""
+def trap_problems(traps, names, read, steps):
+    """Each trap names tests and steps that exist, or says why there is none."""
     guest = "\n".join(read(n) for n in sorted(names) if re.fullmatch(r"guest/tests_\w+\.c", n))
-    there, steps = set(re.findall(r'\{"(\w+\.\w+)"', guest)), read("tools/check.py") if "tools/check.py" in names else ""
+    there = set(re.findall(r'\{"(\w+\.\w+)"', guest))
     if not traps or sorted(traps) != list(range(1, len(traps) + 1)):
         yield "%s: the known traps are not numbered 1, 2, 3 .." % TRAPS
     for n, tests in sorted(traps.items()):
@@ -85,17 +86,19 @@ def trap_problems(traps, names, read):
             if not known and not test.endswith("="):
                 yield "%s: trap %d: there is no test %s" % (TRAPS, n, test)
         for step in re.findall(r"\bstep (\w+/\w+)", tests):
-            if '"%s"' % step not in steps:
+            if step not in steps:
                 yield "%s: trap %d: there is no step %s" % (TRAPS, n, step)
         if not named and not tests.startswith("none: "):
             yield "%s: trap %d names no test" % (TRAPS, n)
 
 
-def problems(_out=None, names=None, read=lint.read):
+def problems(_out=None, names=None, read=lint.read, steps=None):
+    """steps: the names of all steps of the check; by default as they are."""
+    steps = {step.name for step in importlib.import_module("steps").all_steps()} if steps is None else steps
     names = set(lint.tracked() if names is None else names)
     names = {n for n in names if not n.startswith("tools/tests/corpus/")}
     traps = traps_of(read(TRAPS)) if TRAPS in names else {}
-    found = list(trap_problems(traps, names, read))
+    found = list(trap_problems(traps, names, read, steps))
     for name in sorted(names):
         if not name.endswith(".svg"):
             found += file_problems(name, read(name), names, read, traps)

@@ -13,6 +13,7 @@ import time
 
 from pblib import config, emu, lifeline, tinyguest
 from pblib.linux import LOGS, OUT
+from pblib.steps import ALONE, IMAGE, Step, emulator
 
 READY = "tiny guest: ready"
 KEYS = {"!": "shift-1", "\n": "ret", " ": "spc"}
@@ -125,13 +126,14 @@ def case(name, **fields):
             finally:
                 m.close()
 
-        CASES.append((name, action))
+        STEPS.append(Step("console/" + name, action, IMAGE, emulator(fields.get("smp", 1)), quick=name in QUICK))
         return function
 
     return wrap
 
 
-CASES = []
+STEPS = []
+QUICK = ("com1", "screen", "two", "panic-lines", "reset-auto")
 
 
 def talk(banner, inputs):
@@ -181,7 +183,7 @@ def spcr(results):
         os.remove(os.path.join(OUT, "spcr.bin"))
 
 
-CASES.append(("spcr", spcr))
+STEPS.append(Step("console/spcr", spcr, IMAGE))
 
 
 @case("screen", serial=("none",))
@@ -242,7 +244,7 @@ def hung_guest(results):
         os.remove(kernel)
 
 
-CASES.append(("hung-guest", hung_guest))
+STEPS.append(Step("console/hung-guest", hung_guest, IMAGE))
 
 
 def line_break(results):
@@ -271,7 +273,7 @@ def line_break(results):
         os.remove(kernel)
 
 
-CASES.append(("break", line_break))
+STEPS.append(Step("console/break", line_break, IMAGE))
 
 
 def stands(name, code, pattern, smp):
@@ -291,7 +293,7 @@ def stands(name, code, pattern, smp):
             m.close()
             os.remove(kernel)
 
-    CASES.append((name, action))
+    STEPS.append(Step("console/" + name, action, IMAGE, emulator(smp)))
 
 
 stands("dead", tinyguest.DEAD, r"every VCPU is in HLT with interrupts off; RIP cpu0 0x10021[0-9a-f]; cpu0 64-bit", 2)
@@ -330,7 +332,7 @@ def unread(results):
             os.remove(FIFO + suffix)
 
 
-CASES.append(("unread", unread))
+STEPS.append(Step("console/unread", unread, IMAGE))
 
 
 # A "chip" in RAM that the firmware keeps for itself, which this test turns the registers of.
@@ -369,7 +371,7 @@ def mmio32(results):
     results.expect(last == ord("\n"), "the last byte sent is 0x%x" % last)
 
 
-CASES.append(("mmio32", mmio32))
+STEPS.append(Step("console/mmio32", mmio32, IMAGE, ALONE))  # this process is part of the machine
 
 
 # --- a panic, and the ways to reset -----------------------------------------------------------------

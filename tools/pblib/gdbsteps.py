@@ -7,6 +7,7 @@ import re
 
 from pblib.consoles import Machine
 from pblib.linux import OUT
+from pblib.steps import HEAVY, IMAGE, Step
 
 COMMANDS = [  # command, what it must print
     ("hv-help", r"hv-walk ADDRESS \[CPU\]: "),
@@ -137,4 +138,8 @@ def hang(results):
         done(m, "hang")
 
 
-CASES = [("commands", commands), ("ghost-cpu", ghost), ("hung-cpu", hang)]
+STEPS = [
+    Step("gdb/commands", commands, IMAGE, shares=("make",), packages=("gdb",)),
+    Step("gdb/ghost-cpu", ghost, IMAGE, HEAVY, packages=("gdb",)),
+    Step("gdb/hung-cpu", hang, IMAGE, packages=("gdb",)),
+]

@@ -8,6 +8,7 @@ import threading
 
 from pblib import config, linuxlog, session, steps
 from pblib.linux import OUT, boot, judge_linux
+from pblib.steps import HEAVY, IMAGE, Step, emulator
 
 _making = threading.Lock()
 
@@ -28,7 +29,7 @@ def obtain(results, *names):
 # --- Linux ----------------------------------------------------------------------------------------
 def linux(name, script="smoke", kernel="vmlinuz", initrd="initrd.gz", append="", ops=5, hv="audit=2", nproc=None,
           allow=None, status=session.OK, **fields):
-    """(name, action). nproc: CPUs that Linux must find, if not all. allow: pattern of lines that would be complaints
+    """A step. nproc: CPUs that Linux must find, if not all. allow: pattern of lines that would be complaints
     elsewhere. status: how the run ends."""
 
     def action(results):
@@ -47,7 +48,7 @@ def linux(name, script="smoke", kernel="vmlinuz", initrd="initrd.gz", append="",
         run.smp = nproc or run.smp
         judge_linux(results, s, run, dict(word.partition("=")[::2] for word in hv.split()))
 
-    return name, action
+    return Step("guests/" + name, action, IMAGE, emulator(fields.get("smp", 4)))
 
 
 # --- memtest86+: its screen on the serial line ----------------------------------------------------
@@ -170,7 +171,7 @@ def mach(results):
         results.expect(b"GNU Mach" in text and b"RTC time is" in text, "it does not say what it should")
 
 
-CASES = [
+STEPS = [
     # Three paging modes: PAE, two levels, and four (in the linux group).
     linux("686-pae", "full", "vmlinuz-686-pae", "initrd-i386.gz", ops=10, allow=PM_TIMER),
     linux("686", "full", "vmlinuz-686", "initrd-i386.gz", ops=10, allow=PM_TIMER),
@@ -184,7 +185,7 @@ CASES = [
     linux("noapic", append="noapic"),
     linux("nolapic", "load", append="nolapic", nproc=1, smp=2),
     linux("pti", append="pti=on maxcpus=2 mem=300M hugepages=8 nokaslr", nproc=2),
-    ("memtest", memtest),
-    ("mach", mach),
-    ("xen", xen),
+    Step("guests/memtest", memtest, IMAGE, HEAVY),
+    Step("guests/mach", mach, IMAGE),
+    Step("guests/xen", xen, IMAGE, HEAVY),
 ]

@@ -6,6 +6,7 @@ import re
 
 from pblib import config, kernels, tinyguest
 from pblib.linux import OUT, boot, judge_linux
+from pblib.steps import IMAGE, Step
 
 READY = "tiny guest: ready"
 
@@ -17,8 +18,8 @@ def write(name, data):
     return path
 
 
-def tiny(name, image, says, words="role=linux", **fields):
-    """(name, action). image: makes the file; says: pattern of the line with which the loader takes it."""
+def tiny(name, image, says, words="role=linux", quick=False, **fields):
+    """A step. image: makes the file; says: pattern of the line with which the loader takes it."""
 
     def action(results):
         path = write(name, image())
@@ -30,7 +31,7 @@ def tiny(name, image, says, words="role=linux", **fields):
             results.expect(READY in s.lines, "the guest did not come up: %s" % s.reason)
             results.expect(any(re.search(says, line) for line in s.lines), "nothing says '%s'" % says)
 
-    return "kind-" + name, action
+    return Step("boot/kind-" + name, action, IMAGE, quick=quick)
 
 
 def pvh_linux(results):
@@ -50,19 +51,19 @@ def pvh_linux(results):
         judge_linux(results, s, run, {})
 
 
-CASES = [
+STEPS = [
     tiny("multiboot-elf32", tinyguest.multiboot_elf, r"multiboot kernel, 1 parts, entry 0x200010"),
     tiny("multiboot-elf64", lambda: tinyguest.multiboot_elf(wide=True, virtual=0xFFFFFFFF80000000),
          r"multiboot kernel, 1 parts, entry 0x200010"),
     tiny("multiboot-low", lambda: tinyguest.multiboot_elf(at=0x8000, bss=0x80000), r"entry 0x8010"),
     tiny("multiboot-addresses", lambda: tinyguest.multiboot_addresses(bss=0x3000000), r"entry 0x100020", hv="mem=64"),
-    tiny("multiboot2", tinyguest.multiboot2_elf, r"multiboot2 kernel"),
-    tiny("pvh", tinyguest.pvh_elf, r"PVH kernel, 1 parts, entry 0x200000"),
-    tiny("raw-real", lambda: tinyguest.ECHO16, r"entry 0x8000 in real mode", "role=raw addr=0x8000 mode=real"),
+    tiny("multiboot2", tinyguest.multiboot2_elf, r"multiboot2 kernel", quick=True),
+    tiny("pvh", tinyguest.pvh_elf, r"PVH kernel, 1 parts, entry 0x200000", quick=True),
+    tiny("raw-real", lambda: tinyguest.ECHO16, r"entry 0x8000 in real mode", "role=raw addr=0x8000 mode=real", quick=True),
     tiny("raw-real-high", lambda: bytes(16) + tinyguest.ECHO16, r"entry 0x7fff0 in real mode",
          "role=raw addr=0x7ffe0 entry=0x7fff0 mode=real"),
     tiny("raw-bios", lambda: tinyguest.BIOS16, r"entry 0x7c00 in real mode", "role=raw addr=0x7c00 mode=real"),
     tiny("raw-flat", lambda: tinyguest.ECHO32, r"in 32-bit protected mode", "role=raw addr=0x300000"),
     tiny("raw-long", lambda: tinyguest.ECHO, r"in 64-bit mode", "role=raw addr=0x300000 mode=long"),
-    ("kind-pvh-linux", pvh_linux),
+    Step("boot/kind-pvh-linux", pvh_linux, IMAGE),
 ]

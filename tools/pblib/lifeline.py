@@ -17,6 +17,20 @@ def tied(args):
     return [sys.executable, "-S", TIED, "--parent", str(os.getpid())] + list(args)
 
 
+def end_children(thread):
+    """Ends the programs that a thread of this process (its native id) has started and not yet waited for."""
+    try:
+        with open("/proc/self/task/%d/children" % thread, encoding="ascii") as f:
+            children = [int(pid) for pid in f.read().split()]
+    except OSError:  # the thread has ended
+        return
+    for pid in children:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def _stat(pid):
     """(name, parent, start time) of a process, or None."""
     try:

@@ -7,6 +7,7 @@ import re
 from pblib import linuxlog
 from pblib.consoles import Machine
 from pblib.linux import OUT
+from pblib.steps import Step, emulator
 
 NEXT = "\x0e"  # Ctrl-N, GRUB's "next line"
 SHELL, PROMPT = r"patchbay-guest: shell", r"patchbay:\S*[#$] "
@@ -69,7 +70,7 @@ def entry(index, name, way, line, then, fields):
                 if os.path.exists(m.run.file(suffix)):
                     os.remove(m.run.file(suffix))
 
-    return "menu-%s-%s" % (name, way), action
+    return Step("boot/menu-%s-%s" % (name, way), action, ("build/image",), emulator(fields.get("smp", 2)))
 
 
-CASES = [entry(i, *e) for i, e in enumerate(ENTRIES)]
+STEPS = [entry(i, *e) for i, e in enumerate(ENTRIES)]

@@ -6,6 +6,7 @@ import re
 
 from pblib import config, session, stats, trace
 from pblib.linux import LOGS, OUT, Terminal, boot
+from pblib.steps import HEAVY, IMAGE, Step
 
 OPEN = "\x14\x14"
 GUEST_PROMPT = r"patchbay:\S*[#$] "
@@ -100,7 +101,8 @@ def pictures(results):
 def hang(results):
     """A session that does not end in its time is ended with a look at every CPU; here the shell waits for ever."""
     run = config.Run(kernel=os.path.join(OUT, "cache/vmlinuz"), initrd=os.path.join(OUT, "initrd.gz"),
-                     append="console=ttyS0", smp=2, timeout=15, test=True, own_initrd=True, direct=True)
+                     append="console=ttyS0", smp=2, timeout=60,  # long enough for the shell on a slow machine
+                     test=True, own_initrd=True, direct=True)
     s = boot(results, "monitor-hang", run)
     if s is None:
         return
@@ -110,4 +112,8 @@ def hang(results):
     results.expect(re.search(r"cpu0 +\d+ us ago  exit ", s.reason), "no event of CPU 0")
 
 
-CASES = [("keys", keys), ("trace", pictures), ("hang", hang)]
+STEPS = [
+    Step("monitor/keys", keys, IMAGE, HEAVY, ("make",)),
+    Step("monitor/trace", pictures, IMAGE, HEAVY, ("make",)),
+    Step("monitor/hang", hang, IMAGE),
+]

@@ -216,12 +216,13 @@ class Session:
             start = len(self.lines)
             self._send(key)
             end = time.monotonic() + MONITOR_SECONDS
-            while time.monotonic() < end and not self._partial.startswith("patchbay> ") and self._step():
+            # The guest goes on meanwhile: what it prints may stand before the prompt, or before a line of the answer.
+            while time.monotonic() < end and "patchbay> " not in self._partial and self._step():
                 pass
-            if not self._partial.startswith("patchbay> "):
+            if "patchbay> " not in self._partial:
                 break
             self._partial = self._partial.replace("patchbay> ", "", 1)
-            told = [line for line in self.lines[start:] if line.lstrip().startswith("cpu")]
+            told = [line[match.start():] for line in self.lines[start:] for match in [re.search(r"cpu\d+ ", line)] if match]
             if key == b"c":
                 said += told
             elif key[:1] == b"e":

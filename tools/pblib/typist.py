@@ -12,6 +12,7 @@ import time
 
 from pblib import consoles
 from pblib.linux import OUT
+from pblib.steps import HEAVY, IMAGE, Step
 
 KEYS = int(os.environ.get("KEYS", "") or 1600)  # for each machine
 STILL = 60  # seconds without a key coming back: it stands
@@ -109,4 +110,5 @@ def typing(name, smp, bare=False, load=2):
     return action
 
 
-CASES = [("typing-1", typing("typing-1", 1)), ("typing-4", typing("typing-4", 4))]
+STEPS = [Step("console/" + name, typing(name, smp), IMAGE, HEAVY)  # with a load of its own beside the machine
+         for name, smp in (("typing-1", 1), ("typing-4", 4))]

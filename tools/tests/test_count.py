@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Tables, verdicts and budget of the instruction-count benchmark, from made-up samples."""
+"""Tables, verdicts and budget of the instruction-count benchmark, from made-up samples. Run by the unit group of tools/check.py."""
 import os
 import sys
 import unittest
@@ -65,17 +65,22 @@ class Count(unittest.TestCase):
         self.assertRegex(text, r"PF +10 +309 +10 +200 +30 +549 +100")
 
 
-class Tap(unittest.TextTestResult):
-    """One line a test, as the other tests print them."""
+class Tap(unittest.TestResult):
+    """A line a test, as the check reads them."""
 
     def stopTest(self, test):
         super().stopTest(test)
-        bad = any(test is one for one, _ in self.failures + self.errors)
-        print("%sok %d - %s" % ("not " if bad else "", self.testsRun, test.id().split(".")[-1]), flush=True)
+        broken = [text for one, text in self.failures + self.errors if one is test]
+        print("%s %d - %s" % ("not ok" if broken else "ok", self.testsRun, test.id().rpartition(".")[2]))
+        for text in broken:
+            print("# " + text.strip().replace("\n", "\n# "))
+
+
+def main():
+    result = unittest.defaultTestLoader.loadTestsFromTestCase(Count).run(Tap())
+    print("1..%d" % result.testsRun)
+    return 0 if result.wasSuccessful() else 1
 
 
 if __name__ == "__main__":
-    runner = unittest.TextTestRunner(resultclass=Tap, verbosity=0)
-    done = unittest.main(testRunner=runner, exit=False).result
-    print("1..%d" % done.testsRun)
-    sys.exit(0 if done.wasSuccessful() else 1)
+    sys.exit(main())
