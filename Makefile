@@ -156,7 +156,7 @@ include tools/tests/sim.mk
 include tools/bench.mk
 host-tests: $(ASAN_TESTS:%=$(O)/host/%) $(TSAN_TESTS:%=$(O)/tsan/%)
 
-# The option table of the README comes from options_describe itself.
+# The option table of boot/README.md comes from options_describe itself.
 $(O)/host/options-table: $(patsubst %,$(O)/host/%.o,tools/options-table.c $(wildcard hv/base/*.c tools/tests/fake/*.c))
 	$(Q)$(HOSTCC) $(SAN_host) $^ -o $@ -lpthread
 

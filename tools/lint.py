@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs every lint: lint.py [NAME...]; lint.py --write brings the README's option table up to date.
+"""Runs every lint: lint.py [NAME...]; lint.py --write brings the option table of boot/README.md up to date.
 Tested by the lint group of tools/check.py."""
 import os
 import subprocess
@@ -16,7 +16,7 @@ def main():
                    stdout=subprocess.DEVNULL)
     if sys.argv[1:] == ["--write"]:
         text = lint.readme_with(lint.options_text(out))
-        with open("README.md", "w") as f:
+        with open(lint.OPTIONS_README, "w") as f:
             f.write(text)
         return 0
     failed = 0

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Boots Patchbay as the Makefile's variables say and gives the guest's console.
 On a terminal: the guest's shell; Ctrl-A x quits. Otherwise: the lines of standard input are typed into the
-shell, then Ctrl-D, and the run ends when the guest powers off. Exit status: README.md, "Exit codes".
+shell, then Ctrl-D, and the run ends when the guest powers off. Exit status: tools/README.md, "Exit codes".
 Tested by tools/check.py."""
 import os
 import sys

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Questions to the owners of private state. A CPU's shadow tables and VCPU are in no other CPU's
- * map (README "Private and public memory"): the monitor leaves a question in public memory, posts
- * ACTION_MONITOR, and the owner writes its answer as text. Tested by tools/tests/test_mon.c. */
+ * map (hv/README "Private and public memory"): the monitor leaves a question in public memory,
+ * posts ACTION_MONITOR, and the owner writes its answer as text. Tested by tools/tests/test_mon.c.
+ */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"

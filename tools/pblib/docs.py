@@ -8,6 +8,7 @@ import shlex
 from pblib import lint, session
 
 BY_HAND = "by hand: "  # and why; allowed outside of the top README only
+TABLES_README = "tools/README.md"  # has the tables that tables() compares
 RUN = "docs/commands"  # run word for word by commands()
 COVERED = [  # pattern of the whole command, the step that runs it
     (r"make help|make run HV=\"trace=1\" LOG=build/run.log </dev/null|echo '.*' \| make run", RUN),
@@ -149,24 +150,34 @@ def section(text, title):
 
 
 def tables(text):
-    """The top README's own tables against the sources: exit codes, gdb commands, variables of make."""
+    """The tables of tools/README.md against the sources: exit codes, gdb commands, variables of make."""
     problems = []
     told = {int(n) for n in re.findall(r"(?m)^\| (\d+) \|", section(text, "Exit codes of `make run` (of `tools/run.py`)"))}
     there = {session.OK, session.USAGE, session.PANIC, session.PARKED, session.TIMEOUT, session.RESET, session.ENDED,
              session.STOPPED}
     if told != there:
-        problems.append("README.md: exit codes %s, session.py has %s" % (sorted(told), sorted(there)))
+        problems.append(TABLES_README + ": exit codes %s, session.py has %s" % (sorted(told), sorted(there)))
     table = text.partition("<!-- gdb commands: begin -->")[2].partition("<!-- gdb commands: end -->")[0]
     told = set(re.findall(r"(?m)^\| `(hv-\w+)", table))
     there = set(re.findall(r'(?m)^    name = "(hv-\w+)"', lint.read("tools/gdb/hv.py")))
     if told != there or not there:
-        problems.append("README.md: gdb commands differ: %s" % " ".join(sorted(told ^ there)))
+        problems.append(TABLES_README + ": gdb commands differ: %s" % " ".join(sorted(told ^ there)))
     told = set(re.findall(r"`([A-Z]+)=", section(text, "Variables of make")))
     missing = told - makefile_names()[1]
     offered = set(re.findall(r"\b([A-Z]+)=", lint.read("Makefile").partition("@echo 'Variables:")[2].partition("Typical")[0]))
     if missing or not told or offered - told:
-        problems.append("README.md: variables of make: unknown %s, not told %s" % (sorted(missing), sorted(offered - told)))
+        problems.append(TABLES_README + ": variables of make: unknown %s, not told %s" % (sorted(missing), sorted(offered - told)))
     return problems
+
+
+def reading_path(text):
+    """The functions of the hour-by-hour path are defined somewhere."""
+    rows = re.findall(r"(?m)^\| \d+: .*\|([^|]*)\|$", section(text, "Reading order"))
+    names = {n for row in rows for n in re.findall(r"`([a-z]\w+)`", row)}
+    code = "\n".join(lint.read(n) for n in lint.tracked(".c"))
+    return (["README.md: %s is in the path for readers and defined nowhere" % n
+             for n in sorted(names) if not re.search(r"(?m)^\w[^\n;=]*\b%s\(" % n, code)]
+            or ([] if len(names) > 10 else ["README.md: the hour-by-hour path for readers is not found"]))
 
 
 def problems_of(out, steps=None):
@@ -175,12 +186,14 @@ def problems_of(out, steps=None):
     for name in readmes():
         text = lint.read(name)
         problems += commands_known(name, text, steps) + links(name, text) + hv_words(name, text, options)
-    return problems + tables(lint.read("README.md"))
+    return problems + tables(lint.read(TABLES_README)) + reading_path(lint.read("README.md"))
 
 
 def word_for_word(out):
-    """The README's commands that commands() runs, with the output folder of this check."""
-    found = [c for c in commands_of(lint.read("README.md")) if coverage(c) == RUN]
+    """The README files' commands that commands() runs, with the output folder of this check. One that makes build/run.log comes
+    before those that read it."""
+    found = [c for name in readmes() for c in commands_of(lint.read(name)) if coverage(c) == RUN]
+    found.sort(key=lambda c: "build/run.log" in c and "LOG=" not in c)
     return [c.replace("build/", out + "/") for c in dict.fromkeys(found)]
 
 

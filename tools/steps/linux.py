@@ -48,7 +48,7 @@ STEPS = [
     step("cpus-1", smp=1),
     step("cpus-2", smp=2, quick=True),
     Step("linux/bench", bench_tool, IMAGE, HEAVY, ("make",)),
-    Step("linux/count", count_tool, IMAGE, HEAVY, ("make",)),
+    Step("linux/count", count_tool, IMAGE),
     # Trap 32: shadow pages and roots go while they are in use.
     step("reclaim", hv="audit=2 pool=64", smp=2),
     # Two MOV CR3 a system call, most of which flush nothing.

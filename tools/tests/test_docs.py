@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from pblib import docs  # pylint: disable=wrong-import-position
+from pblib import docs, lint  # pylint: disable=wrong-import-position
 
 os.chdir(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 count, bad = 0, 0
@@ -54,6 +54,17 @@ def main():
     ok(among(problems, "wings=4, which is no option"), "an option that there is not")
     ok(among(problems, "coherency=magic, which is none of") and len(problems) == 2, "a value that there is not")
     ok(docs.tables("## Variables of make\n`SMP=`\n") != [], "a README without tables")
+    there = lint.read(docs.TABLES_README)
+    ok(docs.tables(there) == [], "the tables are where they are looked for")
+    for cut, what in (("| 14 |", "an exit code"), ("| `hv-walk", "a gdb command"), ("`SILENCE=`", "a variable")):
+        ok(cut in there and docs.tables(there.replace(cut, "| x")) != [], what + " that is not told")
+    path = lint.read("README.md")
+    ok(docs.reading_path(path) == [] and docs.reading_path("") != [], "the path for readers")
+    ok(among(docs.reading_path(path.replace("`walk_guest`", "`walk_visitor`")), "walk_visitor"), "a function that is gone")
+    made = docs.word_for_word("build")
+    log = [c for c in made if "build/run.log" in c]
+    ok("make help" in made and any(c.startswith("GDB_COMMANDS=") for c in made), "commands of every README are run: %s" % made)
+    ok(len(log) > 2 and ["LOG=" in c for c in log] == [True] + [False] * (len(log) - 1), "what makes the log comes first")
     print("1..%d" % count)
     return 1 if bad else 0
 
