@@ -95,7 +95,8 @@ static void memory_per_cpu(uint32_t n)
     for (uint32_t c = 0; c < n; c++) {
         percpus[c].cpu = c;
         percpus[c].priv_bytes = bytes;
-        if (phys_alloc(bytes, bytes % REGION_SIZE ? PAGE_SIZE : REGION_SIZE, 0, &percpus[c].priv) != HV_OK)
+        if (phys_alloc(bytes, bytes % REGION_SIZE ? PAGE_SIZE : REGION_SIZE, 0, &percpus[c].priv) !=
+            HV_OK)
             hv_stop("no %llu KiB of private memory for CPU %u: give the machine more RAM, or use "
                     "fewer CPUs (smp=) or a smaller %s",
                     (unsigned long long)(bytes >> 10), c,

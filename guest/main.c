@@ -4,15 +4,14 @@
 
 static const struct test_group *const groups[] = {
 #ifdef __x86_64__
-    &tests_basic,  &tests_cpu,     &tests_pcid,     &tests_events, &tests_x87,
+    &tests_basic, &tests_cpu,     &tests_pcid,     &tests_events, &tests_x87,
 #endif
-    &tests_smp,    &tests_trans,   &tests_flush,    &tests_prot,   &tests_race,
-    &tests_memory, &tests_store,   &tests_xsave,    &tests_native,
+    &tests_smp,   &tests_trans,   &tests_flush,    &tests_prot,   &tests_race,    &tests_memory,
+    &tests_store, &tests_xsave,   &tests_native,
 #ifdef __x86_64__
-    &tests_table,  &tests_hostile, &tests_platform, &tests_apic,   &tests_devices,
-    &tests_console,
+    &tests_table, &tests_hostile, &tests_platform, &tests_apic,   &tests_devices, &tests_console,
 #else
-    &tests_modes, &tests_task,   &tests_hostile32,
+    &tests_modes,  &tests_task,  &tests_hostile32,
 #endif
 };
 #define NGROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Group x87: errors of a processor with CR0.NE=0, which a PC reports by interrupt 13 and port F0, and
- * with CR0.NE=1, where they are #MF. Tested by running it bare. */
+/* Group x87: errors of a processor with CR0.NE=0, which a PC reports by interrupt 13 and port F0,
+ * and with CR0.NE=1, where they are #MF. Tested by running it bare. */
 #include "guest/guest.h"
 
 #define PIC_BASE 0x60
@@ -41,12 +41,15 @@ static void divide(void)
 {
     static const uint16_t unmasked = 0x37b;
 
-    asm volatile("fninit; fldcw %0; fld1; fldz; fdivrp; fwait; fninit" : : "m"(unmasked) : "memory");
+    asm volatile("fninit; fldcw %0; fld1; fldz; fdivrp; fwait; fninit"
+                 :
+                 : "m"(unmasked)
+                 : "memory");
 }
 
 static void pics(void)
 {
-    static const uint8_t words[][2] = {{0x20, 0x11}, {0x21, PIC_BASE}, {0x21, 4}, {0x21, 1},
+    static const uint8_t words[][2] = {{0x20, 0x11}, {0x21, PIC_BASE},     {0x21, 4}, {0x21, 1},
                                        {0xa0, 0x11}, {0xa1, PIC_BASE + 8}, {0xa1, 2}, {0xa1, 1},
                                        {0x21, 0xfb}, {0xa1, 0xdf}};
     for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)

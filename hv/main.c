@@ -131,8 +131,7 @@ static void make_memory(struct vm *vm)
     uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() +
                     (phys_free_bytes() > LITTLE_MEMORY ? 4 : 2) * REGION_SIZE;
     if (vm_memory_init(vm, vm->opt, keep) != HV_OK)
-        hv_stop(
-            "no memory for a guest (see above)");
+        hv_stop("no memory for a guest (see above)");
     nframes = vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
     bytes = coherency_bytes(nframes);
     if (phys_alloc(bytes, PAGE_SIZE, 0, &words) != HV_OK)

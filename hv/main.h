@@ -23,8 +23,8 @@ extern struct coherency *hv_coherency;
  * = RAM / 512 plus a working set, or pool=N. Multiple of 2 MiB. */
 uint64_t hv_private_bytes(uint64_t guest_ram_bytes);
 /* The same for a machine with so much free memory and n CPUs: by what is left for the guest, or by
- * mem=, and less where memory is short, down to the least that runs a guest. Multiple of 2 MiB, of 4
- * KiB where that is much. */
+ * mem=, and less where memory is short, down to the least that runs a guest. Multiple of 2 MiB, of
+ * 4 KiB where that is much. */
 uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus);
 /* BSP, once, after arch bring-up, phys_* complete and private memory taken out: guest memory,
  * coherency, devices, guest image. Panics with a remedy in the text if the machine cannot run a

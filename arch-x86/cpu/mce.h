@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Machine checks: the banks of a processor, what they say and how bad it is (APM volume 2, chapter 9
- * "Machine Check Architecture"). Tested by tools/tests/test_mce.c. */
+/* Machine checks: the banks of a processor, what they say and how bad it is (APM volume 2, chapter
+ * 9 "Machine Check Architecture"). Tested by tools/tests/test_mce.c. */
 #pragma once
 #include "arch-x86/cpu/features.h"
 #include "hv/port/cpu.h"

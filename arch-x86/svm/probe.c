@@ -109,8 +109,7 @@ static bool name_silent(enum probe_id id)
 static void report(const struct probe_result *r)
 {
     if (r->cr_reads)
-        log_info("check",
-                 "intercept  MOV from CR3 fires only with bits 0x%x: they are set, too%s",
+        log_info("check", "intercept  MOV from CR3 fires only with bits 0x%x: they are set, too%s",
                  r->cr_reads, r->cr2_exits ? " (reads of CR2 exit with it)" : "");
     log_info("check", "intercepts %u of %u tried fire", r->fire, r->tried);
 }

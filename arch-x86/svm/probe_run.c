@@ -99,8 +99,9 @@ static bool leaf_bit(uint32_t leaf, int reg, unsigned bit)
     return (reg == 'b' ? r.ebx : r.ecx) >> bit & 1;
 }
 
-/* APM volume 3, appendix E. Two would do harm if they were executed after all, by throwing away what
- * caches hold and by starting a loader: they are tried where software plays the processor only. */
+/* APM volume 3, appendix E. Two would do harm if they were executed after all, by throwing away
+ * what caches hold and by starting a loader: they are tried where software plays the processor
+ * only. */
 static bool applies(enum probe_id id)
 {
     switch (id) {
@@ -132,8 +133,9 @@ static void state_long(struct vmcb_save *s, bool user)
     const struct vmcb_segment data = {
         .selector = user ? 0x13 : 0x10, .attrib = user ? ATTR_DATA_USER : ATTR_DATA, .limit = ~0u};
 
-    s->cs = (struct vmcb_segment){
-        .selector = user ? 0x0b : 0x08, .attrib = user ? ATTR_CODE64_USER : ATTR_CODE64, .limit = ~0u};
+    s->cs = (struct vmcb_segment){.selector = user ? 0x0b : 0x08,
+                                  .attrib = user ? ATTR_CODE64_USER : ATTR_CODE64,
+                                  .limit = ~0u};
     s->ss = s->ds = s->es = data;
     s->cpl = user ? 3 : 0;
     s->cr3 = (uintptr_t)table4;
@@ -158,9 +160,11 @@ static void state_build(enum probe_id id)
     else
         state_long(s, id == PROBE_ac);
     s->gdtr = (struct vmcb_segment){.limit = sizeof(gdt) - 1, .base = (uintptr_t)gdt};
-    s->tr = (struct vmcb_segment){SEL_TSS_OLD, ATTR_TSS_BUSY, sizeof(tss_old) - 1, (uintptr_t)&tss_old};
+    s->tr =
+        (struct vmcb_segment){SEL_TSS_OLD, ATTR_TSS_BUSY, sizeof(tss_old) - 1, (uintptr_t)&tss_old};
     s->cr0 = CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_PE | (id == PROBE_ac ? CR0_AM : 0);
-    s->cr4 = CR4_PAE | (read_cr4() & (CR4_PSE | CR4_PGE)) | (applies(PROBE_xsetbv) ? CR4_OSXSAVE : 0);
+    s->cr4 =
+        CR4_PAE | (read_cr4() & (CR4_PSE | CR4_PGE)) | (applies(PROBE_xsetbv) ? CR4_OSXSAVE : 0);
     s->dr6 = 0xffff0ff0;
     s->dr7 = 0x400;
     s->rflags = RFLAGS_FIXED1 | RFLAGS_IF;

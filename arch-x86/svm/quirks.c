@@ -83,8 +83,7 @@ bool quirks_after_exit(struct vmcb *b)
 
 bool quirks_ignore_trap(uint64_t vector, uint64_t rip)
 {
-    if (!quirks.trap_after_exit || vector != VEC_DB ||
-        rip != (uint64_t)(uintptr_t)svm_after_vmrun)
+    if (!quirks.trap_after_exit || vector != VEC_DB || rip != (uint64_t)(uintptr_t)svm_after_vmrun)
         return false;
     if (quirks.probing) /* one CPU runs */
         quirks.traps_ignored++;

@@ -29,8 +29,8 @@ struct ring_event {
     uint32_t kind, pad;
 };
 #define RING_BYTES (RING_EVENTS * 32u)
-/* The memory of a CPU's ring: RING_BYTES, zeroed, reachable by every CPU. Without it the CPU's events
- * are dropped. Boot CPU, before that CPU runs. */
+/* The memory of a CPU's ring: RING_BYTES, zeroed, reachable by every CPU. Without it the CPU's
+ * events are dropped. Boot CPU, before that CPU runs. */
 void ring_place(uint32_t cpu, void *memory);
 /* Owner CPU only; no lock. Context: any but NMI. */
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b);

@@ -51,7 +51,7 @@
     X(shadow_pages_high)                                                                           \
     X(rmap_high)                                                                                   \
     X(unserved_high) /* steps of work in a row without a look at inbound requests, at most */      \
-    X(crowded) /* sptes dropped because their frame or table had too many */                       \
+    X(crowded)       /* sptes dropped because their frame or table had too many */                 \
     X(audits)                                                                                      \
     X(audit_findings)                                                                              \
     X(emulated) /* instructions emulated */                                                        \

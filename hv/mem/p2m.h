@@ -12,8 +12,8 @@ struct p2m {
     uint64_t hole;      /* gpa | 1 of one page over which a CPU moved its APIC; 0: none */
 };
 
-/* Has this CPU moved its APIC over the page of `a`? The one thing in which the maps of the CPUs of a
- * VM differ: what another CPU derived from its own map must not be believed there. */
+/* Has this CPU moved its APIC over the page of `a`? The one thing in which the maps of the CPUs of
+ * a VM differ: what another CPU derived from its own map must not be believed there. */
 static inline bool p2m_covered(const struct p2m *p, gpa_t a)
 {
     return ((a.v & ~PAGE_MASK) | 1) == p->hole;

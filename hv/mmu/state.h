@@ -13,8 +13,8 @@
 #ifndef MMU_UNSYNC_OUT
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
 #endif
-/* Writable sptes of one frame, and links to one shadow page, at most: what is found by walking their
- * chain must not grow with the guest. The oldest goes, at the price of a fault. */
+/* Writable sptes of one frame, and links to one shadow page, at most: what is found by walking
+ * their chain must not grow with the guest. The oldest goes, at the price of a fault. */
 #ifndef MMU_ALIASES
 #define MMU_ALIASES 64
 #define MMU_PARENTS 128

@@ -5,8 +5,8 @@
 #include "hv/base/options.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/exit/exit.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 enum { EAX, EBX, ECX, EDX };

@@ -6,9 +6,9 @@
 #include "hv/base/ring.h"
 #include "hv/base/stats.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/emulate.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/emulate/emulate.h"
+#include "hv/exit/exit.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 #define KICKS_PER_S 50000

@@ -5,7 +5,7 @@
  * tools/tests/test_emulate.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
-#include "hv/vcpu/emulate_internal.h"
+#include "hv/emulate/emulate_internal.h"
 
 #define SEG_LONG BIT(9)
 #define SEG_BIG BIT(10)

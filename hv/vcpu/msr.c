@@ -8,8 +8,8 @@
 #include "hv/base/log.h"
 #include "hv/base/options.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/exit/exit.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 #define MSR_PATCH_LEVEL 0x8b
@@ -332,7 +332,7 @@ static const struct {
     {MSR_MTRRCAP, MSR_MTRRCAP, mtrr_read, NULL},
     /* SPEC_CTRL (48), PRED_CMD (49), ARCH_CAPABILITIES (10a), VIRT_SPEC_CTRL (c001011f): #GP, as
      * without their CPUID bits. The guest knows that it has no IBRS, IBPB, STIBP, SSBD. */
-    {0x179, 0x179, read_zero, NULL},          /* MCG_CAP: no banks */
+    {0x179, 0x179, read_zero, NULL}, /* MCG_CAP: no banks */
     {MSR_MCG_STATUS, MSR_MCG_STATUS, read_mcg_status, write_mcg_status},
     {MSR_MISC_ENABLE, MSR_MISC_ENABLE, read_misc_enable, write_misc_enable},
     /* DEBUGCTL: no branch records, no stepping by branches; bits do not stick, which debuggers see

@@ -5,7 +5,7 @@
 #include "hv/base/ring.h"
 #include "hv/base/stats.h"
 #include "hv/base/string.h"
-#include "hv/vcpu/exit.h"
+#include "hv/exit/exit.h"
 #include "hv/vm/vm.h"
 
 #define PARK_EVENTS 32

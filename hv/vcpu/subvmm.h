@@ -5,7 +5,7 @@
 #include "hv/coherency/coherency.h"
 #include "hv/mmu/mmu.h"
 #include "hv/mmu/state.h"
-#include "hv/vcpu/decode.h"
+#include "hv/insn/decode.h"
 #include "hv/vcpu/vcpu.h"
 
 #define INPUT_QUEUE 512 /* keys typed ahead of the guest */
@@ -82,7 +82,7 @@ _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t poo
 /* Failure class 3: the guest did something unsupported. Dumps everything, parks the VCPU. */
 void subvmm_park(struct subvmm *s, const char *why);
 
-/* --- helpers for exit handlers (hv/vcpu/exit_*.c) --- */
+/* --- helpers for exit handlers (hv/exit/exit_*.c) --- */
 void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uint32_t error);
 void vcpu_inject_gp0(struct subvmm *s);
 void vcpu_inject_ud(struct subvmm *s);

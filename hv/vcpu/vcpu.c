@@ -4,8 +4,8 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/emulate.h"
-#include "hv/vcpu/exit.h"
+#include "hv/emulate/emulate.h"
+#include "hv/exit/exit.h"
 #include "hv/vm/vm.h"
 
 const struct vcpu_ops *vcpu_ops;

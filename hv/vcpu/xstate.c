@@ -14,7 +14,7 @@
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/exit.h"
+#include "hv/exit/exit.h"
 
 enum { EAX, EBX, ECX, EDX };
 

@@ -4,7 +4,7 @@
 #pragma once
 #include "hv/coherency/coherency.h"
 #include "hv/mem/p2m.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vdev/pc/vpc.h"
 
 struct vm_module { /* a boot module in host memory */
     hpa_t base;

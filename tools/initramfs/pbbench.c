@@ -2,9 +2,9 @@
 /* The benchmark's half inside the guest: does what the other end of the console asks for, with a
  * handshake around each measurement, so that the emulator's cost can be read from outside.
  * Lines in: "run OP WORKERS COUNT", then "go", then "done"; or "quit". Lines out: "PBB ready CPUS",
- * "PBB begin", "PBB end WALL_NS TSC_UNITS", "PBB error TEXT". Nothing runs between "begin" and "go", nor
- * between "end" and "done". Runs inside the guest and on any Linux. Tested by the step linux/bench
- * of tools/check.py. */
+ * "PBB begin", "PBB end WALL_NS TSC_UNITS", "PBB error TEXT". Nothing runs between "begin" and
+ * "go", nor between "end" and "done". Runs inside the guest and on any Linux. Tested by the step
+ * linux/bench of tools/check.py. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -84,8 +84,8 @@ static void pin(unsigned cpu)
         die("sched_setaffinity");
 }
 
-/* Far from stack, libraries and heap wherever those are put, in the same 512 GiB: what is mapped and
- * unmapped here needs page tables of two levels of its own, in each boot. */
+/* Far from stack, libraries and heap wherever those are put, in the same 512 GiB: what is mapped
+ * and unmapped here needs page tables of two levels of its own, in each boot. */
 #define APART ((char *)0x7fc000000000)
 
 static char *map_at(char *where, size_t pages)

@@ -8,8 +8,8 @@
 #define ARENA 0x10000000ull
 #define POOL_HPA 0x40000000ull
 #define TRIES 300
-/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a frame's
- * few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
+/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a
+ * frame's few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
 #define STRETCH (MMU_BATCH + 48)
 #define STRETCH_PAGE 512
 

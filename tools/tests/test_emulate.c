@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Host test of hv/vcpu/emulate*.c with the answers written out: faults, instruction fetch,
+/* Host test of hv/emulate/emulate*.c with the answers written out: faults, instruction fetch,
  * segments, modes, atomicity, REP batches, devices and port strings. What instructions compute is
  * compared with a CPU in test_emulate_native.c. */
 #include "tools/tests/emulate_rig.h"

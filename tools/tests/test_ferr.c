@@ -13,8 +13,8 @@ static void out(uint16_t port, uint8_t value)
 static void pics(void)
 {
     static const uint8_t icw[][2] = {{0x20, 0x11}, {0x21, 0x20}, {0x21, 4}, {0x21, 1},
-                                       {0xa0, 0x11}, {0xa1, 0x28}, {0xa1, 2}, {0xa1, 1},
-                                       {0x21, 0xfb}, {0xa1, 0xdf}};
+                                     {0xa0, 0x11}, {0xa1, 0x28}, {0xa1, 2}, {0xa1, 1},
+                                     {0x21, 0xfb}, {0xa1, 0xdf}};
     for (size_t i = 0; i < ARRAY_SIZE(icw); i++)
         out(icw[i][0], icw[i][1]);
 }

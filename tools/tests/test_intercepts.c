@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Every intercept that is ever set: its exit is translated and handled, and the boot-time probe tries
- * it, or it is said here why not. */
+/* Every intercept that is ever set: its exit is translated and handled, and the boot-time probe
+ * tries it, or it is said here why not. */
 #include "tools/tests/tap.h"
 #include "arch-x86/cpu/asm.h"
 
@@ -23,7 +23,7 @@
 #include "arch-x86/svm/translate.c"
 #define exit_dispatch dispatch_again
 #define vmexit_name name_again
-#include "hv/vcpu/dispatch.c"
+#include "hv/exit/dispatch.c"
 #undef exit_dispatch
 #undef vmexit_name
 
@@ -135,7 +135,8 @@ static void test_handled(void)
     tap_eq(wrong, 0, "each has a handler");
 }
 
-/* Not tried by the probe: nothing in a guest can bring it about, or it is another one's relative. */
+/* Not tried by the probe: nothing in a guest can bring it about, or it is another one's relative.
+ */
 static const struct {
     uint32_t code;
     const char *why;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* CPUs of one VM whose memory maps differ: each may have moved its APIC over a page of RAM. What one
- * CPU tells others, patches with derived values, WHOLE, requests and trace words, must not make them
- * map a page that they do not have, and never reaches an assertion. */
+/* CPUs of one VM whose memory maps differ: each may have moved its APIC over a page of RAM. What
+ * one CPU tells others, patches with derived values, WHOLE, requests and trace words, must not make
+ * them map a page that they do not have, and never reaches an assertion. */
 #include "tools/tests/mmu_rig.h"
 
 #define USER (ALL | PTE_A | PTE_D)
@@ -36,7 +36,8 @@ static void test_derived(void)
     put(0, PT, 0, 700ull << 12 | USER);
     fake_set_cpu(1);
     mmu_event_flush(&mmu[1]);
-    tap_eq(leaf(1, 0), 0, "its entry now leads to the page under the APIC: no spte by a derived value");
+    tap_eq(leaf(1, 0), 0,
+           "its entry now leads to the page under the APIC: no spte by a derived value");
     tap_eq(fault(1, 0, PFEC_W), MMU_MMIO, "... and an access is the APIC's");
     tap_eq(fault(0, 0, PFEC_W), MMU_RESUME, "the other CPU has RAM there");
     put(0, PT, 0, 701ull << 12 | USER);

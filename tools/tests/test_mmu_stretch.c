@@ -13,7 +13,8 @@
 
 static uint64_t work_from;
 
-/* CPU 1 asks CPU 0 to drop writable sptes of frame f, and does not wait: action_request in parts. */
+/* CPU 1 asks CPU 0 to drop writable sptes of frame f, and does not wait: action_request in parts.
+ */
 static void ask_for(enum request_kind kind, uint64_t f)
 {
     struct mailbox *box = &co.cpu[0].mailbox[1];
@@ -55,9 +56,8 @@ static uint64_t end(const char *what)
 
 static void linear(uint64_t one, uint64_t two, const char *what)
 {
-    tap_ok(one && two <= 3 * one + MMU_BATCH,
-           "%s: twice as many cost %llu steps instead of %llu", what, (unsigned long long)two,
-           (unsigned long long)one);
+    tap_ok(one && two <= 3 * one + MMU_BATCH, "%s: twice as many cost %llu steps instead of %llu",
+           what, (unsigned long long)two, (unsigned long long)one);
 }
 
 static uint64_t address(unsigned t, unsigned i)
@@ -140,7 +140,8 @@ static uint64_t aliases_asked(unsigned n)
     begin();
     ask(600);
     (void)mmu_serve(&mmu[0]);
-    tap_ok(!(leaf(0, address(n - 1, 500)) & PTE_W) && !(trace_word(&coh[0], gfn(600)) & TRACE_WRITER(0)),
+    tap_ok(!(leaf(0, address(n - 1, 500)) & PTE_W) &&
+               !(trace_word(&coh[0], gfn(600)) & TRACE_WRITER(0)),
            "... none of them is writable when another CPU has asked for that");
     return end("a page mapped many times becomes a table");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A processor that keeps every part of the VMCB that its clean bits allow it to keep, and the PDPTEs
- * with the control registers (APM volume 2, 15.15.3 "VMCB Clean Field"): whatever the vendor folder
- * does between two entries, the state that is entered with is the one in memory. */
+/* A processor that keeps every part of the VMCB that its clean bits allow it to keep, and the
+ * PDPTEs with the control registers (APM volume 2, 15.15.3 "VMCB Clean Field"): whatever the vendor
+ * folder does between two entries, the state that is entered with is the one in memory. */
 #include "tools/tests/tap.h"
 #include "arch-x86/cpu/asm.h"
 
@@ -43,11 +43,9 @@ struct span {
     size_t at, bytes;
 };
 #define SPAN(bit, first, last)                                                                     \
-    {                                                                                              \
-        bit, offsetof(struct vmcb, first),                                                         \
-            offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) -                       \
-                offsetof(struct vmcb, first)                                                       \
-    }
+    {bit, offsetof(struct vmcb, first),                                                            \
+     offsetof(struct vmcb, last) + sizeof(((struct vmcb *)0)->last) -                              \
+         offsetof(struct vmcb, first)}
 static const struct span spans[] = {
     SPAN(CLEAN_I, ctl.intercept_cr_read, ctl.intercept3),
     SPAN(CLEAN_I, ctl.pause_threshold, ctl.pause_count),
@@ -208,8 +206,8 @@ static void test_random(void)
 
     for (unsigned by_asid = 0; by_asid < 2; by_asid++)
         for (unsigned quirk = 0; quirk < 2; quirk++) {
-            svm_features =
-                (struct svm_features){.clean = true, .flush_by_asid = by_asid, .nasids = 16, .nx = true};
+            svm_features = (struct svm_features){
+                .clean = true, .flush_by_asid = by_asid, .nasids = 16, .nx = true};
             quirks = (struct quirks){.dr6_lost = quirk, .virq_needs_if_rise = by_asid};
             walk(20000, false);
             tap_eq(stale, 0, "what is kept by clean bits is what is in memory");
@@ -246,7 +244,8 @@ static void test_host_bits(void)
     struct vcpu_ctl c = {.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG | CR0_WP, .cr4 = CR4_PAE};
 
     svm_put(&vcpu, VCPU_CTL, &c);
-    tap_ok(block.save.cr4 & CR4_MCE, "an error of the machine never shuts a guest's processor down");
+    tap_ok(block.save.cr4 & CR4_MCE,
+           "an error of the machine never shuts a guest's processor down");
     tap_ok(block.ctl.intercept_cr_read & BIT(4), "... and the guest reads its own CR4");
     c.cr4 = block.save.cr4;
     svm_put(&vcpu, VCPU_CTL, &c);
