@@ -12,6 +12,7 @@
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
 #include "hv/vcpu/subvmm.h"
+#include "hv/vm/load/load.h"
 
 /* What each CPU's shadow pool holds beside guest RAM / 512: tables of many processes at once. */
 #define POOL_WORKING_SET (8ull << 20)

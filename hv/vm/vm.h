@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One virtual machine: a partition of CPUs and memory, its loaders. Tested by
+/* One virtual machine: a partition of CPUs and memory, its life. Tested by
  * tools/tests/test_loader.c. */
 #pragma once
 #include "hv/coherency/coherency.h"
@@ -33,16 +33,6 @@ struct vm {
  * MiB. */
 enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt,
                            uint64_t keep_bytes) HV_MUST_CHECK;
-/* Loads the kernel (role=linux or role=raw, or the first module), whatever kind it is, the other
- * modules and the command line, builds memory map, boot data and ACPI tables in guest RAM, sets
- * entry_*. Errors are logged with the remedy. */
-enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods) HV_MUST_CHECK;
-/* ACPI tables (RSDP at E0000, XSDT, FADT, MADT, DSDT) into guest RAM. Returns bytes used. */
-enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp) HV_MUST_CHECK;
-/* The same tables, `bytes` from the RSDP at `base` on, as fw_cfg files. Boot, once. */
-enum hv_err vm_acpi_fwcfg(struct vm *vm, gpa_t base, uint64_t bytes) HV_MUST_CHECK;
-/* MP table at F0000 for guests without ACPI. */
-enum hv_err vm_mptable_build(struct vm *vm) HV_MUST_CHECK;
 /* Copy into guest RAM at load time (before any VCPU runs). HV_RANGE: not all RAM. */
 enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n) HV_MUST_CHECK;
 /* test=1: takes what host memory is left over and fills it with a pattern; the last allocation

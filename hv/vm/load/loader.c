@@ -1,29 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Choosing what the boot modules are, by their words and their content, and copying into guest RAM.
+/* Choosing what the boot modules are, by their words and their content.
  * Tested by tools/tests/test_loader.c. */
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/vm/load/loader.h"
-
-enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n)
-{
-    uint64_t end;
-    const uint8_t *s = src;
-    if (__builtin_add_overflow(at.v, n, &end))
-        return HV_RANGE;
-    for (uint64_t a = at.v; a < end; a = (a & ~REGION_MASK) + REGION_SIZE)
-        if (!p2m_ptr(&vm->p2m, gpa(a)))
-            return HV_RANGE;
-    while (at.v < end) {
-        uint64_t part = REGION_SIZE - (at.v & REGION_MASK);
-        if (part > end - at.v)
-            part = end - at.v;
-        memcpy(p2m_ptr(&vm->p2m, at), s, (size_t)part);
-        s += part;
-        at.v += part;
-    }
-    return HV_OK;
-}
 
 static enum hv_err module_words_get(const struct vm_module *m, unsigned i, struct module_words *w)
 {

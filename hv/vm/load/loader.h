@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inside hv/vm: what the parts of the loader share. Tested by tools/tests/test_loader.c and
+/* Inside hv/vm/load: what the parts of the loader share. Tested by tools/tests/test_loader.c and
  * tools/tests/fuzz_bzimage.c and tools/tests/fuzz_kernel.c. */
 #pragma once
-#include "hv/vm/vm.h"
+#include "hv/vm/load/load.h"
+#include "hv/vm/tables/tables.h"
 
 /* --- module strings (loader_string.c) --- */
 #define MODULE_STRING_MAX 4096u
@@ -58,15 +59,6 @@ enum hv_err guest_finish(struct vm *vm, uint64_t entry, uint64_t rax, uint64_t r
 /* --- what a kernel is told about the machine (loader_info.c) --- */
 #define INFO_GPA 0x9d000ull /* below the extended BIOS data area; reserved in the memory map */
 #define INFO_ROOM 0x2000u
-#define EBDA_GPA 0x9fc00ull
-#define ACPI_GPA 0xe0000ull
-struct guest_range {
-    uint64_t base, end;
-    uint32_t type; /* E820_* */
-};
-#define GUEST_RANGES_MAX 8
-/* The memory map; low_end: where free memory below 640 KiB ends. Returns the number of ranges. */
-unsigned guest_ranges(const struct vm *vm, uint64_t low_end, struct guest_range *out);
 /* The one structure under construction; `used` bytes are its fixed head. */
 void info_start(uint32_t used);
 void info_put(uint32_t at, uint64_t v, unsigned bytes);
@@ -114,8 +106,6 @@ bool bzimage_is(const void *image, uint64_t len); /* has it the setup header's m
 enum hv_err bzimage_parse(const void *image, uint64_t len, struct bzimage *out,
                           const char **why) HV_MUST_CHECK;
 
-/* Interrupt vectors, data area and handlers of a BIOS, as far as there is one (bios.c). */
-enum hv_err vm_bios_build(struct vm *vm) HV_MUST_CHECK;
 /* Identity map of the first 4 GiB; sets entry_cr3 (loader_linux.c). */
 enum hv_err tables_build(struct vm *vm) HV_MUST_CHECK;
 

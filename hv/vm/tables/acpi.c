@@ -2,7 +2,7 @@
 /* The ACPI tables of a virtual machine: RSDP, RSDT, XSDT, FADT, FACS, MADT, DSDT in the BIOS area.
  * Structures of ACPI 6.4, chapter 5 "ACPI Software Programming Model". Tested by
  * tools/tests/test_acpi.c, which has iasl read them back. */
-#include "hv/vm/vm.h"
+#include "hv/vm/tables/tables.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"

@@ -4,7 +4,7 @@
  * commands of QEMU's hw/acpi/bios-linker-loader.c). Tested by tools/tests/test_acpi_fwcfg.c. */
 #include "hv/base/log.h"
 #include "hv/base/string.h"
-#include "hv/vm/vm.h"
+#include "hv/vm/tables/tables.h"
 
 #define TABLES "etc/acpi/tables"
 #define RSDP "etc/acpi/rsdp"

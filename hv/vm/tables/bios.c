@@ -5,7 +5,7 @@
  * acknowledge the interrupt controllers. Tested by tools/tests/test_bios.c. */
 #include "hv/base/string.h"
 #include "hv/vm/tables/bootparams.h"
-#include "hv/vm/load/loader.h"
+#include "hv/vm/tables/tables.h"
 
 #define BIOS_SEGMENT 0xf000u
 #define BIOS_GPA 0xf0000ull

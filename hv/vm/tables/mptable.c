@@ -3,7 +3,7 @@
  * 4): processors, the ISA bus, the I/O APIC and its interrupt lines, the same machine that acpi.c
  * describes. Tested by tools/tests/test_mptable.c. */
 #include "hv/base/string.h"
-#include "hv/vm/vm.h"
+#include "hv/vm/tables/tables.h"
 
 #define MP_FLOATING_GPA 0xf0000ull /* the specification searches here */
 #define MP_TABLE_GPA 0xf0010ull
