@@ -2,11 +2,9 @@
 /* Instruction emulator over hv/mmu/gmem.h and the device bus: traced stores, MMIO, string I/O.
  * Tested by tools/tests/test_emulate.c. */
 #pragma once
-#include "hv/insn/decode.h"
 #include "hv/mmu/gmem.h"
+#include "hv/vcpu/subvmm.h"
 
-struct subvmm;
-struct native;
 enum emulate_result {
     EMULATE_DONE,     /* performed, registers and RIP updated (or REP advanced, RIP kept) */
     EMULATE_FAULT,    /* v->pending holds the exception to inject; no register changed */

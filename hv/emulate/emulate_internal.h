@@ -4,7 +4,6 @@
  * tools/tests/test_emulate.c. */
 #pragma once
 #include "hv/emulate/emulate.h"
-#include "hv/vcpu/subvmm.h"
 
 #define EMU_BATCH 32 /* iterations of a REP before the loop looks around again */
 #define EMU_RMW_TRIES                                                                              \

@@ -4,14 +4,9 @@
 #include "hv/base/ring.h"
 #include "hv/base/stats.h"
 #include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 
 _Static_assert(EXIT_KIND_COUNT <= STATS_MAX_EXITS, "exit counters");
-
-const char *const vmexit_name[EXIT_KIND_COUNT] = {
-#define X(name) #name,
-    EXIT_LIST(X)
-#undef X
-};
 
 static const exit_handler exit_table[EXIT_KIND_COUNT] = {
     [EXIT_UNKNOWN] = exit_unknown,

@@ -5,6 +5,7 @@
 #include "hv/base/stats.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 

@@ -8,6 +8,7 @@
 #include "hv/mmu/gmem.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Exits that only bring the processor back to the loop. Tested by tools/tests/test_events.c. */
 #include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 
 /* The physical interrupt or NMI was taken when run() returned; the loop looks at what it left. */
 void exit_intr(struct subvmm *s, const struct vmexit *x)

@@ -4,6 +4,7 @@
 #include "hv/base/stats.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vm/vm.h"
 
 static void io_string(struct subvmm *s, const struct vmexit *x)

@@ -6,6 +6,7 @@
 #include "hv/port/cpu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vm/vm.h"
 
 #define KVM_EPERM ((uint64_t)-1) /* a hypercall by a user */

@@ -5,6 +5,7 @@
 #include "hv/base/stats.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 
 static void pf_emulate(struct subvmm *s, const struct vmexit *x, gpa_t at)
 {

@@ -7,7 +7,9 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/emulate/emulate.h"
+#include "hv/exit/exit.h"
 #include "hv/vcpu/task.h"
+#include "hv/vm/vm.h"
 
 #define TYPE_BUSY BIT(1) /* of a TSS descriptor's type: 1 and 3, 9 and 11 */
 #define TYPE_WIDE BIT(3)
@@ -244,5 +246,5 @@ void exit_foreign_cr3(struct subvmm *s, const struct vmexit *x)
     (void)x;
     subvmm_park(s, "a hardware task switch, which this machine (QEMU's emulation) does not let a "
                    "hypervisor intercept: the guest's CR3 was loaded raw");
-    subvmm_end(s->vm, s->cpu, 3);
+    vm_end(s->vm, s->cpu, 3);
 }

@@ -3,7 +3,8 @@
  * stores, loads, MOV CR/DR, INVLPG, string I/O, LMSW. Pure function of its input. Tested by
  * tools/tests/test_decode.c against Zydis. */
 #pragma once
-#include "hv/vcpu/vcpu.h"
+#include "hv/base/types.h"
+#include "hv/insn/regs.h"
 
 enum insn_op {
     INSN_OTHER, /* length known, not emulatable */

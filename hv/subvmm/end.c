@@ -1,63 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* How a VM ends: power-off, reset or nothing left that runs. One CPU finishes, the others stop
- * first. Tested by tools/tests/test_exits.c. */
+/* The last thing a CPU does for its VM: it waits for the others and ends the machine.
+ * Tested by tools/tests/test_exits.c. */
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
-#include "hv/exit/exit.h"
+#include "hv/subvmm/life.h"
 #include "hv/vm/vm.h"
 
 void (*subvmm_end_hook)(struct vm *vm, uint32_t how);
 
-/* CPUs that will not enter the guest again; set by each, read by the finisher. */
-static _Atomic cpuset_t end_stopped;
-/* CPUs whose VCPU runs or is halted: not before SIPI, not parked. */
-static _Atomic cpuset_t end_active;
-/* CPU number + 1 of the one that finishes; 0 none yet. Written once, before ACTION_STOP is posted.
- */
-static _Atomic uint32_t end_finisher;
-
 #define END_WAIT_S 2 /* a CPU that does not stop in this time does not keep the machine on */
-
-void subvmm_set_active(uint32_t cpu, bool active)
-{
-    if (active)
-        atomic_fetch_or(&end_active, 1u << cpu);
-    else
-        atomic_fetch_and(&end_active, ~(1u << cpu));
-}
-
-bool subvmm_any_active(void)
-{
-    return atomic_load(&end_active) != 0;
-}
-
-cpuset_t subvmm_stopped_set(void)
-{
-    return atomic_load(&end_stopped);
-}
-
-void subvmm_mark_stopped(uint32_t cpu)
-{
-    atomic_fetch_or(&end_stopped, 1u << cpu);
-}
-
-bool subvmm_is_finisher(uint32_t cpu)
-{
-    return atomic_load_explicit(&end_finisher, memory_order_acquire) == cpu + 1;
-}
-
-HV_ANCHOR void subvmm_end(struct vm *vm, uint32_t cpu, uint32_t how)
-{
-    uint32_t none = 0;
-
-    if (!atomic_compare_exchange_strong(&vm->ended, &none, how))
-        return; /* another CPU was first: its ACTION_STOP is on the way */
-    atomic_store_explicit(&end_finisher, cpu + 1, memory_order_release);
-    for (uint32_t c = 0; c < vm->ncpus; c++)
-        if (c != cpu)
-            action_post(vm->co, cpu, c, ACTION_STOP);
-}
 
 _Noreturn void subvmm_finish(struct subvmm *s)
 {
@@ -66,7 +18,7 @@ _Noreturn void subvmm_finish(struct subvmm *s)
     uint64_t until = port_tsc() + END_WAIT_S * port_tsc_hz();
 
     s->vcpu.state = VCPU_STOPPED;
-    while ((subvmm_stopped_set() & others) != others && port_tsc() < until) {
+    while ((vm_stopped_set() & others) != others && port_tsc() < until) {
         (void)mmu_serve(&s->mmu);
         port_relax();
     }

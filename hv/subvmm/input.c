@@ -5,7 +5,7 @@
 #include "hv/base/log.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
-#include "hv/exit/exit.h"
+#include "hv/subvmm/life.h"
 #include "hv/vm/vm.h"
 
 #define DEAF_S 10 /* a guest that took no key for so long may never: the escape comes first */

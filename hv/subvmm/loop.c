@@ -13,6 +13,8 @@
 #include "hv/port/cpu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
+#include "hv/subvmm/life.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
@@ -207,7 +209,7 @@ void subvmm_round(struct subvmm *s)
 {
     take_actions(s);
     (void)mmu_serve(&s->mmu);
-    if (subvmm_is_finisher(s->cpu))
+    if (vm_is_finisher(s->cpu))
         subvmm_finish(s);
     if (s->vcpu.state != VCPU_STOPPED) {
         if (input_waits(s))
@@ -228,7 +230,7 @@ void subvmm_round(struct subvmm *s)
         halted(s);
         break;
     case VCPU_STOPPED:
-        subvmm_mark_stopped(s->cpu);
+        vm_mark_stopped(s->cpu);
         halt(s);
         break;
     case VCPU_WAIT_SIPI:

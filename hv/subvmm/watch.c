@@ -6,7 +6,7 @@
 #include "hv/base/ring.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
-#include "hv/exit/exit.h"
+#include "hv/subvmm/life.h"
 #include "hv/vm/vm.h"
 
 #define FIRST 0u  /* reads at first */

@@ -5,7 +5,7 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/mmu/gmem.h"
-#include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 

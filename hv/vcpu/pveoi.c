@@ -4,7 +4,7 @@
  * interrupt. Set only when nothing would have to happen at the EOI. Tested by
  * tools/tests/test_pveoi.c. */
 #include "hv/mmu/gmem.h"
-#include "hv/exit/exit.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 

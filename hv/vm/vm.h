@@ -40,3 +40,17 @@ enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n) HV_MU
 void vm_poison_place(void);
 /* When the VM has ended: host-physical address of the first word that changed, 0 none. */
 uint64_t vm_poison_damage(void);
+
+/* --- life.c; any CPU --- */
+/* Has this CPU a guest to run, be it halted: not before SIPI, not parked? Each says it of itself.
+ */
+void vm_set_active(uint32_t cpu, bool active);
+bool vm_any_active(void);
+/* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the
+ * other CPUs; the loop of this CPU, the finisher, does the rest. The first call counts. */
+void vm_end(struct vm *vm, uint32_t cpu, uint32_t how);
+/* CPUs that left the guest for good, as each says of itself. */
+cpuset_t vm_stopped_set(void);
+void vm_mark_stopped(uint32_t cpu);
+/* Is it this CPU that called vm_end first? */
+bool vm_is_finisher(uint32_t cpu);

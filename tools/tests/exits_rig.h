@@ -8,6 +8,8 @@
 #include "hv/coherency/actions.h"
 #include "hv/mmu/gmem.h"
 #include "hv/exit/exit.h"
+#include "hv/subvmm/life.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vm/vm.h"
 
 #define RIG_GRANULES 16
