@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The emulator's frame: instruction fetch, registers in and out, faults. What instructions do is in
+/* The emulator's frame: registers in and out, faults. What instructions do is in
  * emulate_ops.c, emulate_string.c and emulate_io.c. Tested by tools/tests/test_emulate.c. */
 #include "hv/emulate/emulate.h"
 #include "arch-x86/defs/x86.h"
 #include "hv/base/ring.h"
 #include "hv/base/string.h"
 #include "hv/emulate/emulate_internal.h"
-
-#define INSN_MAX 15u
 
 void emu_begin(struct emu *e, struct subvmm *s, const struct vmexit *x)
 {
@@ -20,7 +18,7 @@ void emu_begin(struct emu *e, struct subvmm *s, const struct vmexit *x)
     e->hits = 0;
     e->at = gpa(0);
     e->have_segs = false;
-    e->fault = (struct emu_fault){0};
+    e->fault = (struct vcpu_fault){0};
     vcpu_ops->code(v, &e->code);
     memcpy(e->gpr, v->regs.gpr, sizeof(e->gpr));
     e->rip = v->regs.rip;
@@ -42,78 +40,22 @@ const struct vcpu_segs *emu_segs(struct emu *e)
 
 enum hv_err emu_raise(struct emu *e, uint8_t vector, bool has_error)
 {
-    /* Real mode pushes no error codes: APM volume 2 8.2 "Vectors". */
-    bool code = has_error && (e->s->vcpu.ctl.cr0 & CR0_PE);
-
-    e->fault = (struct emu_fault){.vector = vector, .has_error = code};
+    e->fault = vcpu_fault(&e->s->vcpu, vector, has_error);
     return HV_FAULT;
-}
-
-/* Hands the fault to the VCPU. */
-static void emu_inject(struct emu *e)
-{
-    const struct emu_fault *f = &e->fault;
-
-    if (f->vector == VEC_PF)
-        vcpu_inject_pf(e->s, &f->pf);
-    else
-        vcpu_inject_exception(e->s, f->vector, f->has_error, f->error);
-}
-
-/* Reads up to `want` more bytes of the instruction, not beyond the page or the limit of CS. */
-static enum hv_err emu_fetch_part(struct emu *e, uint8_t *bytes, size_t *have)
-{
-    uint64_t offset = (e->rip & emu_size_mask(e->mode)) + *have, lin = offset;
-    uint64_t limit = e->code.limit;
-    uint32_t access = PFEC_I | (e->access & PFEC_U);
-    size_t n = INSN_MAX - *have;
-    struct guest_fault f = {0};
-    gpa_t at = {0};
-
-    if (e->mode != 8) {
-        if (offset > limit)
-            return emu_raise(e, VEC_GP, true);
-        if (n - 1 > limit - offset)
-            n = (size_t)(limit - offset) + 1;
-        lin = (offset + e->code.base) & 0xffffffffull;
-    }
-    if (n > PAGE_SIZE - (lin & PAGE_MASK))
-        n = PAGE_SIZE - (size_t)(lin & PAGE_MASK);
-    enum hv_err r = gmem_read(&e->s->mmu, gva(lin), bytes + *have, n, access, &f, &at);
-    if (r == HV_FAULT) {
-        e->fault = (struct emu_fault){.vector = VEC_PF, .pf = f};
-        return HV_FAULT;
-    }
-    e->busy |= r == HV_AGAIN;
-    if (r != HV_OK)
-        return HV_UNSUPPORTED; /* code outside RAM */
-    *have += n;
-    return HV_OK;
-}
-
-static enum hv_err emu_decoded(struct emu *e, enum hv_err r)
-{
-    if (r == HV_INVALID)
-        return emu_raise(e, VEC_UD, false);
-    return r == HV_OK || r == HV_RANGE ? r : HV_UNSUPPORTED;
 }
 
 enum hv_err emu_fetch_bytes(struct emu *e)
 {
-    size_t have = 0;
-    enum hv_err r = HV_RANGE;
+    struct fetch f = {.x = e->x,
+                      .code = &e->code,
+                      .mode = e->mode,
+                      .rip = e->rip,
+                      .bytes = e->bytes,
+                      .in = &e->in,
+                      .fault = &e->fault};
+    enum hv_err r = fetch_bytes(e->s, &f);
 
-    if (e->x->insn_len > 0 && e->x->insn_len <= sizeof(e->x->insn)) {
-        memcpy(e->bytes, e->x->insn, sizeof(e->bytes));
-        r = emu_decoded(e, insn_decode(e->bytes, e->x->insn_len, e->mode, &e->in));
-    }
-    /* At most two pages; the second only when the first does not hold the whole instruction. */
-    while (r == HV_RANGE && have < INSN_MAX) {
-        TRY(emu_fetch_part(e, e->bytes, &have));
-        r = emu_decoded(e, insn_decode(e->bytes, have, e->mode, &e->in));
-    }
-    if (r == HV_RANGE) /* APM volume 3 1.1: more than 15 bytes */
-        return emu_raise(e, VEC_GP, true);
+    e->busy |= f.busy;
     return r;
 }
 
@@ -130,7 +72,7 @@ enum emulate_result emu_finish(struct emu *e, enum hv_err r)
     struct vcpu_regs *regs = &e->s->vcpu.regs;
 
     if (r == HV_FAULT) {
-        emu_inject(e);
+        vcpu_inject_fault(e->s, &e->fault);
         return EMULATE_FAULT;
     }
     if (r != HV_OK && r != HV_AGAIN)
@@ -165,23 +107,6 @@ enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t
     return result;
 }
 
-enum hv_err emulate_decode(struct subvmm *s, const struct vmexit *x, struct insn *out)
-{
-    struct vcpu_code c;
-    struct emu e;
-
-    vcpu_ops->code(&s->vcpu, &c);
-    if (!x->insn_len && fetch_insn(s, &c, fetch_mode(&s->vcpu, &c), out) == HV_OK)
-        return HV_OK;
-    emu_begin(&e, s, x);
-    enum hv_err r = emu_fetch(&e);
-    if (r == HV_FAULT)
-        emu_inject(&e);
-    if (r == HV_OK)
-        *out = e.in;
-    return r;
-}
-
 enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bool write,
                            gva_t *out)
 {
@@ -200,6 +125,6 @@ enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bo
     }
     enum hv_err r = emu_linear(&e, in->segment, offset, n, write, out);
     if (r == HV_FAULT)
-        emu_inject(&e);
+        vcpu_inject_fault(s, &e.fault);
     return r;
 }

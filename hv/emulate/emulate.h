@@ -22,13 +22,6 @@ enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t
 /* Takes what emulate_native.c needs off a shadow pool and off the number of its ASIDs, before
  * mmu_init. */
 void native_init(struct native *n, void **pool, hpa_t *hpa, uint64_t *bytes, uint32_t *nasids);
-/* Decodes the instruction at RIP for exit handlers that need operands or the length. HV_FAULT:
- * v->pending is set (fetch fault or #UD). HV_UNSUPPORTED: the code is not in RAM. */
-enum hv_err emulate_decode(struct subvmm *s, const struct vmexit *x,
-                           struct insn *out) HV_MUST_CHECK;
-/* The instruction at RIP, if it can be had without a fault, a fill or a second page; else false.
- * For what follows an instruction that was just skipped. */
-bool emulate_peek(struct subvmm *s, struct insn *out) HV_MUST_CHECK;
 /* Linear address of in's memory operand with segment base and checks of the current mode (limit and
  * type checks in legacy modes, canonical in 64-bit; none for INVLPG). HV_FAULT: v->pending is set
  * (#GP/#SS). n: bytes accessed. */

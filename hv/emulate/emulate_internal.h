@@ -4,6 +4,7 @@
  * tools/tests/test_emulate.c. */
 #pragma once
 #include "hv/emulate/emulate.h"
+#include "hv/vcpu/fetch.h"
 
 #define EMU_BATCH 32 /* iterations of a REP before the loop looks around again */
 #define EMU_RMW_TRIES                                                                              \
@@ -11,12 +12,6 @@
 
 /* Inside the emulator HV_OK means performed; HV_FAULT: e->fault is filled; HV_UNSUPPORTED:
  * declined, nothing done; HV_AGAIN: part of a REP done, RIP stays. */
-struct emu_fault {
-    uint8_t vector;
-    bool has_error;
-    uint32_t error;
-    struct guest_fault pf; /* vector VEC_PF */
-};
 struct emu {
     struct subvmm *s;
     struct vcpu_code code;
@@ -28,13 +23,13 @@ struct emu {
     uint32_t access; /* PFEC_U and ACCESS_AC of data accesses */
     uint64_t gpr[16];
     uint64_t rip, rflags;
-    bool branched;     /* rip is the target already */
-    bool busy;         /* declined for concurrent change only */
-    uint8_t hits;      /* breakpoints that data accesses matched: bits of DR6 */
-    uint8_t bytes[15]; /* of the instruction, after emu_fetch_bytes */
-    gpa_t at;          /* what exited */
+    bool branched;           /* rip is the target already */
+    bool busy;               /* declined for concurrent change only */
+    uint8_t hits;            /* breakpoints that data accesses matched: bits of DR6 */
+    uint8_t bytes[INSN_MAX]; /* of the instruction, after emu_fetch_bytes */
+    gpa_t at;                /* what exited */
     const struct vmexit *x;
-    struct emu_fault fault;
+    struct vcpu_fault fault;
 };
 
 /* --- emulate.c --- */
@@ -45,13 +40,6 @@ enum hv_err emu_fetch(struct emu *e) HV_MUST_CHECK;
 enum hv_err emu_fetch_bytes(struct emu *e) HV_MUST_CHECK;
 enum emulate_result emu_finish(struct emu *e, enum hv_err r) HV_MUST_CHECK;
 enum hv_err emu_raise(struct emu *e, uint8_t vector, bool has_error) HV_MUST_CHECK;
-
-/* --- fetch.c --- */
-unsigned fetch_mode(const struct vcpu *v, const struct vcpu_code *c); /* code size: 2, 4, 8 */
-/* The instruction at RIP through this CPU's own shadow tables, decoded anew only when its bytes are
- * not those of last time. HV_AGAIN: not to be had this way, take gmem_read. */
-enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mode,
-                       struct insn *out) HV_MUST_CHECK;
 
 /* --- emulate_linear.c --- */
 uint64_t emu_size_mask(unsigned size);

@@ -13,7 +13,7 @@ static bool mem_one_page(gva_t va, unsigned n)
 enum hv_err emu_mem_result(struct emu *e, enum hv_err r, const struct guest_fault *f)
 {
     if (r == HV_FAULT) {
-        e->fault = (struct emu_fault){.vector = VEC_PF, .pf = *f};
+        e->fault = (struct vcpu_fault){.vector = VEC_PF, .pf = *f};
         return HV_FAULT;
     }
     if (r == HV_OK || r == HV_MMIO)

@@ -6,6 +6,7 @@
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
+#include "hv/vcpu/fetch.h"
 #include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
@@ -20,7 +21,7 @@ static bool fetch(struct subvmm *s, const struct vmexit *x, enum insn_op mov, st
         *in = (struct insn){.op = mov, .cr = x->cr, .dst_reg = x->gpr, .src_reg = x->gpr};
         return true;
     }
-    return emulate_decode(s, x, in) == HV_OK;
+    return fetch_decode(s, x, in) == HV_OK;
 }
 
 static uint64_t cr_value(const struct subvmm *s, unsigned cr)
@@ -100,8 +101,8 @@ static void cr3_reload(struct subvmm *s, uint64_t from_rip, unsigned reg)
         (from_rip ^ v->regs.rip) >> PAGE_SHIFT)
         return;
     vcpu_ops->get(v, VCPU_DEBUG, &d);
-    if ((d.dr7 & DR7_ENABLED) || !emulate_peek(s, &in) || in.op != INSN_MOV_CR_WRITE ||
-        in.cr != 3 || (in.src_reg & 15) != reg || !cr_write(s, 3, mode_width(s, v->regs.gpr[reg])))
+    if ((d.dr7 & DR7_ENABLED) || !fetch_peek(s, &in) || in.op != INSN_MOV_CR_WRITE || in.cr != 3 ||
+        (in.src_reg & 15) != reg || !cr_write(s, 3, mode_width(s, v->regs.gpr[reg])))
         return;
     vcpu_skip(s, &decoded, in.length);
     stat_inc(s->cpu, STAT_reloads);

@@ -6,9 +6,9 @@
 #include "hv/base/assert.h"
 #include "hv/port/cpu.h"
 #include "hv/mmu/gmem.h"
-#include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
+#include "hv/vcpu/fetch.h"
 #include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
@@ -63,7 +63,7 @@ static bool hidden_refused(struct subvmm *s, const struct vmexit *x)
 
     if (x->error || x->delivering || s->vcpu.pending.type != EVENT_NONE)
         return false;
-    if (emulate_decode(s, x, &in) != HV_OK) {
+    if (fetch_decode(s, x, &in) != HV_OK) {
         s->vcpu.pending.type = EVENT_NONE; /* other bytes than those executed, or none any more */
         return false;
     }

@@ -8,6 +8,7 @@
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
+#include "hv/vcpu/fetch.h"
 
 enum { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL_GLOBAL, INVPCID_ALL };
 struct invpcid_desc {
@@ -79,7 +80,7 @@ void exit_invpcid(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_ud(s);
         return;
     }
-    if (emulate_decode(s, x, &in) != HV_OK)
+    if (fetch_decode(s, x, &in) != HV_OK)
         return;
     if (in.op == INSN_INVPCID)
         invpcid(s, x, &in);
@@ -98,7 +99,7 @@ bool invpcid_refused(struct subvmm *s, const struct vmexit *x)
         return false;
     if (x->vector == VEC_GP && vcpu_cpl(s))
         return false;
-    switch (emulate_decode(s, x, &in)) {
+    switch (fetch_decode(s, x, &in)) {
     case HV_OK:
         break;
     case HV_FAULT:

@@ -7,6 +7,7 @@
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
+#include "hv/vcpu/fetch.h"
 #include "hv/vm/vm.h"
 
 #define KVM_EPERM ((uint64_t)-1) /* a hypercall by a user */
@@ -71,7 +72,7 @@ void exit_invlpg(struct subvmm *s, const struct vmexit *x)
         vcpu_skip(s, x, 0);
         return;
     }
-    if (emulate_decode(s, x, &in) != HV_OK)
+    if (fetch_decode(s, x, &in) != HV_OK)
         return;
     if (emulate_linear(s, &in, 1, false, &va) == HV_OK)
         mmu_event_invlpg(&s->mmu, va);

@@ -6,8 +6,8 @@
  * tools/tests/test_task.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
-#include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
+#include "hv/vcpu/fetch.h"
 #include "hv/vcpu/task.h"
 #include "hv/vm/vm.h"
 
@@ -47,7 +47,7 @@ static enum hv_err next_ip(struct task *t)
     t->next_ip = t->s->vcpu.regs.rip;
     if (t->x->task.source == TASK_EVENT)
         return HV_OK;
-    TRY(emulate_decode(t->s, t->x, &in));
+    TRY(fetch_decode(t->s, t->x, &in));
     t->next_ip = (t->next_ip + in.length) & (vcpu_code_size(t->s) == 2 ? 0xffff : 0xffffffff);
     return HV_OK;
 }

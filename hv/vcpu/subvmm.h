@@ -63,7 +63,17 @@ void kvmclock_init(void);
 /* Failure class 3: the guest did something unsupported. Dumps everything, parks the VCPU. */
 void subvmm_park(struct subvmm *s, const char *why);
 
-/* --- helpers for exit handlers --- */
+/* --- helpers of those who carry out what the guest did --- */
+struct vcpu_fault { /* an exception that is decided on and not pending yet */
+    uint8_t vector;
+    bool has_error;
+    uint32_t error;
+    struct guest_fault pf; /* vector VEC_PF */
+};
+/* One without an error code other than 0, which real mode does not push (APM volume 2 8.2
+ * "Vectors"). */
+struct vcpu_fault vcpu_fault(const struct vcpu *v, uint8_t vector, bool has_error);
+void vcpu_inject_fault(struct subvmm *s, const struct vcpu_fault *f);
 void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uint32_t error);
 void vcpu_inject_gp0(struct subvmm *s);
 void vcpu_inject_ud(struct subvmm *s);

@@ -4,7 +4,7 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
-#include "hv/emulate/emulate.h"
+#include "hv/vcpu/fetch.h"
 #include "hv/vcpu/rules.h"
 #include "hv/vm/vm.h"
 
@@ -285,7 +285,7 @@ enum hv_err vcpu_skip_decoded(struct subvmm *s, const struct vmexit *x)
         vcpu_skip(s, x, 0);
         return HV_OK;
     }
-    TRY(emulate_decode(s, x, &in));
+    TRY(fetch_decode(s, x, &in));
     vcpu_skip(s, x, in.length);
     return HV_OK;
 }
