@@ -184,6 +184,25 @@ void unsync_leave_quiet(struct mmu *m);
 /* Policy: should the trapped store to f be emulated (false) or the frame be given up (true)? */
 bool unsync_wanted(struct mmu *m, gfn_t f);
 
+/* --- unsync_policy.c: costs time when it is wrong, and nothing else --- */
+/* A store to traced f was trapped: is it time to give f up? Counts the trap. */
+bool policy_gives_up(struct mmu *m, gfn_t f, bool upper);
+/* Full flushes that f, entered now, stays for others' sake: more each time it comes back. */
+uint8_t policy_stay(struct mmu *m, gfn_t f);
+/* f was left, having been entered with `stay`; or is a new table now. */
+void policy_left(struct mmu *m, gfn_t f, uint8_t stay);
+void policy_forget(struct mmu *m, gfn_t f);
+/* A listed page was re-read, and did it change? Were its re-reads of late for nothing? */
+void policy_reread(struct sp *s, bool changed);
+bool policy_quiet(const struct sp *s);
+/* Has nothing reached a listed page for long? */
+bool policy_stale(const struct mmu *m, const struct sp *s);
+struct policy_use { /* who re-reads a frame, and of this CPU's pages: for nothing? */
+    bool by_others, by_self, quiet;
+};
+/* At a full flush, or going idle: does the frame stay unsync? Counts the flush. */
+bool policy_stays(struct mmu_out *o, struct policy_use use, bool idle);
+
 /* --- dying.c --- */
 /* Tables given up at once, of a larger space the others trap: all must have room in mmu.out. */
 #define MMU_FAMILY (MMU_UNSYNC_OUT / 2)

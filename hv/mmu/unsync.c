@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Hot tables (README "Unsync"): leaf tables written without exits and re-read at events, non-leaf
- * tables given up; the policy when. Tested by tools/tests/test_mmu.c. */
+ * tables given up: the list, and the writer's side. Tested by tools/tests/test_mmu.c. */
 /* Rules.
  * 1. A traced frame is mapped writable here only after the RMW that made it unsync, or found it so;
  *    every other consumer of the word which that RMW replaced gets WHOLE before the guest runs
@@ -11,22 +11,14 @@
  * 3. A listed non-leaf page (any page, with unsync=off) stays listed and is dropped at the next
  *    event. Until then it may be re-read: the walk, or the store it was given up for, may stand on
  *    it.
- * 4. Re-reading and dropping free pages, perhaps the next one of the list: then the list is walked
- *    from its head again.
+ * 4. Re-reading and dropping free pages, perhaps the next one of the list: whoever goes through it
+ *    keeps his place in m->list_next, which unsync_unlist moves on.
  * 5. Leaving is: every writable spte of the frame gone, the flush due, then one RMW (leave_one).
  * 6. m->out has what this CPU has given up to itself. When it is full the oldest is left, never the
  *    one just entered: its store has not run yet.
- * 7. When a table is given up, how long it stays, when a page not reached is dropped: policy, which
- *    costs time when it is wrong, and nothing else. */
+ * 7. When a table is given up, how long it stays, when a page not reached is dropped is asked of
+ *    unsync_policy.c. */
 #include "hv/mmu/internal.h"
-
-#define LEAF_TRAPS 2     /* traps before the next own event that make a leaf table unsync */
-#define LEAF_TRAPS_FAR 4 /* ... or this many over the last HOT_EPOCHS events */
-#define HOT_EPOCHS 16
-#define UPPER_TRAPS 6 /* traps between two own events that make a CPU give up a non-leaf table */
-#define STAY_MAX 31   /* full flushes that a frame others read stays unsync, at most */
-#define QUIET 4       /* re-reads in a row without a change before the writer gives up the table */
-#define LISTED_EPOCHS 256 /* a listed page not reached for so many events is dropped */
 
 /* A non-leaf page is never re-read but dropped; with unsync=off no page is. */
 static bool must_zap(const struct mmu *m, const struct sp *s)
@@ -100,10 +92,7 @@ static void reread(struct mmu *m, uint32_t page)
     uint64_t word = trace_word(m->coh, m->sps[page].gfn);
     uint64_t sets = m->sets;
     repair_page(m, page);
-    if (m->sets != sets)
-        m->sps[page].quiet = 0;
-    else if (m->sps[page].quiet < QUIET)
-        m->sps[page].quiet++;
+    policy_reread(&m->sps[page], m->sets != sets);
     m->sps[page].listed_at = m->epoch;
     if (!(word & TRACE_UNSYNC))
         unsync_unlist(m, page);
@@ -142,7 +131,7 @@ void unsync_sync(struct mmu *m, bool all)
         m->list_next = m->sps[p].list_next; /* moves on if that page is freed by what follows */
         if (all || (root != SP_NONE && sp_reaches(m, p, root)))
             sync_one(m, p);
-        else if (m->epoch - m->sps[p].listed_at > LISTED_EPOCHS)
+        else if (policy_stale(m, &m->sps[p]))
             sp_zap(m, p);
     }
 }
@@ -180,11 +169,6 @@ void unsync_sync_va(struct mmu *m, gva_t va)
 
 /* --- the writer --- */
 
-static struct mmu_hot *hot_slot(struct mmu *m, gfn_t f)
-{
-    return &m->hot[(f.v * 0x9e3779b97f4a7c15ull) >> 58];
-}
-
 /* Does this CPU know f as a non-leaf table? Others decide by their own shadow pages. */
 static bool is_upper(struct mmu *m, gfn_t f)
 {
@@ -194,49 +178,16 @@ static bool is_upper(struct mmu *m, gfn_t f)
     return upper;
 }
 
-static struct mmu_left *left_slot(struct mmu *m, gfn_t f)
-{
-    return &m->left[(f.v * 0x9e3779b97f4a7c15ull) >> 58];
-}
-
-/* Full flushes that f, entered now, stays for others' sake: more each time it comes back. */
-static uint8_t stay_of(struct mmu *m, gfn_t f)
-{
-    const struct mmu_left *l = left_slot(m, f);
-
-    if (l->gfn1 != f.v + 1)
-        return 0;
-    return l->stay < STAY_MAX / 2 ? (uint8_t)(2 * l->stay + 1) : STAY_MAX;
-}
-
 bool unsync_wanted(struct mmu *m, gfn_t f)
 {
-    struct mmu_hot *h = hot_slot(m, f);
-    bool upper = is_upper(m, f);
-
-    if (h->gfn != f.v || m->epoch - h->epoch > HOT_EPOCHS)
-        *h = (struct mmu_hot){.gfn = f.v, .epoch = m->epoch};
-    bool same = h->epoch == m->epoch;
-    if (upper && !same) /* an entry now and then: emulating each is cheaper than the subtree */
-        h->count = 0;
-    h->epoch = m->epoch;
-    h->count++;
-    if (upper)
-        return h->count >= UPPER_TRAPS;
-    if (!m->cfg.opt->unsync)
-        return false;
-    /* Where no other CPU reads the table, unsync costs nobody a re-read: at once. So it is known to
-     * be worth it for a table that came back before. */
-    if (!(trace_consumers(trace_word(m->coh, f)) & ~(1u << m->cpu)) || stay_of(m, f) > 1)
-        return true;
-    return (same && h->count >= LEAF_TRAPS) || h->count >= LEAF_TRAPS_FAR;
+    return policy_gives_up(m, f, is_upper(m, f));
 }
 
 /* Were all re-reads of f's shadow pages of late for nothing? */
 static bool is_quiet(struct mmu *m, gfn_t f)
 {
     for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
-        if (m->sps[p].quiet < QUIET)
+        if (!policy_quiet(&m->sps[p]))
             return false;
     return true;
 }
@@ -253,7 +204,7 @@ static void leave_one(struct mmu *m, uint32_t i)
 {
     gfn_t f = gfn(m->out[i].gfn);
     rmap_drop_writable(m, f);
-    *left_slot(m, f) = (struct mmu_left){.gfn1 = f.v + 1, .stay = m->out[i].stay};
+    policy_left(m, f, m->out[i].stay);
     if (m->out[i].leaf)
         stat_inc(m->cpu, STAT_unsync_out);
     out_remove(m, i);
@@ -287,7 +238,8 @@ static bool out_make_room(struct mmu *m, gfn_t f)
 static void out_add(struct mmu *m, gfn_t f)
 {
     bool leaf = m->cfg.opt->unsync && !is_upper(m, f);
-    uint8_t stay = leaf ? stay_of(m, f) : 0; /* tables given up cost all their readers a subtree */
+    uint8_t stay =
+        leaf ? policy_stay(m, f) : 0; /* tables given up cost all their readers a subtree */
 
     bool known = out_make_room(m, f);
     m->out[m->nout++] = (struct mmu_out){.gfn = f.v, .leaf = leaf, .stay = stay, .left = stay};
@@ -326,7 +278,7 @@ bool unsync_fresh(struct mmu *m, uint32_t page)
     if (s->level > 1 || !m->cfg.opt->unsync || !m->cfg.opt->fresh ||
         !trace_install_fresh(m->coh, s->gfn))
         return false;
-    *left_slot(m, s->gfn) = (struct mmu_left){0}; /* of a former life of the frame */
+    policy_forget(m, s->gfn); /* a former life of the frame */
     out_add(m, s->gfn);
     unsync_list(m, page);
     stat_inc(m->cpu, STAT_fresh);
@@ -373,27 +325,26 @@ void unsync_leave_quiet(struct mmu *m)
     }
 }
 
-/* Does this CPU re-read the frame, and for nothing? */
-static bool seen_quiet(struct mmu *m, uint64_t word, uint32_t i)
-{
-    return (word & TRACE_CONSUMER(m->cpu)) && is_quiet(m, gfn(m->out[i].gfn));
-}
-
 void unsync_leave(struct mmu *m, bool idle)
 {
     cpuset_t self = 1u << m->cpu;
 
     for (uint32_t i = 0; i < m->nout;) {
         serve_point(m);
-        uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
+        gfn_t f = gfn(m->out[i].gfn);
+        uint64_t word = trace_word(m->coh, f);
         if (!(word & TRACE_UNSYNC) || !(word & TRACE_WRITER(m->cpu))) {
             out_remove(m, i); /* left already: drop request, last alias gone */
-        } else if (!(trace_consumers(word) & ~self) && !is_quiet(m, gfn(m->out[i].gfn))) {
-            i++; /* nobody else looks at it: stays, re-read on flush */
-        } else if (!idle && m->out[i].left && !seen_quiet(m, word, i)) {
-            m->out[i++].left--;
-        } else {
-            leave_one(m, i);
+            continue;
         }
+        struct policy_use use = {
+            .by_others = trace_consumers(word) & ~self,
+            .by_self = trace_consumers(word) & self,
+            .quiet = is_quiet(m, f),
+        };
+        if (policy_stays(&m->out[i], use, idle))
+            i++;
+        else
+            leave_one(m, i);
     }
 }
