@@ -58,6 +58,8 @@ static inline void serve_point(struct mmu *m)
         mmu_serve_drops(m);
 }
 /* --- gpte.c --- */
+/* Rights of a spte that mirrors a guest entry: W U NX, without the frame. */
+uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 /* The guest entry behind a spte of a page with a source table. */
 gpa_t sp_entry_gpa(const struct sp *s, unsigned idx);
 /* The sptes of page s that the guest entry at `entry` (in its table) stands behind: *first and how
@@ -111,6 +113,8 @@ void sp_zap(struct mmu *m, uint32_t page);
 void sp_zap_all(struct mmu *m);
 /* Frees `page` if nothing refers to it any more, and so on downwards. */
 void sp_orphan(struct mmu *m, uint32_t page);
+/* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
+void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root);
 
 /* The I bit of an error code stands for a fetch only where one can be told (SDM vol. 3 4.7). */
@@ -138,14 +142,10 @@ struct walk {
  * shadow pages passed. HV_OK; HV_FAULT: forward with w->pfec; HV_AGAIN: bounded restarts exhausted
  * (resume the guest and fault again). */
 enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w) HV_MUST_CHECK;
-/* Rights of a spte that mirrors a guest entry: W U NX, without the frame. */
-uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
-/* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
-void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 
 /* --- repair.c --- */
 void repair_init(struct mmu *m);
@@ -154,7 +154,18 @@ void repair_entry(struct mmu *m, gpa_t entry);
 /* Re-reads every present spte of a page. */
 void repair_page(struct mmu *m, uint32_t page);
 
-/* --- unsync.c --- */
+/* --- unsync_list.c --- */
+/* Is it dropped at the next event in place of re-read? Non-leaf pages; with unsync=off every one.
+ */
+bool unsync_must_zap(const struct mmu *m, const struct sp *s);
+/* m->out: f goes to its end; leaf: as a leaf table, else as a table given up. */
+void unsync_out_add(struct mmu *m, gfn_t f, bool leaf);
+void unsync_out_remove(struct mmu *m, uint32_t i);
+bool unsync_is_out(const struct mmu *m, uint32_t i);
+/* Gives the frame of m->out[i] up as writer. */
+void unsync_leave_one(struct mmu *m, uint32_t i);
+
+/* --- unsync.c, unsync_list.c --- */
 void unsync_list(struct mmu *m, uint32_t page);
 void unsync_unlist(struct mmu *m, uint32_t page);
 /* At events of any kind: listed non-leaf pages (registered while unsync) go. */
@@ -167,7 +178,6 @@ void unsync_leave_soon(struct mmu *m, gfn_t f);
 void unsync_sync(struct mmu *m, bool all);
 /* `page` was linked below another: what is listed under it may be staler than the last event. */
 void unsync_sync_under(struct mmu *m, uint32_t page);
-void unsync_whole(struct mmu *m, gfn_t f); /* any entry of f may change: list or zap own pages */
 /* Re-reads only the leaf entries of va. */
 void unsync_sync_va(struct mmu *m, gva_t va);
 /* `page`, just made, shadows a leaf table that this CPU will write without exits. false: it is not
@@ -221,9 +231,8 @@ void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fa
 /* --- root.c --- */
 /* Page of the current root, made if need be; m->changed as for sp_get. */
 uint32_t root_page(struct mmu *m);
-bool root_retained(struct mmu *m); /* is the root of the current mode and CR3 in the cache? */
-void root_forget(struct mmu *m, uint32_t page); /* the page is being zapped */
-void root_invalidate(struct mmu *m);            /* CR3 or mode changed */
+bool root_retained(struct mmu *m);   /* is the root of the current mode and CR3 in the cache? */
+void root_invalidate(struct mmu *m); /* CR3 or mode changed */
 
 /* --- ref.c: reference pager --- */
 enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_fault_out *out);

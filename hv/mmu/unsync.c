@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Hot tables (README "Unsync"): leaf tables written without exits and re-read at events, non-leaf
- * tables given up: the list, and the writer's side. Tested by tools/tests/test_mmu.c. */
+ * tables given up: what is re-read, entered and left when. Tested by tools/tests/test_mmu.c. */
 /* Rules.
  * 1. A traced frame is mapped writable here only after the RMW that made it unsync, or found it so;
  *    every other consumer of the word which that RMW replaced gets WHOLE before the guest runs
@@ -13,77 +13,13 @@
  *    it.
  * 4. Re-reading and dropping free pages, perhaps the next one of the list: whoever goes through it
  *    keeps his place in m->list_next, which unsync_unlist moves on.
- * 5. Leaving is: every writable spte of the frame gone, the flush due, then one RMW (leave_one).
+ * 5. Leaving is: every writable spte of the frame gone, the flush due, then one RMW
+ * (unsync_leave_one).
  * 6. m->out has what this CPU has given up to itself. When it is full the oldest is left, never the
  *    one just entered: its store has not run yet.
  * 7. When a table is given up, how long it stays, when a page not reached is dropped is asked of
  *    unsync_policy.c. */
 #include "hv/mmu/internal.h"
-
-/* A non-leaf page is never re-read but dropped; with unsync=off no page is. */
-static bool must_zap(const struct mmu *m, const struct sp *s)
-{
-    return s->level > 1 || !m->cfg.opt->unsync;
-}
-
-void unsync_list(struct mmu *m, uint32_t page)
-{
-    struct sp *s = sp_at(m, page);
-    if (s->listed)
-        return;
-    s->listed = true;
-    s->quiet = 0;
-    s->listed_at = m->epoch;
-    bool first = must_zap(m, s); /* those come first, so that whoever drops them finds them */
-    s->list_prev = first ? SP_NONE : m->unsync_tail;
-    s->list_next = first ? m->unsync_head : SP_NONE;
-    if (s->list_prev != SP_NONE)
-        m->sps[s->list_prev].list_next = page;
-    else
-        m->unsync_head = page;
-    if (s->list_next != SP_NONE)
-        m->sps[s->list_next].list_prev = page;
-    else
-        m->unsync_tail = page;
-    m->unsync_count++;
-    m->zap_count += must_zap(m, s);
-    stat_inc(m->cpu, STAT_unsync_listed);
-}
-
-void unsync_unlist(struct mmu *m, uint32_t page)
-{
-    struct sp *s = sp_at(m, page);
-    if (!s->listed)
-        return;
-    s->listed = false;
-    if (m->list_next == page)
-        m->list_next = s->list_next;
-    if (s->list_prev != SP_NONE)
-        m->sps[s->list_prev].list_next = s->list_next;
-    else
-        m->unsync_head = s->list_next;
-    if (s->list_next != SP_NONE)
-        m->sps[s->list_next].list_prev = s->list_prev;
-    else
-        m->unsync_tail = s->list_prev;
-    m->unsync_count--;
-    m->zap_count -= must_zap(m, s);
-}
-
-void unsync_whole(struct mmu *m, gfn_t f)
-{
-    uint32_t p = sp_first(m, f);
-    while (p != SP_NONE) {
-        if (must_zap(m, &m->sps[p])) {
-            sp_zap(m, p);
-            stat_inc(m->cpu, STAT_zaps);
-            p = sp_first(m, f);
-        } else {
-            unsync_list(m, p);
-            p = sp_next(m, p);
-        }
-    }
-}
 
 /* Re-reads one listed page. The trace word is looked at before the re-read: synced then, nothing
  * can have escaped it and the page may leave the list. */
@@ -110,7 +46,7 @@ static void unsync_zap_upper(struct mmu *m)
  * it. */
 static void sync_one(struct mmu *m, uint32_t page)
 {
-    if (must_zap(m, &m->sps[page]))
+    if (unsync_must_zap(m, &m->sps[page]))
         repair_page(m, page);
     else
         reread(m, page);
@@ -192,64 +128,6 @@ static bool is_quiet(struct mmu *m, gfn_t f)
     return true;
 }
 
-/* Oldest first: what is given up now must stay until the guest's store has run. */
-static void out_remove(struct mmu *m, uint32_t i)
-{
-    m->nout--;
-    memmove(&m->out[i], &m->out[i + 1], (m->nout - i) * sizeof(m->out[0]));
-}
-
-/* Gives the frame up as writer: every writable spte gone, flush scheduled, then one RMW. */
-static void leave_one(struct mmu *m, uint32_t i)
-{
-    gfn_t f = gfn(m->out[i].gfn);
-    rmap_drop_writable(m, f);
-    policy_left(m, f, m->out[i].stay);
-    if (m->out[i].leaf)
-        stat_inc(m->cpu, STAT_unsync_out);
-    out_remove(m, i);
-    ring_add(m->cpu, RING_UNSYNC, f.v, 0);
-}
-
-static bool is_out(const struct mmu *m, uint32_t i)
-{
-    uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
-    return (word & TRACE_UNSYNC) && (word & TRACE_WRITER(m->cpu));
-}
-
-/* A place at the end: f's own, one's that was left already, or the oldest's. Was f there? */
-static bool out_make_room(struct mmu *m, gfn_t f)
-{
-    bool known = false;
-
-    for (uint32_t i = 0; i < m->nout;) {
-        bool same = m->out[i].gfn == f.v;
-        known |= same;
-        if (same || (m->nout == MMU_UNSYNC_OUT && !is_out(m, i)))
-            out_remove(m, i);
-        else
-            i++;
-    }
-    if (m->nout == MMU_UNSYNC_OUT)
-        leave_one(m, 0);
-    return known;
-}
-
-static void out_add(struct mmu *m, gfn_t f)
-{
-    bool leaf = m->cfg.opt->unsync && !is_upper(m, f);
-    uint8_t stay =
-        leaf ? policy_stay(m, f) : 0; /* tables given up cost all their readers a subtree */
-
-    bool known = out_make_room(m, f);
-    m->out[m->nout++] = (struct mmu_out){.gfn = f.v, .leaf = leaf, .stay = stay, .left = stay};
-    if (known)
-        return;
-    if (leaf)
-        stat_inc(m->cpu, STAT_unsync_in);
-    ring_add(m->cpu, RING_UNSYNC, f.v, 1);
-}
-
 uint64_t unsync_enter(struct mmu *m, gfn_t f)
 {
     return trace_enter_unsync(m->coh, f);
@@ -261,7 +139,7 @@ void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)
 
     if (!(old & TRACE_TRACED))
         return;
-    out_add(m, f);
+    unsync_out_add(m, f, m->cfg.opt->unsync && !is_upper(m, f));
     /* To itself by listing directly. Non-leaf pages too, to be zapped at the next event and not at
      * once: the store's own translation may lead through this very table, and must get on. */
     if (trace_consumers(old) & self)
@@ -271,35 +149,14 @@ void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)
         producer_post_whole(m->coh, f, trace_consumers(old) & ~self); /* may serve and so change */
 }
 
-bool unsync_fresh(struct mmu *m, uint32_t page)
-{
-    const struct sp *s = sp_at(m, page);
-
-    if (s->level > 1 || !m->cfg.opt->unsync || !m->cfg.opt->fresh ||
-        !trace_install_fresh(m->coh, s->gfn))
-        return false;
-    policy_forget(m, s->gfn); /* a former life of the frame */
-    out_add(m, s->gfn);
-    unsync_list(m, page);
-    stat_inc(m->cpu, STAT_fresh);
-    return true;
-}
-
-void unsync_leave_soon(struct mmu *m, gfn_t f)
-{
-    for (uint32_t i = 0; i < m->nout; i++)
-        if (m->out[i].gfn == f.v && m->out[i].leaf)
-            m->leave_soon = m->out[i].soon = true;
-}
-
 /* At any event, for the store that the frame was given up for has run. */
 static void leave_those(struct mmu *m)
 {
     m->leave_soon = false;
     for (uint32_t i = 0; i < m->nout;) {
         serve_point(m);
-        if (m->out[i].soon && is_out(m, i))
-            leave_one(m, i);
+        if (m->out[i].soon && unsync_is_out(m, i))
+            unsync_leave_one(m, i);
         else
             i++;
     }
@@ -319,7 +176,7 @@ void unsync_leave_quiet(struct mmu *m)
         uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
         if ((word & TRACE_UNSYNC) && (word & TRACE_WRITER(m->cpu)) &&
             is_quiet(m, gfn(m->out[i].gfn)))
-            leave_one(m, i);
+            unsync_leave_one(m, i);
         else
             i++;
     }
@@ -334,7 +191,7 @@ void unsync_leave(struct mmu *m, bool idle)
         gfn_t f = gfn(m->out[i].gfn);
         uint64_t word = trace_word(m->coh, f);
         if (!(word & TRACE_UNSYNC) || !(word & TRACE_WRITER(m->cpu))) {
-            out_remove(m, i); /* left already: drop request, last alias gone */
+            unsync_out_remove(m, i); /* left already: drop request, last alias gone */
             continue;
         }
         struct policy_use use = {
@@ -345,6 +202,6 @@ void unsync_leave(struct mmu *m, bool idle)
         if (policy_stays(&m->out[i], use, idle))
             i++;
         else
-            leave_one(m, i);
+            unsync_leave_one(m, i);
     }
 }
