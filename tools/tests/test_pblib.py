@@ -327,6 +327,11 @@ def test_calls():
     ok(len(lint.call_problems(symbols)) == 1, "... but where a reason is given")
     lint.CALLS.clear()
     lint.CALLS.update(saved)
+    ring = {"hv/mmu/a.c": ({"a"}, {"b"}), "hv/mmu/b.c": ({"b"}, {"c"}), "hv/mmu/c.c": ({"c"}, {"a", "c"}), "hv/mmu/d.c": ({"d"}, {"a"})}
+    found = lint.circle_problems(ring)
+    ok(len(found) == 1 and "a.c" in found[0] and "c.c" in found[0] and "d.c" not in found[0], "a circle of files is found, once")
+    ring["hv/mmu/c.c"] = ({"c"}, {"c"})
+    ok(not lint.circle_problems(ring), "... and none where there is none")
     with tempfile.TemporaryDirectory() as folder:  # what nm says of a real object
         with open(os.path.join(folder, "a.c"), "w") as f:
             f.write("extern int later(void); static int own(void) { return later(); } int mine(void) { return own(); } int word;\n")
