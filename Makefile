@@ -64,7 +64,7 @@ LINK := $(LD) $(LDFLAGS)
 endif
 
 HOT_LISTS := boot/hot.ld boot/hot_rodata.ld boot/hot_bss.ld
-HV_SRC := $(sort $(wildcard hv/*.c hv/*/*.c))
+HV_SRC := $(sort $(wildcard hv/*.c hv/*/*.c hv/*/*/*.c))
 ARCH_SRC := $(sort $(wildcard arch-x86/*/*.c boot/*.c))
 ASM_SRC := $(sort $(wildcard arch-x86/*/*.S boot/*.S))
 OBJ := $(patsubst %,$(O)/obj/%.o,$(HV_SRC) $(ARCH_SRC) $(ASM_SRC))
@@ -74,7 +74,7 @@ all: $(O)/patchbay.elf $(O)/compile_commands.json ## build the hypervisor (build
 # Folders with generated files or images of their own bring a fragment.
 -include $(wildcard arch-x86/*/*.mk)
 -include boot/boot.mk
--include $(wildcard hv/*/*.mk)
+-include $(wildcard hv/*/*.mk hv/*/*/*.mk)
 -include guest/guest.mk
 
 # --- objects ---------------------------------------------------------------------------------

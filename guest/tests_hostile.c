@@ -402,6 +402,9 @@ static void test_real_mode(void)
         return;
     asm("" : "+r"(from)); /* address 0 is RAM here */
     memcpy(low_memory, from, LOW_BYTES);
+    /* What is put back must not be code that enters protected mode: a CPU whose INIT comes late
+     * still runs there. */
+    memset(low_memory + REAL_MODE_PA, 0xf4, PAGE);
     rom_halts(true);
     for (unsigned r = 0; r < ops(40); r++) {
         real_code((uint8_t *)REAL_MODE_PA, &s);

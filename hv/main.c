@@ -11,7 +11,8 @@
 #include "hv/mon/mon.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
-#include "hv/vcpu/subvmm.h"
+#include "hv/subvmm/life.h"
+#include "hv/vm/load/load.h"
 
 /* What each CPU's shadow pool holds beside guest RAM / 512: tables of many processes at once. */
 #define POOL_WORKING_SET (8ull << 20)
@@ -70,12 +71,12 @@ uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)
 
 static void on_poweroff(void *ctx)
 {
-    subvmm_end(ctx, port_cpu(), 1);
+    vm_end(ctx, port_cpu(), 1);
 }
 
 static void on_reset(void *ctx)
 {
-    subvmm_end(ctx, port_cpu(), 2);
+    vm_end(ctx, port_cpu(), 2);
 }
 
 static void line(const char *text)

@@ -151,8 +151,8 @@ def prepare(pool):
     """(programs that pass without a mutation, complaints about the others)."""
     shutil.rmtree(OUT, ignore_errors=True)
     os.makedirs(BASE)
-    command(["make", "--no-print-directory", "O=" + O, O + "/gen/hv/vm/dsdt.inc"])
-    sources = sorted(glob.glob("hv/*.c") + glob.glob("hv/*/*.c") + glob.glob("tools/tests/fake/*.c"))
+    command(["make", "--no-print-directory", "O=" + O, O + "/gen/hv/vm/tables/dsdt.inc"])
+    sources = sorted(glob.glob("hv/*.c") + glob.glob("hv/*/*.c") + glob.glob("hv/*/*/*.c") + glob.glob("tools/tests/fake/*.c"))
     shared = [s for s in sources if s.startswith(("hv/coherency/", "hv/mmu/"))]
     plain = Library("libhv", sources, [])
     switching = Library("libsim", shared, TINY + ["-include", "tools/tests/sim_atomic.h"])

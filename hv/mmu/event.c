@@ -4,20 +4,6 @@
  * be ([0087]). Tested by tools/tests/test_mmu.c. */
 #include "hv/mmu/internal.h"
 
-void mmu_drain(struct mmu *m)
-{
-    if (!consumer_pending(m->coh))
-        return;
-    ASSERT(!m->draining);
-    m->draining = true;
-    unsigned n = consumer_drain(m->coh, &m->sink);
-    m->draining = false;
-    if (n) {
-        m->changed = true;
-        m->xlate_gen++;
-    }
-}
-
 /* What every event begins with. */
 static void event_begin(struct mmu *m)
 {
@@ -217,48 +203,6 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     return pool_init(m);
 }
 
-/* The end of a stretch of work without a look at requests. */
-static void stretch_end(struct mmu *m)
-{
-    uint64_t n = m->work - m->served_at;
-
-    m->served_at = m->work;
-    if (n > m->stretch_high) {
-        m->stretch_high = n;
-        stat_max(m->cpu, STAT_unserved_high, n);
-    }
-}
-
-/* Requests that are there now. Each is taken from the action word when its turn comes: a drain for
- * one of them answers others by mmu_serve_drops. */
-static void serve_requests(struct mmu *m, bool drops_only)
-{
-    uint64_t from = action_peek(m->coh) & ACTION_REQUESTS;
-
-    stretch_end(m);
-    for (; from; from &= from - 1) {
-        uint32_t c = (uint32_t)__builtin_ctzll(from);
-        enum request_kind kind;
-        gfn_t f;
-        if (!(action_peek(m->coh) & BIT(c)))
-            continue; /* answered meanwhile; the bit is what makes the mailbox valid */
-        action_request_read(m->coh, c, &kind, &f);
-        if (drops_only && kind != REQUEST_DROP)
-            continue; /* a drain frees pages: it waits for the loop */
-        (void)action_take(m->coh, BIT(c));
-        if (kind == REQUEST_DROP)
-            rmap_drop_writable(m, f);
-        else if (!m->draining)
-            mmu_drain(m);
-        action_request_ack(m->coh, c); /* after the drop, the generation and the writer bit */
-    }
-}
-
-void mmu_serve_drops(struct mmu *m)
-{
-    serve_requests(m, true);
-}
-
 bool mmu_serve(struct mmu *m)
 {
     bool before = m->changed;
@@ -267,12 +211,11 @@ bool mmu_serve(struct mmu *m)
     if (m->flipped && m->flip_entered) {
         flip_back(m);
     } else if (!(action_peek(m->coh) & ACTION_REQUESTS)) { /* nearly every round of the loop */
-        stretch_end(m);
+        serve_stretch_end(m);
         m->changed = before;
         return false;
     }
-    serve_requests(m, true); /* first what is short */
-    serve_requests(m, false);
+    serve_now(m);
     bool changed = m->changed;
     m->changed |= before;
     return changed;

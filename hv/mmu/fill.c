@@ -7,17 +7,6 @@
 #define BATCH_GROWS 3  /* ... doubled so often at most where most of the last ones were in use */
 #define LARGE_AGAIN 32 /* fragments in use before a region becomes one 2 MiB spte again */
 
-void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
-{
-    unsigned level = m->sps[page].level;
-    uint64_t old = *sp_spte(m, page, idx);
-    uint32_t child = (old & PTE_P) && !spte_is_leaf(level, old) ? spte_child(m, old) : SP_NONE;
-
-    spte_set(m, page, idx, spte, f);
-    if (child != SP_NONE && (!(spte & PTE_P) || ((old ^ spte) & PTE_ADDR)))
-        sp_orphan(m, child);
-}
-
 /* Rights a leaf spte may have; PTE_W is still subject to the trace word. */
 static uint64_t leaf_rights(const struct walk *w, uint32_t role)
 {

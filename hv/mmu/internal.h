@@ -53,12 +53,18 @@ static inline uint64_t level_frames(unsigned level)
  * and never between the read-modify-write of a trace word and its spte (hv/coherency/README "Trace
  * words"). */
 void mmu_serve_drops(struct mmu *m);
+/* Answers all inbound requests, drains included. */
+void serve_now(struct mmu *m);
+/* The end of a stretch of work without a look at requests. */
+void serve_stretch_end(struct mmu *m);
 static inline void serve_point(struct mmu *m)
 {
     if (m->work - m->served_at >= MMU_BATCH)
         mmu_serve_drops(m);
 }
 /* --- gpte.c --- */
+/* Rights of a spte that mirrors a guest entry: W U NX, without the frame. */
+uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 /* The guest entry behind a spte of a page with a source table. */
 gpa_t sp_entry_gpa(const struct sp *s, unsigned idx);
 /* The sptes of page s that the guest entry at `entry` (in its table) stands behind: *first and how
@@ -112,6 +118,8 @@ void sp_zap(struct mmu *m, uint32_t page);
 void sp_zap_all(struct mmu *m);
 /* Frees `page` if nothing refers to it any more, and so on downwards. */
 void sp_orphan(struct mmu *m, uint32_t page);
+/* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
+void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root);
 
 /* The I bit of an error code stands for a fetch only where one can be told (SDM vol. 3 4.7). */
@@ -140,8 +148,6 @@ struct walk {
  * shadow pages passed. HV_OK; HV_FAULT: forward with w->pfec; HV_AGAIN: bounded restarts exhausted
  * (resume the guest and fault again). */
 enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w) HV_MUST_CHECK;
-/* Rights of a spte that mirrors a guest entry: W U NX, without the frame. */
-uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
@@ -149,8 +155,6 @@ enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
 /* The spte that fill_leaf made for walk.flip goes: at the exit after the entry that it was made
  * for. */
 void flip_back(struct mmu *m);
-/* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
-void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 
 /* --- repair.c --- */
 void repair_init(struct mmu *m);
@@ -159,7 +163,18 @@ void repair_entry(struct mmu *m, gpa_t entry);
 /* Re-reads every present spte of a page. */
 void repair_page(struct mmu *m, uint32_t page);
 
-/* --- unsync.c --- */
+/* --- unsync_list.c --- */
+/* Is it dropped at the next event in place of re-read? Non-leaf pages; with unsync=off every one.
+ */
+bool unsync_must_zap(const struct mmu *m, const struct sp *s);
+/* m->out: f goes to its end; leaf: as a leaf table, else as a table given up. */
+void unsync_out_add(struct mmu *m, gfn_t f, bool leaf);
+void unsync_out_remove(struct mmu *m, uint32_t i);
+bool unsync_is_out(const struct mmu *m, uint32_t i);
+/* Gives the frame of m->out[i] up as writer. */
+void unsync_leave_one(struct mmu *m, uint32_t i);
+
+/* --- unsync.c, unsync_list.c --- */
 void unsync_list(struct mmu *m, uint32_t page);
 void unsync_unlist(struct mmu *m, uint32_t page);
 /* At events of any kind: listed non-leaf pages (registered while unsync) go. */
@@ -172,7 +187,6 @@ void unsync_leave_soon(struct mmu *m, gfn_t f);
 void unsync_sync(struct mmu *m, bool all);
 /* `page` was linked below another: what is listed under it may be staler than the last event. */
 void unsync_sync_under(struct mmu *m, uint32_t page);
-void unsync_whole(struct mmu *m, gfn_t f); /* any entry of f may change: list or zap own pages */
 /* Re-reads only the leaf entries of va. */
 void unsync_sync_va(struct mmu *m, gva_t va);
 /* `page`, just made, shadows a leaf table that this CPU will write without exits. false: it is not
@@ -188,6 +202,25 @@ void unsync_leave(struct mmu *m, bool idle);
 void unsync_leave_quiet(struct mmu *m);
 /* Policy: should the trapped store to f be emulated (false) or the frame be given up (true)? */
 bool unsync_wanted(struct mmu *m, gfn_t f);
+
+/* --- unsync_policy.c: costs time when it is wrong, and nothing else --- */
+/* A store to traced f was trapped: is it time to give f up? Counts the trap. */
+bool policy_gives_up(struct mmu *m, gfn_t f, bool upper);
+/* Full flushes that f, entered now, stays for others' sake: more each time it comes back. */
+uint8_t policy_stay(struct mmu *m, gfn_t f);
+/* f was left, having been entered with `stay`; or is a new table now. */
+void policy_left(struct mmu *m, gfn_t f, uint8_t stay);
+void policy_forget(struct mmu *m, gfn_t f);
+/* A listed page was re-read, and did it change? Were its re-reads of late for nothing? */
+void policy_reread(struct sp *s, bool changed);
+bool policy_quiet(const struct sp *s);
+/* Has nothing reached a listed page for long? */
+bool policy_stale(const struct mmu *m, const struct sp *s);
+struct policy_use { /* who re-reads a frame, and of this CPU's pages: for nothing? */
+    bool by_others, by_self, quiet;
+};
+/* At a full flush, or going idle: does the frame stay unsync? Counts the flush. */
+bool policy_stays(struct mmu_out *o, struct policy_use use, bool idle);
 
 /* --- dying.c --- */
 /* Tables given up at once, of a larger space the others trap: all must have room in mmu.out. */
@@ -214,9 +247,8 @@ bool flip_granted(struct mmu *m, const struct walk *w);
 /* --- root.c --- */
 /* Page of the current root, made if need be; m->changed as for sp_get. */
 uint32_t root_page(struct mmu *m);
-bool root_retained(struct mmu *m); /* is the root of the current mode and CR3 in the cache? */
-void root_forget(struct mmu *m, uint32_t page); /* the page is being zapped */
-void root_invalidate(struct mmu *m);            /* CR3 or mode changed */
+bool root_retained(struct mmu *m);   /* is the root of the current mode and CR3 in the cache? */
+void root_invalidate(struct mmu *m); /* CR3 or mode changed */
 
 /* --- ref.c: reference pager --- */
 enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_fault_out *out);

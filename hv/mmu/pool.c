@@ -137,6 +137,20 @@ static void orphan_push(struct mmu *m, uint32_t page)
     m->orphan_head = page;
 }
 
+/* No slot names a page that goes. */
+static void forget_root(struct mmu *m, uint32_t page)
+{
+    m->sps[page].is_root = false;
+    for (uint32_t i = 0; i < m->nroots; i++) {
+        if (m->roots[i].sp != page)
+            continue;
+        m->roots[i].sp = SP_NONE;
+        m->roots[i].clean_at = ~0ull;
+        if (m->root == i)
+            m->root = SP_NONE;
+    }
+}
+
 /* Drops one page; children that lose their last parent are pushed. */
 static void zap_one(struct mmu *m, uint32_t page)
 {
@@ -149,7 +163,7 @@ static void zap_one(struct mmu *m, uint32_t page)
         serve_point(m);
     }
     if (s->is_root)
-        root_forget(m, page);
+        forget_root(m, page);
     for (unsigned w = 0; w < 8; w++) {
         while (s->present[w]) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(s->present[w]);
@@ -196,6 +210,17 @@ void sp_orphan(struct mmu *m, uint32_t page)
 {
     orphan_push(m, page);
     orphans_free(m);
+}
+
+void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
+{
+    unsigned level = m->sps[page].level;
+    uint64_t old = *sp_spte(m, page, idx);
+    uint32_t child = (old & PTE_P) && !spte_is_leaf(level, old) ? spte_child(m, old) : SP_NONE;
+
+    spte_set(m, page, idx, spte, f);
+    if (child != SP_NONE && (!(spte & PTE_P) || ((old ^ spte) & PTE_ADDR)))
+        sp_orphan(m, child);
 }
 
 void sp_zap_all(struct mmu *m)

@@ -205,12 +205,28 @@ static void sink_repair(void *ctx, gpa_t entry, const struct patch_payload *dv)
         drop_empty(m, sp_first(m, gpa_gfn(entry)));
 }
 
+/* Any entry of f may change: own pages are listed, or dropped. */
+static void repair_whole(struct mmu *m, gfn_t f)
+{
+    uint32_t p = sp_first(m, f);
+    while (p != SP_NONE) {
+        if (unsync_must_zap(m, &m->sps[p])) {
+            sp_zap(m, p);
+            stat_inc(m->cpu, STAT_zaps);
+            p = sp_first(m, f);
+        } else {
+            unsync_list(m, p);
+            p = sp_next(m, p);
+        }
+    }
+}
+
 static void sink_whole(void *ctx, gfn_t f)
 {
     struct mmu *m = ctx;
     serve_point(m);
     m->xlate_gen++;
-    unsync_whole(m, f);
+    repair_whole(m, f);
 }
 
 static void sink_overflow(void *ctx)

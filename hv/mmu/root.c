@@ -20,19 +20,6 @@ void root_invalidate(struct mmu *m)
     m->root = SP_NONE;
 }
 
-void root_forget(struct mmu *m, uint32_t page)
-{
-    m->sps[page].is_root = false;
-    for (uint32_t i = 0; i < m->nroots; i++) {
-        if (m->roots[i].sp != page)
-            continue;
-        m->roots[i].sp = SP_NONE;
-        m->roots[i].clean_at = ~0ull;
-        if (m->root == i)
-            m->root = SP_NONE;
-    }
-}
-
 static uint32_t slot_find(const struct mmu *m, gfn_t f, unsigned level, uint32_t role)
 {
     for (uint32_t i = 0; i < m->nroots; i++) {

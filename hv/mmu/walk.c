@@ -6,20 +6,6 @@
 
 #define WALK_TRIES 64 /* restarts before the guest simply faults again */
 
-/* Non-leaf sptes mirror the guest's rights level by level, so that the hardware combines them; with
- * CR0.WP = 0 the rights are combined in the role instead and the leaf decides alone. */
-uint64_t gpte_link_rights(uint32_t role, uint64_t gpte)
-{
-    uint64_t r = PTE_P | PTE_A;
-    if (role & ROLE_WP0)
-        r |= PTE_W | PTE_U;
-    else
-        r |= gpte & (PTE_W | PTE_U);
-    if (role & ROLE_NXE) /* of the page: a drain repairs those of other modes too */
-        r |= gpte & PTE_NX;
-    return r;
-}
-
 static enum hv_err walk_fault(struct mmu *m, struct walk *w, uint32_t why)
 {
     w->pfec = why | (w->access & (PFEC_W | PFEC_U)) | pfec_fetch(m, w->access);

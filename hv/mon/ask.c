@@ -8,7 +8,7 @@
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
 #include "hv/mon/internal.h"
-#include "hv/vcpu/exit.h"
+#include "hv/vcpu/rules.h"
 #include "hv/port/cpu.h"
 
 #define ANSWER_BYTES 8192u

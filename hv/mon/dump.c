@@ -5,7 +5,7 @@
 #include "hv/base/ring.h"
 #include "hv/coherency/coherency.h"
 #include "hv/mon/internal.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vdev/pc/vpc.h"
 
 #define EVENTS 16u
 

@@ -3,7 +3,7 @@
 #pragma once
 #include "hv/base/stats.h"
 #include "hv/mon/mon.h"
-#include "hv/vcpu/subvmm.h"
+#include "hv/subvmm/life.h"
 
 #define MON_LINE 200
 

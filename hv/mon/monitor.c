@@ -9,7 +9,7 @@
 #include "hv/base/string.h"
 #include "hv/mon/internal.h"
 #include "hv/port/machine.h"
-#include "hv/vcpu/exit.h"
+#include "hv/vcpu/rules.h"
 
 #define ARGUMENT_LEN 40u
 #define EVENTS_ALL 8u  /* of each CPU */

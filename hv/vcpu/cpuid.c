@@ -5,8 +5,8 @@
 #include "hv/base/options.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vcpu/rules.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 enum { EAX, EBX, ECX, EDX };
@@ -276,20 +276,6 @@ void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t r[
             return;
         }
     memset(r, 0, 4 * sizeof(r[0]));
-}
-
-void exit_cpuid(struct subvmm *s, const struct vmexit *x)
-{
-    struct vcpu_regs *g = &s->vcpu.regs;
-    uint32_t leaf = (uint32_t)g->gpr[RAX], subleaf = (uint32_t)g->gpr[RCX], r[4];
-
-    if (vcpu_skip_decoded(s, x) != HV_OK)
-        return;
-    cpuid_answer(s, leaf, subleaf, r);
-    g->gpr[RAX] = r[EAX];
-    g->gpr[RBX] = r[EBX];
-    g->gpr[RCX] = r[ECX];
-    g->gpr[RDX] = r[EDX];
 }
 
 void cpuid_power_on(struct subvmm *s)

@@ -5,8 +5,8 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/mmu/gmem.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vcpu/rules.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 #define CR0_DEFINED                                                                                \

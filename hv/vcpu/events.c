@@ -6,9 +6,9 @@
 #include "hv/base/ring.h"
 #include "hv/base/stats.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/emulate.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vcpu/fetch.h"
+#include "hv/vcpu/rules.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 #define KICKS_PER_S 50000
@@ -172,7 +172,7 @@ static bool shadow_hlt(struct subvmm *s)
     const struct vmexit none = {.kind = EXIT_HLT};
     struct insn in;
 
-    if (emulate_decode(s, &none, &in) != HV_OK) {
+    if (fetch_decode(s, &none, &in) != HV_OK) {
         v->pending.type = EVENT_NONE; /* the guest will meet the fault itself */
         return false;
     }

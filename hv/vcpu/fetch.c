@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The instruction that exited, the short way: its bytes through the shadow tables the processor
+/* The instruction that exited. The short way: its bytes through the shadow tables the processor
  * itself executed it from, its decoding from the last time, if the bytes are still the same.
- * Without the processor's decode assists nearly every exit needs this. Tested by
- * tools/tests/test_emulate.c. */
+ * Without the processor's decode assists nearly every exit needs this. The long way: as the guest's
+ * fetch, with its faults. Tested by tools/tests/test_emulate.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
-#include "hv/vcpu/emulate_internal.h"
+#include "hv/mmu/gmem.h"
+#include "hv/vcpu/fetch.h"
 
 #define SEG_LONG BIT(9)
 #define SEG_BIG BIT(10)
 #define BYTES 16u /* copied at once: an instruction and one byte more */
-#define INSN_MAX 15u
 
 unsigned fetch_mode(const struct vcpu *v, const struct vcpu_code *c)
 {
@@ -41,7 +41,7 @@ static bool copy_code(struct subvmm *s, const struct vcpu_code *c, unsigned mode
     return true;
 }
 
-bool emulate_peek(struct subvmm *s, struct insn *out)
+bool fetch_peek(struct subvmm *s, struct insn *out)
 {
     struct vcpu_code c;
 
@@ -67,4 +67,97 @@ enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mod
     }
     *out = f->in;
     return HV_OK;
+}
+
+/* --- the long way --- */
+
+static enum hv_err raise(struct subvmm *s, struct fetch *f, uint8_t vector, bool has_error)
+{
+    *f->fault = vcpu_fault(&s->vcpu, vector, has_error);
+    return HV_FAULT;
+}
+
+/* Reads more bytes of the instruction, not beyond the page or the limit of CS. */
+static enum hv_err fetch_part(struct subvmm *s, struct fetch *f, size_t *have)
+{
+    uint64_t mask = f->mode == 8 ? UINT64_MAX : BIT(8 * f->mode) - 1;
+    uint64_t offset = (f->rip & mask) + *have, lin = offset;
+    uint64_t limit = f->code->limit;
+    uint32_t access = PFEC_I | (f->code->cpl == 3 ? PFEC_U : 0);
+    size_t n = INSN_MAX - *have;
+    struct guest_fault pf = {0};
+    gpa_t at = {0};
+
+    if (f->mode != 8) {
+        if (offset > limit)
+            return raise(s, f, VEC_GP, true);
+        if (n - 1 > limit - offset)
+            n = (size_t)(limit - offset) + 1;
+        lin = (offset + f->code->base) & 0xffffffffull;
+    }
+    if (n > PAGE_SIZE - (lin & PAGE_MASK))
+        n = PAGE_SIZE - (size_t)(lin & PAGE_MASK);
+    enum hv_err r = gmem_read(&s->mmu, gva(lin), f->bytes + *have, n, access, &pf, &at);
+    if (r == HV_FAULT) {
+        *f->fault = (struct vcpu_fault){.vector = VEC_PF, .pf = pf};
+        return HV_FAULT;
+    }
+    f->busy |= r == HV_AGAIN;
+    if (r != HV_OK)
+        return HV_UNSUPPORTED; /* code outside RAM */
+    *have += n;
+    return HV_OK;
+}
+
+static enum hv_err decoded(struct subvmm *s, struct fetch *f, enum hv_err r)
+{
+    if (r == HV_INVALID)
+        return raise(s, f, VEC_UD, false);
+    return r == HV_OK || r == HV_RANGE ? r : HV_UNSUPPORTED;
+}
+
+enum hv_err fetch_bytes(struct subvmm *s, struct fetch *f)
+{
+    const struct vmexit *x = f->x;
+    size_t have = 0;
+    enum hv_err r = HV_RANGE;
+
+    if (x->insn_len > 0 && x->insn_len <= sizeof(x->insn)) {
+        memcpy(f->bytes, x->insn, sizeof(x->insn));
+        r = decoded(s, f, insn_decode(f->bytes, x->insn_len, f->mode, f->in));
+    }
+    /* At most two pages; the second only when the first does not hold the whole instruction. */
+    while (r == HV_RANGE && have < INSN_MAX) {
+        TRY(fetch_part(s, f, &have));
+        r = decoded(s, f, insn_decode(f->bytes, have, f->mode, f->in));
+    }
+    if (r == HV_RANGE)
+        return raise(s, f, VEC_GP, true); /* more than INSN_MAX bytes */
+    return r;
+}
+
+enum hv_err fetch_decode(struct subvmm *s, const struct vmexit *x, struct insn *out)
+{
+    uint8_t bytes[INSN_MAX];
+    struct vcpu_fault fault;
+    struct vcpu_code c;
+    struct insn in;
+
+    vcpu_ops->code(&s->vcpu, &c);
+    unsigned mode = fetch_mode(&s->vcpu, &c);
+    if (!x->insn_len && fetch_insn(s, &c, mode, out) == HV_OK)
+        return HV_OK;
+    struct fetch f = {.x = x,
+                      .code = &c,
+                      .mode = mode,
+                      .rip = s->vcpu.regs.rip,
+                      .bytes = bytes,
+                      .in = &in,
+                      .fault = &fault};
+    enum hv_err r = fetch_bytes(s, &f);
+    if (r == HV_FAULT)
+        vcpu_inject_fault(s, &fault);
+    if (r == HV_OK)
+        *out = in;
+    return r;
 }

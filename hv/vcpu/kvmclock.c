@@ -6,7 +6,7 @@
 #include "hv/mmu/gmem.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
-#include "hv/vcpu/exit.h"
+#include "hv/vcpu/rules.h"
 
 #define NS_PER_S 1000000000ull
 #define KVMCLOCK_ENABLE BIT(0)

@@ -5,11 +5,10 @@
  * has no effect is not stored unless nothing depends on it. Tested by tools/tests/test_exits.c and
  * test_msr.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/base/log.h"
 #include "hv/base/options.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vcpu/rules.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 #define MSR_PATCH_LEVEL 0x8b
@@ -389,38 +388,4 @@ bool msr_write(struct subvmm *s, uint32_t msr, uint64_t value)
         if (msr >= msr_table[i].first && msr <= msr_table[i].last)
             return msr_table[i].write && msr_table[i].write(s, msr, value);
     return false;
-}
-
-static void refused(struct subvmm *s, const char *what, uint32_t msr, uint64_t value)
-{
-    if (log_ratelimit(&s->debug_lines))
-        log_debug("msr", "%s of 0x%x (0x%llx) gives #GP at 0x%llx", what, msr,
-                  (unsigned long long)value, (unsigned long long)s->vcpu.regs.rip);
-    vcpu_inject_gp0(s);
-}
-
-void exit_rdmsr(struct subvmm *s, const struct vmexit *x)
-{
-    uint32_t msr = (uint32_t)s->vcpu.regs.gpr[RCX];
-    uint64_t value = 0;
-
-    if (!msr_read(s, msr, &value)) {
-        refused(s, "read", msr, 0);
-        return;
-    }
-    if (vcpu_skip_decoded(s, x) == HV_OK)
-        vcpu_set_edx_eax(&s->vcpu, value);
-}
-
-void exit_wrmsr(struct subvmm *s, const struct vmexit *x)
-{
-    uint32_t msr = (uint32_t)s->vcpu.regs.gpr[RCX];
-    uint64_t value = vcpu_edx_eax(&s->vcpu);
-
-    if (!msr_write(s, msr, value)) {
-        refused(s, "write", msr, value);
-        return;
-    }
-    if (vcpu_skip_decoded(s, x) != HV_OK)
-        return; /* a fetch fault is pending; the write stands and is repeated */
 }

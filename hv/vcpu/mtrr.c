@@ -3,7 +3,7 @@
  * guest's RAM is always write-back (hv/mmu/README "Memory types"). Tested by
  * tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/vcpu/exit.h"
+#include "hv/vcpu/rules.h"
 
 #define MTRR_VCNT 8
 #define MTRRCAP_VALUE (MTRR_VCNT | BIT(8) | BIT(10)) /* variable, fixed, write-combining */

@@ -5,8 +5,7 @@
 #include "hv/base/ring.h"
 #include "hv/base/stats.h"
 #include "hv/base/string.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vm/vm.h"
 
 #define PARK_EVENTS 32
@@ -107,9 +106,9 @@ void subvmm_park(struct subvmm *s, const char *why)
     s->vcpu.pending.type = EVENT_NONE;
     stat_inc(s->cpu, STAT_parked);
     mmu_idle(&s->mmu, true);
-    subvmm_set_active(s->cpu, false);
-    if (s->vm->opt->test || !subvmm_any_active())
-        subvmm_end(s->vm, s->cpu, 3);
+    vm_set_active(s->cpu, false);
+    if (s->vm->opt->test || !vm_any_active())
+        vm_end(s->vm, s->cpu, 3);
 }
 
 void subvmm_reset(struct subvmm *s, const char *what)
@@ -117,8 +116,8 @@ void subvmm_reset(struct subvmm *s, const char *what)
     headline(s->cpu, what, "the VM is reset");
     s->vcpu.state = VCPU_STOPPED;
     s->vcpu.pending.type = EVENT_NONE;
-    subvmm_set_active(s->cpu, false);
-    subvmm_end(s->vm, s->cpu, 2);
+    vm_set_active(s->cpu, false);
+    vm_end(s->vm, s->cpu, 2);
 }
 
 void subvmm_triple_fault(struct subvmm *s)
@@ -132,5 +131,5 @@ void subvmm_triple_fault(struct subvmm *s)
     subvmm_dump(s, NULL, emit_raw);
     s->vcpu.state = VCPU_STOPPED;
     s->vcpu.pending.type = EVENT_NONE;
-    subvmm_end(s->vm, s->cpu, 2);
+    vm_end(s->vm, s->cpu, 2);
 }

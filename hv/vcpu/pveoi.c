@@ -4,8 +4,8 @@
  * interrupt. Set only when nothing would have to happen at the EOI. Tested by
  * tools/tests/test_pveoi.c. */
 #include "hv/mmu/gmem.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vcpu/rules.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 #define PVEOI_ENABLE BIT(0)

@@ -5,8 +5,8 @@
  * "Shutdown Status Byte". Tested by tools/tests/test_restart.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/mmu/gmem.h"
-#include "hv/vcpu/exit.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vcpu/rules.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 #define WARM_VECTOR 0x467 /* BIOS data area: offset and segment */

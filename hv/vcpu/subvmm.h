@@ -5,7 +5,7 @@
 #include "hv/coherency/coherency.h"
 #include "hv/mmu/mmu.h"
 #include "hv/mmu/state.h"
-#include "hv/vcpu/decode.h"
+#include "hv/insn/decode.h"
 #include "hv/vcpu/vcpu.h"
 
 #define INPUT_QUEUE 512 /* keys typed ahead of the guest */
@@ -55,31 +55,22 @@ struct subvmm {
     struct native native;
     struct fetched fetched[FETCHED];
 };
-/* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the
- * other CPUs; the loop of this CPU then calls subvmm_end_hook, outside every device lock. Any CPU's
- * loop. */
-void subvmm_end(struct vm *vm, uint32_t cpu, uint32_t how);
-/* Set by hv/main.c before any loop starts: prints what is to be printed and ends the machine. */
-extern void (*subvmm_end_hook)(struct vm *vm, uint32_t how);
-/* Set by hv/main.c before any loop starts. Each console key, a byte or PORT_CONSOLE_BREAK, on the
- * CPU that reads the console: returns how many of `pass` the guest gets for it, 0..2. NULL: every
- * key is the guest's. */
-extern unsigned (*subvmm_key_hook)(struct subvmm *s, unsigned key, unsigned pass[2]);
-/* This CPU took ACTION_MONITOR. NULL: nobody asks. */
-extern void (*subvmm_monitor_hook)(struct subvmm *s);
 /* Fixes the origin of the guest's paravirtual clock. Boot, once. */
 void kvmclock_init(void);
-/* CPUs that left the guest for good. */
-cpuset_t subvmm_stopped_set(void);
-/* Builds the sub-VMM of this CPU (private memory at s, shadow pool at pool) and never returns: the
- * loop drain, serve, inject, enter, handle. Context: owner CPU, interrupts on, after
- * vcpu_ops->enable. */
-_Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
-                          uint64_t pool_bytes);
 /* Failure class 3: the guest did something unsupported. Dumps everything, parks the VCPU. */
 void subvmm_park(struct subvmm *s, const char *why);
 
-/* --- helpers for exit handlers (hv/vcpu/exit_*.c) --- */
+/* --- helpers of those who carry out what the guest did --- */
+struct vcpu_fault { /* an exception that is decided on and not pending yet */
+    uint8_t vector;
+    bool has_error;
+    uint32_t error;
+    struct guest_fault pf; /* vector VEC_PF */
+};
+/* One without an error code other than 0, which real mode does not push (APM volume 2 8.2
+ * "Vectors"). */
+struct vcpu_fault vcpu_fault(const struct vcpu *v, uint8_t vector, bool has_error);
+void vcpu_inject_fault(struct subvmm *s, const struct vcpu_fault *f);
 void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uint32_t error);
 void vcpu_inject_gp0(struct subvmm *s);
 void vcpu_inject_ud(struct subvmm *s);

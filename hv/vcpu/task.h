@@ -2,7 +2,7 @@
 /* A task switch in steps, each of which may end it with a fault. Private to hv/vcpu.
  * Tested by tools/tests/test_task.c. */
 #pragma once
-#include "hv/vcpu/exit.h"
+#include "hv/vcpu/rules.h"
 
 /* The dynamic part of a TSS in one form for both sizes. */
 struct task_image {

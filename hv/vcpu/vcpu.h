@@ -3,10 +3,8 @@
  * Tested by tools/tests/test_exits.c with a fake vendor. */
 #pragma once
 #include "hv/base/types.h"
+#include "hv/insn/regs.h"
 #include "hv/vcpu/vmexit.h"
-
-enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
-enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
 
 /* VMCB attribute layout: type 3..0, S 4, DPL 6..5, P 7, AVL 8, L 9, D/B 10, G 11 (APM 15.5.1). */
 struct segment {

@@ -14,7 +14,7 @@
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
-#include "hv/vcpu/exit.h"
+#include "hv/vcpu/rules.h"
 
 enum { EAX, EBX, ECX, EDX };
 
@@ -48,7 +48,7 @@ uint64_t xstate_components(void)
 }
 
 /* APM volume 3, "XSETBV": what raises #GP. */
-static bool legal(const struct vcpu *v, uint64_t xcr0)
+bool xstate_legal(const struct vcpu *v, uint64_t xcr0)
 {
     uint64_t avx512 = xcr0 & XCR0_AVX512;
 
@@ -78,7 +78,7 @@ void xstate_sync(struct subvmm *s)
     now = port_xcr0();
     if (now == v->xcr0)
         return;
-    if (legal(v, now)) {
+    if (xstate_legal(v, now)) {
         v->xcr0 = now;
         return;
     }
@@ -88,25 +88,6 @@ void xstate_sync(struct subvmm *s)
     if (log_ratelimit(&s->debug_lines))
         log_warn("xstate", "the guest set XCR0 to 0x%llx, which it was not offered: 0x%llx again",
                  (unsigned long long)now, (unsigned long long)v->xcr0);
-}
-
-void exit_xsetbv(struct subvmm *s, const struct vmexit *x)
-{
-    struct vcpu *v = &s->vcpu;
-    uint64_t value = vcpu_edx_eax(v);
-
-    if (!(v->ctl.cr4 & CR4_OSXSAVE)) {
-        vcpu_inject_ud(s);
-        return;
-    }
-    if (vcpu_cpl(s) || (uint32_t)v->regs.gpr[RCX] || !legal(v, value)) {
-        vcpu_inject_gp0(s);
-        return;
-    }
-    if (vcpu_skip_decoded(s, x) != HV_OK)
-        return; /* the exception is pending */
-    v->xcr0 = value;
-    port_xcr0_set(value);
 }
 
 /* --- CPUID --- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Guest RAM: which host granules a VM gets and where its guest sees them.
+/* Guest RAM: which host granules a VM gets and where its guest sees them; copies into it.
  * Tested by tools/tests/test_p2m.c. */
 #include "hv/base/log.h"
+#include "hv/base/string.h"
 #include "hv/mem/phys.h"
 #include "hv/vm/vm.h"
 
@@ -103,5 +104,25 @@ enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt, uint64_t
     }
     log_info("vm", "guest RAM %lu MiB, %lu of %lu granules away from their own address",
              bytes / MIB, moved, bytes >> REGION_SHIFT);
+    return HV_OK;
+}
+
+enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n)
+{
+    uint64_t end;
+    const uint8_t *s = src;
+    if (__builtin_add_overflow(at.v, n, &end))
+        return HV_RANGE;
+    for (uint64_t a = at.v; a < end; a = (a & ~REGION_MASK) + REGION_SIZE)
+        if (!p2m_ptr(&vm->p2m, gpa(a)))
+            return HV_RANGE;
+    while (at.v < end) {
+        uint64_t part = REGION_SIZE - (at.v & REGION_MASK);
+        if (part > end - at.v)
+            part = end - at.v;
+        memcpy(p2m_ptr(&vm->p2m, at), s, (size_t)part);
+        s += part;
+        at.v += part;
+    }
     return HV_OK;
 }

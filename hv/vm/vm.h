@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One virtual machine: a partition of CPUs and memory, its loaders. Tested by
+/* One virtual machine: a partition of CPUs and memory, its life. Tested by
  * tools/tests/test_loader.c. */
 #pragma once
 #include "hv/coherency/coherency.h"
 #include "hv/mem/p2m.h"
-#include "hv/vdev/vpc.h"
+#include "hv/vdev/pc/vpc.h"
 
 struct vm_module { /* a boot module in host memory */
     hpa_t base;
@@ -33,16 +33,6 @@ struct vm {
  * MiB. */
 enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt,
                            uint64_t keep_bytes) HV_MUST_CHECK;
-/* Loads the kernel (role=linux or role=raw, or the first module), whatever kind it is, the other
- * modules and the command line, builds memory map, boot data and ACPI tables in guest RAM, sets
- * entry_*. Errors are logged with the remedy. */
-enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods) HV_MUST_CHECK;
-/* ACPI tables (RSDP at E0000, XSDT, FADT, MADT, DSDT) into guest RAM. Returns bytes used. */
-enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp) HV_MUST_CHECK;
-/* The same tables, `bytes` from the RSDP at `base` on, as fw_cfg files. Boot, once. */
-enum hv_err vm_acpi_fwcfg(struct vm *vm, gpa_t base, uint64_t bytes) HV_MUST_CHECK;
-/* MP table at F0000 for guests without ACPI. */
-enum hv_err vm_mptable_build(struct vm *vm) HV_MUST_CHECK;
 /* Copy into guest RAM at load time (before any VCPU runs). HV_RANGE: not all RAM. */
 enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n) HV_MUST_CHECK;
 /* test=1: takes what host memory is left over and fills it with a pattern; the last allocation
@@ -50,3 +40,18 @@ enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n) HV_MU
 void vm_poison_place(void);
 /* When the VM has ended: host-physical address of the first word that changed, 0 none. */
 uint64_t vm_poison_damage(void);
+
+/* --- life.c; any CPU --- */
+/* Has this CPU a guest to run, be it halted: not before SIPI, not parked? Each says it of itself.
+ */
+void vm_set_active(uint32_t cpu, bool active);
+bool vm_any_active(void);
+cpuset_t vm_active_set(void);
+/* Ends the VM: how is 1 power-off, 2 reset, 3 parked (struct vm.ended). Marks it and tells the
+ * other CPUs; the loop of this CPU, the finisher, does the rest. The first call counts. */
+void vm_end(struct vm *vm, uint32_t cpu, uint32_t how);
+/* CPUs that left the guest for good, as each says of itself. */
+cpuset_t vm_stopped_set(void);
+void vm_mark_stopped(uint32_t cpu);
+/* Is it this CPU that called vm_end first? */
+bool vm_is_finisher(uint32_t cpu);

@@ -31,7 +31,7 @@ FIRST = 'echo command %d\\n'
 
 def commands(results):
     """Linux is powering off: every table is there. Each command in turn, as `make gdb` offers it."""
-    script = ["hbreak subvmm_end", "continue"]
+    script = ["hbreak vm_end", "continue"]
     for i, (command, _) in enumerate(COMMANDS):
         script += [FIRST % i, command]
     script.append(FIRST % len(COMMANDS))

@@ -12,7 +12,9 @@ from pblib import steps
 # Each version formats and warns differently: this one is in Debian 12, 13 and sid and in Ubuntu, as packages of these
 # names (tools/packages.txt).
 FORMATTER, TIDIER = "clang-format-19", "clang-tidy-19"
-LAYERS = ["base", "port", "mem", "coherency", "mmu", "vdev", "vm", "vcpu", "mon"]
+# The rooms of hv/ in their order: each may include and call those before it. hv/main.c sits on top.
+LAYERS = ["base", "port", "mem", "coherency", "mmu", "insn", "vdev", "vdev/pc", "vm", "vm/tables", "vm/load", "vcpu",
+          "emulate", "exit", "subvmm", "mon"]
 MAX_LINES = 600
 OPTIONS_README = "boot/README.md"  # has the option table, between these
 MARK_BEGIN, MARK_END = "<!-- options: begin -->", "<!-- options: end -->"
@@ -69,27 +71,22 @@ def ascii_and_size(_out):
 
 
 def layer_of(path):
-    """Position of a header of hv/ in the order of folders; hv/*.h sits on top."""
-    parts = path.split("/")
-    return LAYERS.index(parts[1]) if len(parts) == 3 and parts[1] in LAYERS else len(LAYERS)
+    """Position of a file of hv/ in the order of rooms; hv/*.c and hv/*.h sit on top, as does a room without a place."""
+    room = os.path.dirname(path)[len("hv/"):]
+    return LAYERS.index(room) if room in LAYERS else len(LAYERS)
 
 
-# Headers that only declare: folder -> headers it may name although they lie to its right. The port's are
-# what the machine provides to everything; the others hold records that two layers hand to each other.
+# Headers that a room may include although they lie after it: room -> headers.
 SHAPES = {
+    # What the machine provides to everything: no code of hv/ is behind it.
     "base": {"hv/port/cpu.h", "hv/port/machine.h"},
-    "vcpu": {"hv/mon/mon.h"},
-    "mmu": {"hv/vcpu/vcpu.h", "hv/vcpu/vmexit.h", "hv/vcpu/subvmm.h"},
-    "vdev": {"hv/vm/vm.h", "hv/vcpu/subvmm.h", "hv/vcpu/vcpu.h"},
-    "coherency": set(),
-    "mon": set(),
-    "vm": {"hv/vcpu/vcpu.h", "hv/vcpu/subvmm.h"},
 }
 
 
 def layers(_out):
-    """boot -> arch-x86 -> hv; within hv only to the left; no assembly in hv."""
-    problems = []
+    """boot -> arch-x86 -> hv; within hv only to rooms before; no assembly in hv."""
+    folders = {os.path.dirname(n)[len("hv/"):] for n in tracked(".c", ".h") if n.startswith("hv/")}
+    problems = ["hv/%s has no place in the order of rooms (LAYERS)" % f for f in sorted(folders - set(LAYERS) - {""})]
     for name in tracked(".c", ".h"):
         top = name.split("/")[0]
         if top not in ("hv", "arch-x86", "boot"):
@@ -101,7 +98,7 @@ def layers(_out):
             if top == "hv":
                 if folder == "hv":
                     mine, theirs = layer_of(name), layer_of(included)
-                    bad = theirs > mine and included not in SHAPES.get(name.split("/")[1], set())
+                    bad = theirs > mine and included not in SHAPES.get(os.path.dirname(name)[len("hv/"):], set())
                 else:
                     bad = not included.startswith("arch-x86/defs/")
             elif top == "arch-x86":
@@ -113,6 +110,73 @@ def layers(_out):
         if top == "hv" and re.search(r"\b(__asm__|asm)\b\s*(volatile|\()", text):
             problems.append(name + ": assembly in hv/")
     return problems
+
+
+# Calls to a room that lies after the caller's: (caller, function): why. None so far.
+CALLS = {}
+
+
+def call_problems(symbols):
+    """Uses of what a room after the user's own defines. symbols: {source: (defined, undefined names)}."""
+    home = {s: source for source, (defined, _) in symbols.items() for s in defined}
+    problems = []
+    for source, (_, undefined) in sorted(symbols.items()):
+        for s in sorted(undefined):
+            if s in home and layer_of(home[s]) > layer_of(source) and (source, s) not in CALLS:
+                problems.append("%s uses %s of %s, a room after its own" % (source, s, home[s]))
+    return problems
+
+
+# Rooms whose files call each other in circles so far: room -> why.
+CIRCLES = {
+    "vdev/pc": "the bus of the PC and its devices know each other: a line of one is an input of another",
+    "vcpu": "vcpu.c has both power-on, which calls every rule, and injection, which every rule calls",
+    "emulate": "the emulator's frame and the groups of instructions are one program in nine files",
+}
+
+
+def circle_problems(symbols):
+    """Files of one room that reach each other by calls."""
+    home = {s: source for source, (defined, _) in symbols.items() for s in defined}
+    nearby = {source: {home[s] for s in undefined if s in home and os.path.dirname(home[s]) == os.path.dirname(source)}
+              for source, (_, undefined) in symbols.items()}
+    problems, told = [], set()
+    for source in sorted(nearby):
+        reached, todo = {}, [(source, n) for n in nearby[source] - {source}]
+        while todo:
+            before, at = todo.pop()
+            if at not in reached:
+                reached[at] = before
+                todo += [(at, n) for n in nearby[at]]
+        if source in reached and source not in told and os.path.dirname(source)[len("hv/"):] not in CIRCLES:
+            way, at = [source], reached[source]
+            while at != source:
+                way.append(at)
+                at = reached[at]
+            told.update(way)
+            problems.append("a circle of calls: " + " <- ".join(way + [source]))
+    return problems
+
+
+def symbols_of(text):
+    """(defined, undefined) external names in the output of nm -g."""
+    words = [line.split() for line in text.splitlines()]
+    return ({w[2] for w in words if len(w) == 3}, {w[1] for w in words if len(w) == 2 and w[0] == "U"})
+
+
+def calls(out):
+    """No function of hv/ uses one of a room after its own, and no room has a circle of files: what the host objects define and leave undefined."""
+    code, text = output_of(["make", "--no-print-directory", "O=" + out, os.path.join(out, "host/libhv.a")])
+    if code:
+        raise RuntimeError("libhv.a does not build: " + text.strip()[-300:])
+    symbols = {}
+    for name in tracked(".c"):
+        if name.startswith("hv/"):
+            code, text = output_of(["nm", "-g", os.path.join(out, "host", name + ".o")])
+            if code:
+                raise RuntimeError(text.strip()[-300:])
+            symbols[name] = symbols_of(text)
+    return call_problems(symbols) + circle_problems(symbols)
 
 
 def headers(out):
@@ -234,7 +298,7 @@ def tests_named(_out):
 
 # name, function, needs the built image
 CHECKS = [
-    ("spdx", spdx, False), ("text", ascii_and_size, False), ("layers", layers, False), ("shell", shell, False),
+    ("spdx", spdx, False), ("text", ascii_and_size, False), ("layers", layers, False), ("calls", calls, True), ("shell", shell, False),
     ("format", clang_format, False), ("tests-named", tests_named, False), ("headers", headers, True),
     ("clang-tidy", clang_tidy, True), ("cppcheck", cppcheck, False), ("readme", readme, True),
 ]

@@ -8,8 +8,8 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/ring.h"
 #include "hv/coherency/actions.h"
-#include "hv/vcpu/emulate.h"
-#include "hv/vcpu/emulate_internal.h"
+#include "hv/emulate/emulate.h"
+#include "hv/emulate/emulate_internal.h"
 #include "hv/vm/vm.h"
 
 /* Fixed low addresses, so that the native stub can use absolute 32-bit ones. */

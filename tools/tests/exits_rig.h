@@ -7,7 +7,9 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/coherency/actions.h"
 #include "hv/mmu/gmem.h"
-#include "hv/vcpu/exit.h"
+#include "hv/exit/exit.h"
+#include "hv/subvmm/life.h"
+#include "hv/vcpu/rules.h"
 #include "hv/vm/vm.h"
 
 #define RIG_GRANULES 16

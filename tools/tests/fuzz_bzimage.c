@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Fuzzer of the bzImage header and the module string: what is accepted is consistent with the
  * input's size. The first byte chooses which of the two. */
-#include "hv/vm/bootparams.h"
-#include "hv/vm/loader.h"
+#include "hv/vm/tables/bootparams.h"
+#include "hv/vm/load/loader.h"
 #include <stdlib.h>
 #include <string.h>
 

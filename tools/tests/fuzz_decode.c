@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Fuzz entry of the instruction decoder: for any bytes its result keeps the promises of decode.h.
- * Build with clang -fsanitize=fuzzer,address,undefined together with hv/vcpu/decode*.c;
+ * Build with clang -fsanitize=fuzzer,address,undefined together with hv/insn/decode*.c;
  * tools/tests/test_decode.c runs the same entry on a bounded number of random inputs. Tested by
  * that run. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include "hv/vcpu/decode.h"
+#include "hv/insn/decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 /* Fuzzer of kernel files in parts: multiboot 1 and 2, PVH, ELF of both classes. What a parser
  * accepts lies within the file and below 4 GiB, in parts that do not overlap, with the entry in
  * one. */
-#include "hv/vm/loader.h"
+#include "hv/vm/load/loader.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
 /* ACPI tables: found from the RSDP as an operating system does it, checksums, the facts they state,
  * and iasl's disassembler accepting each of them without a complaint. */
 #include "hv/port/machine.h"
-#include "hv/vm/vm.h"
+#include "hv/vm/tables/tables.h"
 #include "tools/tests/fake/fake.h"
 #include "tools/tests/tap.h"
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The ACPI files of fw_cfg, placed as firmware places them: every table arrives with a right
  * checksum, and equals the one in guest RAM but for its pointers. */
-#include "hv/vm/vm.h"
+#include "hv/vm/tables/tables.h"
 #include "tools/tests/test_vdev_rig.h"
 
 #define BASE 0x7f001240u /* where this firmware puts the tables */

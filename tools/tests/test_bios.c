@@ -4,8 +4,8 @@
  * boot/kind-raw-bios. */
 #include "tools/tests/tap.h"
 #include "tools/tests/fake/fake.h"
-#include "hv/vm/bootparams.h"
-#include "hv/vm/loader.h"
+#include "hv/vm/tables/bootparams.h"
+#include "hv/vm/load/loader.h"
 
 static struct vm vm;
 static uint32_t granule[2] = {1, 0};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Host test of hv/vcpu/decode*.c: lengths, widths, operands, segments and immediates against Zydis,
+/* Host test of hv/insn/decode*.c: lengths, widths, operands, segments and immediates against Zydis,
  * for every opcode with every ModRM byte under a set of prefixes and for random bytes, in 16-, 32-
  * and 64-bit mode; and the properties of fuzz_decode.c on random input. Argument: random cases a
  * mode. */

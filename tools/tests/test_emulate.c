@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Host test of hv/vcpu/emulate*.c with the answers written out: faults, instruction fetch,
+/* Host test of hv/emulate/emulate*.c with the answers written out: faults, instruction fetch,
  * segments, modes, atomicity, REP batches, devices and port strings. What instructions compute is
  * compared with a CPU in test_emulate_native.c. */
 #include "tools/tests/emulate_rig.h"
@@ -125,10 +125,10 @@ static void test_fetch(void)
            "access of an event's delivery is not the instruction's");
     x.redeliver = false;
     sv->vcpu.regs.rip = CODE_VA + 4096 - 3;
-    tap_eq(emulate_decode(sv, &x, &in), HV_OK, "emulate_decode");
+    tap_eq(fetch_decode(sv, &x, &in), HV_OK, "fetch_decode");
     tap_eq(in.length, 7, "... length");
     sv->vcpu.regs.rip = 0x5000;
-    tap_eq(emulate_decode(sv, &x, &in), HV_FAULT, "emulate_decode of unmapped code");
+    tap_eq(fetch_decode(sv, &x, &in), HV_FAULT, "fetch_decode of unmapped code");
     tap_eq(sv->vcpu.pending.vector, VEC_PF, "... is a page fault");
     setup_32();
     segs.seg[SEG_CS].limit = (uint32_t)CODE_VA + 3;
@@ -434,7 +434,7 @@ static unsigned decoded_length(void)
     const struct vmexit x = {.kind = EXIT_CPUID};
     struct insn in = {0};
 
-    return emulate_decode(sv, &x, &in) == HV_OK ? in.length : 0;
+    return fetch_decode(sv, &x, &in) == HV_OK ? in.length : 0;
 }
 
 /* The short way to the instruction: same answers as the long one, and no old decoding for new

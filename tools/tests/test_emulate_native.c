@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Host test of hv/vcpu/emulate*.c against the CPU it runs on: random instructions run emulated and
- * natively with the same registers and memory, on RAM and on a device; everything must come out
+/* Host test of hv/emulate/emulate*.c against the CPU it runs on: random instructions run emulated
+ * and natively with the same registers and memory, on RAM and on a device; everything must come out
  * equal. Argument: random cases an instruction. */
 #include "tools/tests/emulate_rig.h"
 #include "tools/tests/native_stub.h"

@@ -3,7 +3,7 @@
  * delivery was cut short; on the fake machine with a fake vendor. */
 #include "tools/tests/exits_rig.h"
 #include "hv/base/stats.h"
-#include "hv/vdev/vpc_state.h"
+#include "hv/vdev/pc/vpc_state.h"
 
 /* Enables the BSP's local APIC and sets a vector pending. */
 static void raise(uint8_t vector)

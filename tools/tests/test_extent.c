@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Host test of hv/vcpu/decode_extent.c against Zydis: for every opcode of maps 0 to 3, legacy and
+/* Host test of hv/insn/decode_extent.c against Zydis: for every opcode of maps 0 to 3, legacy and
  * VEX, under each mandatory prefix, every ModRM.reg, W and L, in 16-, 32- and 64-bit mode, the size
  * of the memory operand and whether it is read or written; and which instructions with a memory
  * operand are left out. */
 #include <Zydis/Zydis.h>
 #include <string.h>
 #include "tools/tests/tap.h"
-#include "hv/vcpu/decode.h"
+#include "hv/insn/decode.h"
 
 /* One memory operand, and no extent: each with its reason. */
 static const ZydisMnemonic left_out[] = {

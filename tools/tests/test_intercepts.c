@@ -23,7 +23,7 @@
 #include "arch-x86/svm/translate.c"
 #define exit_dispatch dispatch_again
 #define vmexit_name name_again
-#include "hv/vcpu/dispatch.c"
+#include "hv/exit/dispatch.c"
 #undef exit_dispatch
 #undef vmexit_name
 

@@ -6,8 +6,8 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/options.h"
 #include "hv/mem/phys.h"
-#include "hv/vm/bootparams.h"
-#include "hv/vm/loader.h"
+#include "hv/vm/tables/bootparams.h"
+#include "hv/vm/load/loader.h"
 
 #define MIB 0x100000ull
 #define KERNEL_HPA (400 * MIB)

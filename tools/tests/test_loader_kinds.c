@@ -5,7 +5,7 @@
 #include "tools/tests/fake/fake.h"
 #include "hv/base/options.h"
 #include "hv/mem/phys.h"
-#include "hv/vm/loader.h"
+#include "hv/vm/load/loader.h"
 
 #define MIB 0x100000ull
 #define KERNEL_HPA (400 * MIB)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The order of hv/vcpu/loop.c around entry and halt: interrupts off, then the mode, then the action
- * word once more; what comes in between keeps the CPU awake and out of the guest (hv/README
+/* The order of hv/subvmm/loop.c around entry and halt: interrupts off, then the mode, then the
+ * action word once more; what comes in between keeps the CPU awake and out of the guest (hv/README
  * "Waiting and waking"). The file is compiled into this test with a look at two of its calls. */
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
@@ -9,7 +9,7 @@ static void before_irq_off(void);
 static void before_mode(void);
 #define port_irq_off() (before_irq_off(), port_irq_off())
 #define mode_enter(self, mode) (before_mode(), mode_enter(self, mode))
-#include "hv/vcpu/loop.c"
+#include "hv/subvmm/loop.c"
 #undef port_irq_off
 #undef mode_enter
 

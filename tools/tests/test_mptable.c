@@ -2,7 +2,7 @@
 /* The MP table as a guest that reads it finds it: signature search, checksums, one entry a CPU. */
 #include "tools/tests/tap.h"
 #include "tools/tests/fake/fake.h"
-#include "hv/vm/vm.h"
+#include "hv/vm/tables/tables.h"
 
 static struct vm vm;
 static uint32_t granule[2] = {1, 0};

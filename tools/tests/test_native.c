@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Host test of hv/vcpu/emulate_native.c against the CPU it runs on: every opcode of maps 0 to 3,
+/* Host test of hv/emulate/emulate_native.c against the CPU it runs on: every opcode of maps 0 to 3,
  * legacy and VEX, that insn_extent knows, with its memory operand on a device. Once emulated, where
  * the "processor" of the rig runs the instruction of the private address space on this CPU, and
  * once natively on the device's memory itself: registers, flags, x87, MMX, SSE and AVX state,

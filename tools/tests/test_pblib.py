@@ -306,11 +306,16 @@ def test_session_ends():
 
 
 def test_lint():
-    ok(lint.layer_of("hv/base/log.h") < lint.layer_of("hv/mmu/mmu.h") < lint.layer_of("hv/main.h"), "order of folders")
+    ok(lint.layer_of("hv/base/log.h") < lint.layer_of("hv/mmu/mmu.h") < lint.layer_of("hv/main.h"), "order of rooms")
+    ok(lint.layer_of("hv/vdev/vbus.c") < lint.layer_of("hv/vdev/pc/vpc.h") < lint.layer_of("hv/vm/vm.h"),
+       "a room inside a folder has a place of its own")
     saved = lint.tracked, lint.read
     files = {"hv/mmu/a.c": '#include "hv/mon/mon.h"\n', "hv/mem/b.c": '#include "arch-x86/cpu/asm.h"\n',
              "hv/vm/c.c": '#include "arch-x86/defs/x86.h"\nvoid f(void){ __asm__ volatile("nop"); }\n',
-             "hv/vcpu/d.c": '#include "hv/mmu/mmu.h"\n', "arch-x86/cpu/e.c": '#include "boot/x.h"\n'}
+             "hv/vcpu/d.c": '#include "hv/mmu/mmu.h"\n', "arch-x86/cpu/e.c": '#include "boot/x.h"\n',
+             "hv/vcpu/f.c": '#include "hv/emulate/emulate.h"\n', "hv/vm/tables/g.c": '#include "hv/vm/load/load.h"\n',
+             "hv/vm/load/h.c": '#include "hv/vm/tables/tables.h"\n', "hv/vdev/i.c": '#include "hv/vdev/pc/vpc.h"\n',
+             "hv/attic/j.c": "\n"}
     try:
         lint.tracked = lambda *suffixes: sorted(files)
         lint.read = files.get
@@ -318,9 +323,36 @@ def test_lint():
         ok("hv/mmu/a.c" in found and "hv/mem/b.c" in found, "an include to the right is found")
         ok("hv/vm/c.c: assembly" in found and "hv/vm/c.c includes" not in found, "assembly in hv is found, defs are allowed")
         ok("hv/vcpu/d.c" not in found and "arch-x86/cpu/e.c" in found, "an include to the left is fine")
+        ok("hv/vcpu/f.c" in found and "hv/vm/tables/g.c" in found and "hv/vdev/i.c" in found and
+           "hv/vm/load/h.c" not in found, "an include of a later room is found, inside a folder too")
+        ok("hv/attic has no place" in found, "a room without a place in the order is found")
         ok(len(lint.spdx("")) == len(files), "a missing SPDX line is found")
     finally:
         lint.tracked, lint.read = saved
+
+
+def test_calls():
+    symbols = {"hv/vcpu/cr.c": ({"cr_write"}, {"mmu_cr3", "emulate_insn", "memcpy"}), "hv/mmu/event.c": ({"mmu_cr3"}, {"cr_write"}),
+               "hv/emulate/emulate.c": ({"emulate_insn"}, {"cr_write"}), "hv/main.c": ({"main_vm"}, {"emulate_insn"})}
+    found = lint.call_problems(symbols)
+    ok(len(found) == 2 and "hv/mmu/event.c uses cr_write of hv/vcpu/cr.c" in found[0] and
+       "hv/vcpu/cr.c uses emulate_insn of hv/emulate/emulate.c" in found[1], "a call to a later room is found, others are fine")
+    saved = dict(lint.CALLS)
+    lint.CALLS[("hv/mmu/event.c", "cr_write")] = "a test"
+    ok(len(lint.call_problems(symbols)) == 1, "... but where a reason is given")
+    lint.CALLS.clear()
+    lint.CALLS.update(saved)
+    ring = {"hv/mmu/a.c": ({"a"}, {"b"}), "hv/mmu/b.c": ({"b"}, {"c"}), "hv/mmu/c.c": ({"c"}, {"a", "c"}), "hv/mmu/d.c": ({"d"}, {"a"})}
+    found = lint.circle_problems(ring)
+    ok(len(found) == 1 and "a.c" in found[0] and "c.c" in found[0] and "d.c" not in found[0], "a circle of files is found, once")
+    ring["hv/mmu/c.c"] = ({"c"}, {"c"})
+    ok(not lint.circle_problems(ring), "... and none where there is none")
+    with tempfile.TemporaryDirectory() as folder:  # what nm says of a real object
+        with open(os.path.join(folder, "a.c"), "w") as f:
+            f.write("extern int later(void); static int own(void) { return later(); } int mine(void) { return own(); } int word;\n")
+        subprocess.run(["gcc", "-c", "-o", os.path.join(folder, "a.o"), os.path.join(folder, "a.c")], check=True)
+        defined, undefined = lint.symbols_of(lint.output_of(["nm", "-g", os.path.join(folder, "a.o")])[1])
+    ok(defined == {"mine", "word"} and undefined == {"later"}, "nm's output is understood")
 
 
 def test_models():
@@ -338,7 +370,7 @@ def test_models():
 
 
 def main():
-    for test in (test_kernels, test_vmlinux, test_ktap, test_choice, test_linux, test_stats, test_grub, test_runner, test_session, test_hung_session, test_session_ends, test_skips, test_lint,
+    for test in (test_kernels, test_vmlinux, test_ktap, test_choice, test_linux, test_stats, test_grub, test_runner, test_session, test_hung_session, test_session_ends, test_skips, test_lint, test_calls,
                  test_models):
         test()
     print("1..%d" % count)

@@ -4,7 +4,7 @@
 #pragma once
 #include "arch-x86/defs/x86.h"
 #include "hv/coherency/actions.h"
-#include "hv/vdev/vpc_state.h"
+#include "hv/vdev/pc/vpc_state.h"
 #include "tools/tests/fake/fake.h"
 #include "tools/tests/tap.h"
 

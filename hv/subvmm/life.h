@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The life of one CPU: its loop, the console's keys, who watches whom, the end.
+ * Tested by tools/tests/test_exits.c and test_input.c. */
+#pragma once
+#include "hv/vcpu/subvmm.h"
+
+/* The VM ended, how as in struct vm.ended; on the finisher, outside every device lock. Set by
+ * hv/main.c before any loop starts: prints what is to be printed and ends the machine. */
+extern void (*subvmm_end_hook)(struct vm *vm, uint32_t how);
+/* Set by hv/main.c before any loop starts. Each console key, a byte or PORT_CONSOLE_BREAK, on the
+ * CPU that reads the console: returns how many of `pass` the guest gets for it, 0..2. NULL: every
+ * key is the guest's. */
+extern unsigned (*subvmm_key_hook)(struct subvmm *s, unsigned key, unsigned pass[2]);
+/* This CPU took ACTION_MONITOR. NULL: nobody asks. */
+extern void (*subvmm_monitor_hook)(struct subvmm *s);
+/* Builds the sub-VMM of this CPU (private memory at s, shadow pool at pool) and never returns: the
+ * loop drain, serve, inject, enter, handle. Context: owner CPU, interrupts on, after
+ * vcpu_ops->enable. */
+_Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                          uint64_t pool_bytes);
+
+/* loop.c, for tests: one round, and what precedes the first. */
+void subvmm_round(struct subvmm *s);
+enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                        uint64_t pool_bytes) HV_MUST_CHECK;
+/* watch.c: who reads the console, and a guest that gets nowhere. Once before the loop. */
+void watch_start(struct subvmm *s);
+/* A look at the CPU that does, by the one that would take over. */
+void watch_look(const struct subvmm *s);
+/* true: this CPU may read keys until watch_read_end. */
+bool watch_read_begin(const struct subvmm *s);
+void watch_read_end(const struct subvmm *s);
+/* This CPU comes round its loop, whether or not events show it. */
+void watch_beat(const struct subvmm *s);
+/* guestwatch.c: a guest that gets nowhere is said to, once. When watch_at has come, by its timer.
+ */
+void guestwatch_start(struct subvmm *s);
+void guestwatch_look(struct subvmm *s);
+/* This VCPU is in HLT with interrupts off; it left it (or was reset). */
+void guestwatch_dead(struct subvmm *s);
+void guestwatch_alive(struct subvmm *s);
+/* For people: real, 16-bit, 64-bit ... */
+const char *vcpu_mode_name(struct subvmm *s);
+/* input.c: console keys to the monitor and to the guest's UART, while something waits. */
+void input_pump(struct subvmm *s);
+void input_start(void); /* nothing is typed yet */
+/* For people; the numbers may be torn. */
+void input_counts(uint32_t *waiting, uint64_t *lost);
+static inline bool input_waits(const struct subvmm *s)
+{
+    return s->input.ready || s->input.waits;
+}
+/* end.c. What the finisher does last: waits for the others, then subvmm_end_hook. */
+_Noreturn void subvmm_finish(struct subvmm *s);

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The loop of a sub-VMM: serve requests, take actions, run timers, then enter the guest, halt, or
+ * wait, as the VCPU's state says (README "Waiting and waking"). Tested by
+ * tools/tests/test_exits.c. */
+#include "arch-x86/defs/x86.h"
+#include "hv/base/assert.h"
+#include "hv/base/log.h"
+#include "hv/base/profile.h"
+#include "hv/base/stats.h"
+#include "hv/base/string.h"
+#include "hv/coherency/actions.h"
+#include "hv/port/cpu.h"
+#include "hv/emulate/emulate.h"
+#include "hv/exit/exit.h"
+#include "hv/subvmm/life.h"
+#include "hv/vcpu/rules.h"
+#include "hv/vdev/pc/vpc.h"
+#include "hv/vm/vm.h"
+
+#define INPUT_POLL_HZ 10
+
+static bool serve(void *ctx)
+{
+    struct subvmm *s = ctx;
+
+    return mmu_serve(&s->mmu);
+}
+
+/* --- actions --- */
+
+static void action_init(struct subvmm *s)
+{
+    if (s->vcpu.state == VCPU_PARKED || s->vcpu.state == VCPU_STOPPED)
+        return;
+    vlapic_reset(s->vm->pc, s->cpu);
+    vcpu_init_reset(s);
+    if (s->vcpu.is_bsp)
+        vcpu_restart(s);
+}
+
+static void take_actions(struct subvmm *s)
+{
+    uint64_t a;
+
+    if (!(action_peek(&s->coh) & ~ACTION_REQUESTS))
+        return;
+    a = action_take(&s->coh, ~ACTION_REQUESTS);
+    if (a & ACTION_TIMER) {
+        s->timer_armed = UINT64_MAX;
+        mmu_age(&s->mmu);
+        if (port_tsc() >= s->watch_at)
+            guestwatch_look(s);
+    }
+    if (s->dead && (a & (ACTION_INIT | ACTION_SIPI)))
+        guestwatch_alive(s);
+    if (a & ACTION_INIT)
+        action_init(s);
+    if ((a & ACTION_SIPI) && s->vcpu.state == VCPU_WAIT_SIPI)
+        vcpu_start_real(s, (uint16_t)(vlapic_sipi_vector(s->vm->pc, s->cpu) << 8), 0);
+    if (a & ACTION_NMI)
+        s->vcpu.nmi_pending = true;
+    if (a & ACTION_PAUSE)
+        s->paused = !s->paused;
+    if (a & ACTION_AUDIT)
+        (void)mmu_audit(&s->mmu, 3);
+    if (a & ACTION_INPUT)
+        s->input.ready = true;
+    if ((a & ACTION_MONITOR) && subvmm_monitor_hook)
+        subvmm_monitor_hook(s);
+    if (a & ACTION_STOP)
+        s->vcpu.state = VCPU_STOPPED;
+}
+
+/* One physical timer carries all virtual ones. An earlier deadline than needed is left standing: it
+ * costs one round, re-arming costs more. */
+static void run_timers(struct subvmm *s)
+{
+    uint64_t now = port_tsc();
+    uint64_t next = vpc_timers(s->vm->pc, s->cpu, now);
+
+    /* Keys that found no room are looked at again although the guest may never exit by itself. */
+    if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
+        next = now + port_tsc_hz() / INPUT_POLL_HZ;
+    if (next > s->watch_at)
+        next = s->watch_at;
+    if (next < s->timer_armed) {
+        s->timer_armed = next;
+        port_timer_arm(next);
+    }
+}
+
+/* --- guest --- */
+
+static void audit(struct subvmm *s)
+{
+    static const uint32_t every[] = {0, 4096, 512, 1};
+    uint32_t level = s->vm->opt->audit > 3 ? 3 : s->vm->opt->audit;
+
+    if (level && s->entries - s->last_audit >= every[level]) {
+        s->last_audit = s->entries;
+        (void)mmu_audit(&s->mmu, level);
+    }
+}
+
+/* The frame of a fault has RF set, so that the instruction's breakpoint does not hit again when it
+ * is repeated; traps and aborts leave it (APM volume 2, 3.1.6 "RFLAGS Register", "Resume Flag").
+ * What an entry injects is pushed with RFLAGS as they are. */
+static bool pushes_rf(const struct vcpu_event *e)
+{
+    static const uint32_t not_faults =
+        1u << VEC_DB | 1u << VEC_BP | 1u << VEC_OF | 1u << VEC_DF | 1u << VEC_MC;
+
+    return e->type == EVENT_EXCEPTION && !(not_faults >> (e->vector & 31) & 1);
+}
+
+/* The event decided on goes to the hardware only when the entry is certain. */
+static void inject_pending(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+
+    s->injected = v->pending;
+    v->pending.type = EVENT_NONE;
+    if (s->injected.type == EVENT_NONE)
+        return;
+    if (!(v->ctl.cr0 & CR0_PE)) /* real mode pushes no error code */
+        s->injected.has_error = false;
+    if (pushes_rf(&s->injected))
+        v->regs.rflags |= RFLAGS_RF;
+    v->int_shadow = false;
+    vcpu_ops->inject(v, &s->injected);
+}
+
+static void enter(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    struct mmu_root root;
+    struct vmexit x;
+
+    events_prepare(s);
+    if (v->state != VCPU_RUNNING)
+        return;
+    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
+    port_irq_off();
+    if (!mode_enter(&s->coh, MODE_GUEST)) {
+        port_irq_on();
+        events_put_off(s);
+        return;
+    }
+    /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
+    vcpu_ops->set_root(v, root.root, root.asid, root.flush, root.flush_all);
+    inject_pending(s);
+    events_kick(s);
+    v->ring_rip = v->regs.rip;
+    mmu_entered(&s->mmu, &root);
+    s->entered_tsc = port_tsc();
+    profile_border(s->cpu, PROFILE_BEFORE);
+    vcpu_ops->run(v, &x);
+    profile_exit(s->cpu, x.kind);
+    mode_leave(&s->coh);
+    s->entries++;
+    /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
+     * it. */
+    v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
+    xstate_sync(s);
+    events_settle(s, &x);
+    pveoi_sync(s);
+    profile_border(s->cpu, PROFILE_AFTER);
+    exit_dispatch(s, &x);
+    profile_border(s->cpu, PROFILE_HANDLER);
+    if (s->vm->opt->audit)
+        audit(s);
+}
+
+/* --- waiting --- */
+
+static void halt(struct subvmm *s)
+{
+    watch_beat(s);
+    port_irq_off();
+    if (!mode_enter(&s->coh, MODE_HALTED)) {
+        port_irq_on();
+        return;
+    }
+    port_halt();
+    mode_leave(&s->coh);
+    profile_restart(s->cpu);
+}
+
+static void halted(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+    bool irq = (v->regs.rflags & RFLAGS_IF) && vlapic_pending(s->vm->pc, s->cpu) >= 0;
+
+    if (irq || (v->nmi_pending && !v->nmi_blocked) || v->pending.type != EVENT_NONE) {
+        v->state = VCPU_RUNNING;
+        if (s->dead)
+            guestwatch_alive(s);
+        return;
+    }
+    if (!s->dead && !(v->regs.rflags & RFLAGS_IF))
+        guestwatch_dead(s);
+    mmu_idle(&s->mmu, false);
+    halt(s);
+}
+
+void subvmm_round(struct subvmm *s)
+{
+    take_actions(s);
+    (void)mmu_serve(&s->mmu);
+    if (vm_is_finisher(s->cpu))
+        subvmm_finish(s);
+    if (s->vcpu.state != VCPU_STOPPED) {
+        if (input_waits(s))
+            input_pump(s);
+        run_timers(s);
+    }
+    switch (s->vcpu.state) {
+    case VCPU_RUNNING:
+        if (s->paused) {
+            halt(s);
+            break;
+        }
+        mmu_drain(&s->mmu);
+        enter(s);
+        break;
+    case VCPU_HALTED:
+        mmu_drain(&s->mmu);
+        halted(s);
+        break;
+    case VCPU_STOPPED:
+        vm_mark_stopped(s->cpu);
+        halt(s);
+        break;
+    case VCPU_WAIT_SIPI:
+    case VCPU_PARKED:
+        halt(s);
+        break;
+    }
+}
+
+enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                        uint64_t pool_bytes)
+{
+    uint32_t nasids = vcpu_ops->nasids();
+    struct mmu_config cfg;
+
+    memset(s, 0, sizeof(*s));
+    s->cpu = s->vcpu.cpu = port_cpu();
+    s->vm = vm;
+    s->p2m = vm->p2m;
+    s->timer_armed = s->watch_at = UINT64_MAX;
+    if (s->cpu == 0)
+        input_start();
+    coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
+    TRY(vcpu_ops->init(&s->vcpu));
+    cpuid_power_on(s);
+    native_init(&s->native, &pool, &pool_hpa, &pool_bytes, &nasids);
+    cfg = (struct mmu_config){
+        .coh = &s->coh,
+        .p2m = &s->p2m,
+        .opt = vm->opt,
+        .cpu = s->cpu,
+        .pool = pool,
+        .pool_hpa = pool_hpa,
+        .pool_bytes = pool_bytes,
+        .nasids = nasids,
+        .phys_bits = s->vcpu.phys_bits,
+    };
+    TRY(mmu_init(&s->mmu, &cfg));
+    vcpu_power_on(s);
+    return HV_OK;
+}
+
+HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                                    uint64_t pool_bytes)
+{
+    enum hv_err err = subvmm_init(s, vm, pool, pool_hpa, pool_bytes);
+    if (err == HV_RANGE)
+        PANIC("CPU %u: the processor has no ASIDs", port_cpu());
+    if (err != HV_OK)
+        PANIC(
+            "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",
+            port_cpu(), (unsigned long long)(pool_bytes >> 10));
+    watch_start(s);
+    action_online(&s->coh);
+    for (;;)
+        subvmm_round(s);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* PCI configuration mechanism 1: a bus with nothing but a host bridge, by which systems recognise
+ * that the mechanism works; and the reset control register in its midst. Guarded by the device
+ * lock. Tested by tools/tests/test_vdev_misc.c. */
+#include "hv/vdev/pc/vpc_state.h"
+
+#define CONFIG_ADDRESS 0xcf8
+#define CONFIG_DATA 0xcfc
+#define CONFIG_ENABLE BIT(31)
+#define RESET_CPU 0x04u
+#define RESET_SYSTEM 0x02u /* with it the whole machine, without INIT of the CPUs */
+
+/* A generic bridge without registers of its own: 1B36:0008, class 060000. */
+static uint32_t bridge_read(uint32_t reg)
+{
+    switch (reg) {
+    case 0x00:
+        return 0x00081b36;
+    case 0x08:
+        return 0x06000000;
+    default:
+        return 0;
+    }
+}
+
+static uint32_t config_read(const struct vmisc *m)
+{
+    if (!(m->pci_address & CONFIG_ENABLE) || (m->pci_address & 0xffff00))
+        return ~0u; /* not bus 0, device 0, function 0: nobody answers */
+    return bridge_read(m->pci_address & 0xfc);
+}
+
+/* true: reset. CF9 is a byte register inside the dword of CF8, which takes dwords only. */
+static bool address_access(struct vmisc *m, struct vio *io)
+{
+    if (io->addr == CONFIG_ADDRESS && io->size == 4) {
+        if (io->write)
+            m->pci_address = (uint32_t)io->value & 0x80fffffc;
+        else
+            io->value = m->pci_address;
+    } else if (io->addr == VPC_RESET_PORT && io->size == 1) {
+        if (!io->write) {
+            io->value = m->reset_control;
+            return false;
+        }
+        bool reset = (io->value & RESET_CPU) && !(m->reset_control & RESET_CPU);
+        m->reset_control = (uint32_t)io->value & 0x0e;
+        return reset;
+    }
+    return false;
+}
+
+static void vpci_io(void *dev, struct vio *io)
+{
+    struct vpc *pc = dev;
+    bool reset = false;
+    lock_take(&pc->lock);
+    if (io->addr < CONFIG_DATA)
+        reset = address_access(&pc->misc, io);
+    else if (!io->write)
+        io->value = config_read(&pc->misc) >> (8 * (io->addr & 3));
+    lock_drop(&pc->lock);
+    if (reset && (io->value & RESET_SYSTEM))
+        vpc_end(pc, true);
+    else if (reset)
+        vpc_soft_reset(pc, io->cpu);
+}
+
+void vpci_init(struct vpc *pc)
+{
+    vbus_add_pio(&pc->bus, CONFIG_ADDRESS, 8, vpci_io, pc);
+}

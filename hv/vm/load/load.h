@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the loaders offer. Tested by tools/tests/test_loader.c. */
+#pragma once
+#include "hv/vm/vm.h"
+
+/* Loads the kernel (role=linux or role=raw, or the first module), whatever kind it is, the other
+ * modules and the command line, builds memory map, boot data and ACPI tables in guest RAM, sets
+ * entry_*. Errors are logged with the remedy. */
+enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods) HV_MUST_CHECK;

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The devices of the virtual PC as ACPI describes them, compiled by iasl at build time (hv/vm/tables/acpi.mk).
+ * Ports and interrupts are those of hv/vdev. Tested by tools/tests/test_acpi.c. */
+DefinitionBlock ("", "DSDT", 2, "PTCHBY", "PATCHBAY", 1)
+{
+    Name (\_S5, Package () { 5, 5, 0, 0 }) // VPC_PM_SLP_TYP_S5
+
+    Scope (\_SB)
+    {
+        Device (PCI0)
+        {
+            Name (_HID, EisaId ("PNP0A03"))
+            Name (_UID, 0)
+            Name (_CRS, ResourceTemplate ()
+            {
+                WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,
+                    0, 0, 0xff, 0, 0x100)
+                IO (Decode16, 0x0cf8, 0x0cf8, 1, 8)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+                    0, 0, 0x0cf7, 0, 0x0cf8)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+                    0, 0x0d00, 0xffff, 0, 0xf300)
+                // RAM ends at C0000000 at the latest, the I/O APIC is at FEC00000
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable,
+                    ReadWrite, 0, 0xc0000000, 0xfebfffff, 0, 0x3ec00000)
+            })
+
+            Device (ISA)
+            {
+                Name (_ADR, 0x00010000)
+
+                Device (COM1)
+                {
+                    Name (_HID, EisaId ("PNP0501"))
+                    Name (_UID, 1)
+                    Name (_STA, 0x0f)
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x03f8, 0x03f8, 1, 8)
+                        IRQNoFlags () { 4 }
+                    })
+                }
+                Device (RTC)
+                {
+                    Name (_HID, EisaId ("PNP0B00"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x0070, 0x0070, 1, 2)
+                        IRQNoFlags () { 8 }
+                    })
+                }
+                Device (PIC)
+                {
+                    Name (_HID, EisaId ("PNP0000"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x0020, 0x0020, 1, 2)
+                        IO (Decode16, 0x00a0, 0x00a0, 1, 2)
+                        IO (Decode16, 0x04d0, 0x04d0, 1, 2)
+                        IRQNoFlags () { 2 }
+                    })
+                }
+                Device (TIMR)
+                {
+                    Name (_HID, EisaId ("PNP0100"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x0040, 0x0040, 1, 4)
+                        IRQNoFlags () { 0 }
+                    })
+                }
+                Device (MISC) // what no driver claims: system ports, power management
+                {
+                    Name (_HID, EisaId ("PNP0C02"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x0061, 0x0061, 1, 1)
+                        IO (Decode16, 0x0080, 0x0080, 1, 1)
+                        IO (Decode16, 0x0092, 0x0092, 1, 1)
+                        IO (Decode16, 0x0600, 0x0600, 1, 0x0c)
+                    })
+                }
+            }
+        }
+    }
+}

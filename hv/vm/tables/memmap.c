@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The memory map, as the BIOS and each kind of boot data tell it. Tested by
+ * tools/tests/test_loader_multiboot.c and tools/tests/test_bios.c. */
+#include "hv/vm/tables/bootparams.h"
+#include "hv/vm/tables/tables.h"
+
+#define HIGH_GPA 0x100000ull
+#define FOUR_GIB 0x100000000ull
+
+static unsigned range_add(struct guest_range *out, unsigned n, uint64_t base, uint64_t end,
+                          uint32_t type)
+{
+    if (base >= end)
+        return n;
+    out[n] = (struct guest_range){base, end, type};
+    return n + 1;
+}
+
+unsigned guest_ranges(const struct vm *vm, uint64_t low_end, struct guest_range *out)
+{
+    unsigned n = range_add(out, 0, 0, low_end, E820_RAM);
+    n = range_add(out, n, low_end, 0xa0000, E820_RESERVED);
+    n = range_add(out, n, ACPI_GPA, HIGH_GPA, E820_RESERVED); /* ACPI and MP tables */
+    n = range_add(out, n, HIGH_GPA, vm->ram_low_end, E820_RAM);
+    n = range_add(out, n, VPC_IOAPIC_BASE, VPC_IOAPIC_BASE + PAGE_SIZE, E820_RESERVED);
+    n = range_add(out, n, VPC_LAPIC_BASE, VPC_LAPIC_BASE + PAGE_SIZE, E820_RESERVED);
+    return range_add(out, n, FOUR_GIB, vm->ram_high_end, E820_RAM);
+}
