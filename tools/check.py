@@ -12,7 +12,7 @@ import shutil
 import sys
 
 from pblib import (badinput, cite, consoles, docs, gdbsteps, guests, kinds, ktap, lifeline, lint, menu, models, monitor,
-                   steps, typist)
+                   registers, steps, typist)
 from pblib.linux import LOGS, OUT, guest_tests, linux, paused, tasks_stopped, terminal
 from pblib.steps import Step
 
@@ -229,6 +229,7 @@ def all_steps():
         Step("unit/fuzz", "unit", fuzz),
         Step("unit/tools", "unit", python_tests),
         Step("lint/cite", "lint", lint_step(cite.problems)),
+        Step("lint/registers", "lint", lint_step(registers.problems)),
         Step("lint/docs", "lint", lint_step(docs.problems_of), image),
         Step("lint/model-map", "lint", lint_step(models.problems)),
         Step("model/map", "model", lint_step(models.problems)),

@@ -92,7 +92,7 @@ static void vpm_io(void *dev, struct vio *io)
     struct vpc *pc = dev;
     unsigned off = (unsigned)(io->addr - VPC_PM_BASE), shift = 8 * (off & 3);
     uint32_t mask = io->size >= 4 ? ~0u : (1u << (8 * io->size)) - 1;
-    if (off >= 4 * PM_TMR && !io->write) { /* the timer needs no lock */
+    if (off >= PM_TMR * 4 && !io->write) { /* the timer needs no lock */
         io->value = vpm_read(pc, PM_TMR, port_tsc()) >> shift;
         return;
     }
@@ -113,5 +113,5 @@ static void vpm_io(void *dev, struct vio *io)
 
 void vpm_init(struct vpc *pc)
 {
-    vbus_add_pio(&pc->bus, VPC_PM_BASE, 4 * PM_WORDS, vpm_io, pc);
+    vbus_add_pio(&pc->bus, VPC_PM_BASE, PM_WORDS * 4, vpm_io, pc);
 }
