@@ -4,16 +4,14 @@
 
 static const struct test_group *const groups[] = {
 #ifdef __x86_64__
-    &tests_basic,  &tests_cpu,     &tests_pcid,     &tests_events, &tests_x87,
-    &tests_pit,
+    &tests_basic, &tests_cpu,     &tests_pcid,     &tests_events, &tests_x87,     &tests_pit,
 #endif
-    &tests_smp,    &tests_trans,   &tests_flush,    &tests_prot,   &tests_race,
-    &tests_memory, &tests_store,   &tests_xsave,    &tests_native,
+    &tests_smp,   &tests_trans,   &tests_flush,    &tests_prot,   &tests_race,    &tests_memory,
+    &tests_store, &tests_xsave,   &tests_native,
 #ifdef __x86_64__
-    &tests_table,  &tests_hostile, &tests_platform, &tests_apic,   &tests_devices,
-    &tests_console,
+    &tests_table, &tests_hostile, &tests_platform, &tests_apic,   &tests_devices, &tests_console,
 #else
-    &tests_modes, &tests_task,   &tests_hostile32,
+    &tests_modes,  &tests_task,  &tests_hostile32,
 #endif
 };
 #define NGROUPS (sizeof(groups) / sizeof(groups[0]))
@@ -103,8 +101,8 @@ static void collect_cpus(void)
     if (test_abandoned())
         ipi_shorthand(ICR_OTHERS | ICR_ASSERT | VEC_WAKE); /* some may be halted */
     for (unsigned i = 1; i < ncpus; i++) {
-        while (atomic_load_explicit(&cpus[i].state, memory_order_acquire) !=
-               CPU_IDLE) { /* pairs with cpu_idle */
+        /* pairs with cpu_idle */
+        while (atomic_load_explicit(&cpus[i].state, memory_order_acquire) != CPU_IDLE) {
             pause();
             if (rdtsc() < deadline)
                 continue;

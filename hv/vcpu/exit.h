@@ -158,8 +158,8 @@ static inline bool input_waits(const struct subvmm *s)
 /* end.c */
 void subvmm_set_active(uint32_t cpu, bool active);
 bool subvmm_any_active(void);
-cpuset_t
-subvmm_active_set(void); /* CPUs whose VCPU runs or is halted: not before SIPI, not parked */
+/* CPUs whose VCPU runs or is halted: not before SIPI, not parked */
+cpuset_t subvmm_active_set(void);
 _Noreturn void subvmm_finish(struct subvmm *s);
 void subvmm_mark_stopped(uint32_t cpu);
 bool subvmm_is_finisher(uint32_t cpu);

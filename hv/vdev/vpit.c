@@ -9,8 +9,8 @@ enum { TERMINAL, RETRIGGER_SHOT, RATE, SQUARE, STROBE, RETRIGGER_STROBE };
 /* Read/write modes: which bytes of a count pass. */
 enum { RW_LSB = 1, RW_MSB, RW_BOTH };
 #define CHANNELS 3u
-#define SC_READ_BACK CHANNELS /* SC1, SC0 of the control word; its register follows the channels'  \
-                               */
+#define CONTROL CHANNELS      /* the control word's register follows theirs */
+#define SC_READ_BACK CHANNELS /* its bits SC1, SC0, else the number of a channel */
 #define CONTROL_RW 0x30u
 #define READ_BACK_NO_COUNT 0x20u
 #define READ_BACK_NO_STATUS 0x10u
@@ -229,7 +229,7 @@ static void vpit_io(void *dev, struct vio *io)
     uint64_t tick = vpc_ticks(pc, port_tsc(), PIT_HZ);
     for (unsigned k = 0; k < CHANNELS; k++)
         settle(&pc->pit.ch[k], tick);
-    if (i == CHANNELS && io->write)
+    if (i == CONTROL && io->write)
         control_write(pc, io->cpu, (uint32_t)io->value, tick);
     else if (i < CHANNELS && io->write)
         channel_write(pc, io->cpu, i, (uint32_t)io->value);
