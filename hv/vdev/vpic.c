@@ -20,16 +20,18 @@
 #define OCW3_SMM 0x20u
 #define OCW3_ESMM 0x40u
 #define POLL_I 0x80u
-enum { OPERATING = 0, ICW2 = 2, ICW3, ICW4 }; /* what the next word is */
-enum {                                        /* OCW2: R, SL, EOI */
-       AEOI_ROTATE_OFF,
-       EOI,
-       OCW2_NOTHING,
-       EOI_SPECIFIC,
-       AEOI_ROTATE_ON,
-       EOI_ROTATE,
-       SET_PRIORITY,
-       EOI_SPECIFIC_ROTATE
+/* what the next word is */
+enum { OPERATING = 0, ICW2 = 2, ICW3, ICW4 };
+/* OCW2, bits R, SL, EOI */
+enum {
+    AEOI_ROTATE_OFF,
+    EOI,
+    OCW2_NOTHING,
+    EOI_SPECIFIC,
+    AEOI_ROTATE_ON,
+    EOI_ROTATE,
+    SET_PRIORITY,
+    EOI_SPECIFIC_ROTATE
 };
 
 /* 0 highest .. 7 lowest; 8: no bit. */
