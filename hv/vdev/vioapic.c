@@ -16,7 +16,7 @@
  * message takes its time, and the interrupted program, which may be what ends it, gets on. */
 #define RESENDS 64
 #define RESEND_US 1000
-#define RTE_MODE(r) ((unsigned)((r) >> 8) & 7)
+#define RTE_MODE(r) ((unsigned)DELIVERY_MODE(r))
 #define RTE_DEST(r) ((uint32_t)((r) >> 56))
 
 /* Sends what the pin has to say, if anything: an edge was seen, or a level is asserted. */

@@ -94,7 +94,7 @@ static bool vlapic_extint(const struct vpc *pc, uint32_t cpu)
     if (!(load(&a->base) & APIC_BASE_EN))
         return true; /* LINT0 is the INTR pin then */
     uint32_t lint0 = load(&a->lvt[LVT_LINT0]);
-    return !(lint0 & LVT_MASKED) && ((lint0 >> 8) & 7) == DM_EXTINT;
+    return !(lint0 & LVT_MASKED) && DELIVERY_MODE(lint0) == DM_EXTINT;
 }
 
 int vlapic_pending(struct vpc *pc, uint32_t cpu)
@@ -139,7 +139,7 @@ bool vlapic_deliver(struct vpc *pc, uint32_t from, uint32_t cpu, uint32_t vector
     struct vlapic *a = &pc->lapic[cpu];
     if (!(load(&a->svr) & SVR_ENABLE) || !(load(&a->base) & APIC_BASE_EN))
         return false;
-    if (vector < 16) {
+    if (vector < VECTOR_FIRST) {
         vlapic_error(pc, from, cpu, ESR_RECEIVE_ILLEGAL);
         return false;
     }
@@ -165,7 +165,7 @@ void vlapic_error(struct vpc *pc, uint32_t from, uint32_t cpu, uint32_t esr_bit)
     struct vlapic *a = &pc->lapic[cpu];
     atomic_fetch_or_explicit(&a->errors, esr_bit, memory_order_relaxed);
     uint32_t lvt = load(&a->lvt[LVT_ERROR]);
-    if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= 16)
+    if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= VECTOR_FIRST)
         (void)vlapic_deliver(pc, from, cpu, lvt & 0xff, false);
 }
 

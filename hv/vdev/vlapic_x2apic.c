@@ -76,7 +76,7 @@ static enum hv_err x2apic_write(struct vpc *pc, uint32_t cpu, uint32_t index, ui
         vlapic_icr(pc, cpu, a->icr_lo, a->icr_hi, true);
         return HV_OK;
     case X2(SELF_IPI):
-        if (value < 16)
+        if (value < VECTOR_FIRST)
             vlapic_error(pc, cpu, cpu, ESR_SEND_ILLEGAL);
         else
             (void)vlapic_deliver(pc, cpu, cpu, (uint32_t)value, false);

@@ -27,6 +27,9 @@ enum vlapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ER
 enum { TIMER_ONESHOT, TIMER_PERIODIC, TIMER_DEADLINE };
 /* delivery modes of LVT, ICR and I/O APIC entries */
 enum { DM_FIXED, DM_LOWEST, DM_SMI, DM_RESERVED, DM_NMI, DM_INIT, DM_SIPI, DM_EXTINT };
+#define DELIVERY_MODE(v) (((v) >> 8) & 7)
+#define VECTOR_FIRST 16 /* smaller ones are illegal */
+#define XAPIC_DEST_ALL 0xffu
 #define SVR_ENABLE BIT(8)
 /* What a guest can write, alike in xAPIC and x2APIC mode. */
 #define SVR_WRITABLE 0x3ffu

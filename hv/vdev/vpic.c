@@ -89,7 +89,7 @@ static void vpic_update(struct vpc *pc, uint32_t from)
     for (; set; set &= set - 1)
         vpc_kick(pc, from, (uint32_t)__builtin_ctz(set), ACTION_IRQ);
     uint32_t lint0 = atomic_load_explicit(&pc->lapic[0].lvt[LVT_LINT0], memory_order_relaxed);
-    unsigned mode = (lint0 >> 8) & 7;
+    unsigned mode = DELIVERY_MODE(lint0);
     if (!(lint0 & LVT_MASKED) && (mode == DM_FIXED || mode == DM_NMI))
         (void)vlapic_send(pc, from, 1, mode, lint0 & 0xff, false);
 }
