@@ -55,8 +55,8 @@ bool multiboot_parse(uint32_t magic, uint64_t info)
 
     boot_info.loader = boot_info.cmdline = "";
     memmap_keep_out(image, (uint64_t)(image_end - image_start));
-    memmap_keep_out(0,
-                    PAGE_SIZE); /* the real-mode vectors and BIOS data: firmware may look there */
+    /* the real-mode vectors and BIOS data: firmware may look there */
+    memmap_keep_out(0, PAGE_SIZE);
     if (magic == MB2_LOADER_MAGIC)
         good = multiboot2_parse(info);
     else if (magic == MB1_LOADER_MAGIC)

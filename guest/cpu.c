@@ -31,8 +31,8 @@ void trap_entry(struct trapframe *f)
     struct cpu *c = this_cpu();
     uint64_t cr2 = f->vector == VEC_PF ? read_cr2() : 0;
 
-    atomic_fetch_add_explicit(&c->irqs[f->vector], 1,
-                              memory_order_release); /* pairs with waits in tests */
+    /* pairs with waits in tests */
+    atomic_fetch_add_explicit(&c->irqs[f->vector], 1, memory_order_release);
     if (f->vector == VEC_CALL) {
         apic_write(APIC_EOI, 0);
         ipi_call_entry();

@@ -101,8 +101,8 @@ static void collect_cpus(void)
     if (test_abandoned())
         ipi_shorthand(ICR_OTHERS | ICR_ASSERT | VEC_WAKE); /* some may be halted */
     for (unsigned i = 1; i < ncpus; i++) {
-        while (atomic_load_explicit(&cpus[i].state, memory_order_acquire) !=
-               CPU_IDLE) { /* pairs with cpu_idle */
+        /* pairs with cpu_idle */
+        while (atomic_load_explicit(&cpus[i].state, memory_order_acquire) != CPU_IDLE) {
             pause();
             if (rdtsc() < deadline)
                 continue;

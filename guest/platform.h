@@ -20,8 +20,8 @@
 
 static inline uint64_t irqs(unsigned cpu, uint8_t vector)
 {
-    return atomic_load_explicit(&cpus[cpu].irqs[vector],
-                                memory_order_acquire); /* pairs with trap_entry */
+    /* pairs with trap_entry */
+    return atomic_load_explicit(&cpus[cpu].irqs[vector], memory_order_acquire);
 }
 
 static inline void wait_irqs(unsigned cpu, uint8_t vector, uint64_t n)

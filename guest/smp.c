@@ -77,8 +77,8 @@ static unsigned online(void)
     unsigned n = 1;
 
     for (unsigned i = 1; i < MAX_CPUS; i++)
-        n += atomic_load_explicit(&cpus[i].state, memory_order_acquire) !=
-             CPU_OFF; /* pairs with ap_main */
+        /* pairs with ap_main */
+        n += atomic_load_explicit(&cpus[i].state, memory_order_acquire) != CPU_OFF;
     return n;
 }
 
@@ -110,8 +110,8 @@ void smp_init(unsigned expected)
 
 void smp_init_sipi(unsigned cpu, uint8_t vector)
 {
-    atomic_store_explicit(&cpus[cpu].state, CPU_OFF,
-                          memory_order_release); /* set again by ap_main */
+    /* set again by ap_main */
+    atomic_store_explicit(&cpus[cpu].state, CPU_OFF, memory_order_release);
     ipi_send(cpu, ICR_ASSERT | ICR_INIT);
     delay_tsc(10000000);
     ipi_send(cpu, ICR_ASSERT | ICR_STARTUP | vector);
@@ -121,8 +121,8 @@ void ap_main(unsigned index)
 {
     cpu_init(index);
     apic_setup();
-    atomic_store_explicit(&cpus[index].state, CPU_IDLE,
-                          memory_order_release); /* pairs with online */
+    /* pairs with online */
+    atomic_store_explicit(&cpus[index].state, CPU_IDLE, memory_order_release);
     sti();
     cpu_idle();
 }
@@ -154,8 +154,8 @@ void cpu_idle(void)
 
     for (;;) {
         for (unsigned i = 0; i < 2000; i++) {
-            if (atomic_load_explicit(&c->state, memory_order_acquire) ==
-                CPU_READY) /* pairs with cpu_start */
+            /* pairs with cpu_start */
+            if (atomic_load_explicit(&c->state, memory_order_acquire) == CPU_READY)
                 break;
             pause();
         }
@@ -189,8 +189,8 @@ void cpu_start(unsigned cpu, void (*fn)(void *), void *arg)
 
 void cpu_join(unsigned cpu)
 {
-    while (atomic_load_explicit(&cpus[cpu].state, memory_order_acquire) !=
-           CPU_IDLE) /* pairs with cpu_idle */
+    /* pairs with cpu_idle */
+    while (atomic_load_explicit(&cpus[cpu].state, memory_order_acquire) != CPU_IDLE)
         wait_pause();
 }
 

@@ -6,9 +6,9 @@
 static void test_cpuid(void)
 {
     struct cpuid_regs id = cpuid(0, 0), f = cpuid(1, 0), x = cpuid(0x80000001, 0);
+    /* FPU PSE TSC MSR PAE CX8 APIC PGE FXSR SSE SSE2 */
     const uint32_t need = 1u << 0 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 9 |
-                          1u << 13 | 1u << 24 | 1u << 25 |
-                          1u << 26; /* FPU PSE TSC MSR PAE CX8 APIC PGE FXSR SSE SSE2 */
+                          1u << 13 | 1u << 24 | 1u << 25 | 1u << 26;
 
     CHECK(id.eax >= 1 && id.ebx != 0, "leaf 0: %x %x", id.eax, id.ebx);
     CHECK((f.edx & need) == need, "leaf 1 EDX %x lacks %x", f.edx, need & ~f.edx);
@@ -85,8 +85,8 @@ static void test_msr_gp(void)
     efer.value = rdmsr(MSR_EFER) & ~EFER_LME;
     if (options.hosted) /* would end long mode on bare QEMU */
         expect_gp(do_wrmsr, &efer, "EFER.LME cleared with paging on");
-    if (!caught(do_wrmsr,
-                &fs)) { /* not worth an exit: what the processor does, and QEMU takes anything */
+    /* not worth an exit: what the processor does, and QEMU takes anything */
+    if (!caught(do_wrmsr, &fs)) {
         diag("non-canonical FS base: accepted");
         wrmsr(MSR_FS_BASE, 0);
     } else {

@@ -128,16 +128,16 @@ static void test_string_io_fault(void)
 }
 
 /* Ring-3 code is copied into a user page; it ends in INT 0x80. */
-static const uint8_t user_ok[] = {0x48, 0x89, 0xf8, 0x48,
-                                  0xff, 0xc0, 0xcd, 0x80};           /* rax = rdi + 1 */
+/* rax = rdi + 1 */
+static const uint8_t user_ok[] = {0x48, 0x89, 0xf8, 0x48, 0xff, 0xc0, 0xcd, 0x80};
 static const uint8_t user_hlt[] = {0xf4, 0xcd, 0x80};                /* hlt */
 static const uint8_t user_cr3[] = {0x0f, 0x20, 0xd8, 0xcd, 0x80};    /* mov rax, cr3 */
 static const uint8_t user_load[] = {0x48, 0x8b, 0x07, 0xcd, 0x80};   /* mov rax, [rdi] */
 static const uint8_t user_in[] = {0xe4, 0x80, 0xcd, 0x80};           /* in al, 0x80 */
 static const uint8_t user_invlpg[] = {0x0f, 0x01, 0x3f, 0xcd, 0x80}; /* invlpg [rdi] */
 static const uint8_t user_cpuid[] = {0x0f, 0xa2, 0xcd, 0x80};        /* cpuid */
-static const uint8_t user_syscall[] = {0x0f, 0x05, 0x48, 0x89,
-                                       0xc7, 0xcd, 0x80}; /* syscall; rdi = rax */
+/* syscall; rdi = rax */
+static const uint8_t user_syscall[] = {0x0f, 0x05, 0x48, 0x89, 0xc7, 0xcd, 0x80};
 
 static uint64_t user_code; /* identity address of the code page */
 #define USER_CODE TEST_VA

@@ -17,8 +17,8 @@
 
 static uint64_t irqs(uint8_t vector)
 {
-    return atomic_load_explicit(&cpus[0].irqs[vector],
-                                memory_order_acquire); /* pairs with trap_entry */
+    /* pairs with trap_entry */
+    return atomic_load_explicit(&cpus[0].irqs[vector], memory_order_acquire);
 }
 
 static void wait_irqs(uint8_t vector, uint64_t n)

@@ -34,8 +34,8 @@ static void by_pge(void *arg)
 static void by_pge_off(void *arg)
 {
     (void)arg;
-    write_cr4(read_cr4() &
-              ~CR4_PGE); /* the first time a flush; from then on G means nothing to CR3 */
+    /* the first time a flush; from then on G means nothing to CR3 */
+    write_cr4(read_cr4() & ~CR4_PGE);
     write_cr3(read_cr3());
 }
 static void by_paging_cr0(void *arg)

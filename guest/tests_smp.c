@@ -7,8 +7,8 @@ extern const uint8_t realmode_start[], realmode_end[];
 
 static uint64_t irqs(unsigned cpu, uint8_t vector)
 {
-    return atomic_load_explicit(&cpus[cpu].irqs[vector],
-                                memory_order_acquire); /* pairs with trap_entry */
+    /* pairs with trap_entry */
+    return atomic_load_explicit(&cpus[cpu].irqs[vector], memory_order_acquire);
 }
 
 static void wait_irqs(unsigned cpu, uint8_t vector, uint64_t n)
@@ -270,8 +270,8 @@ static void test_atomics(void)
 void smp_restart(unsigned cpu)
 {
     smp_init_sipi(cpu, AP_TRAMPOLINE_PA >> 12);
-    while (atomic_load_explicit(&cpus[cpu].state, memory_order_acquire) !=
-           CPU_IDLE) /* pairs with ap_main */
+    /* pairs with ap_main */
+    while (atomic_load_explicit(&cpus[cpu].state, memory_order_acquire) != CPU_IDLE)
         wait_pause();
 }
 

@@ -117,8 +117,8 @@ static void use_job(void *arg)
     struct user_of_table *u = arg;
     uint64_t v;
 
-    while (!atomic_load_explicit(&u->stop,
-                                 memory_order_acquire)) { /* pairs with test_opcodes_shared */
+    /* pairs with test_opcodes_shared */
+    while (!atomic_load_explicit(&u->stop, memory_order_acquire)) {
         for (unsigned i = 0; i < 16; i++)
             (void)try_read64(TEST_VA + i * PAGE, &v); /* entries may be malformed for a while */
         write_cr3(read_cr3());

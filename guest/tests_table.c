@@ -198,8 +198,8 @@ static void test_two_roles(void)
     x[1] = pa_of(pd) | PTE_TABLE; /* as PDPT: a PD; as root: a PDPT */
     pd[0] = pa_of(pt) | PTE_TABLE;
     pt[0] = tag[0] | PTE_RW; /* as PDPT: a page at TEST_VA + 1 GiB */
-    pt[1] =
-        pa_of(pt) | PTE_TABLE; /* as root: slot 1, PDPT pd, PD pt, then pt again as its own table */
+    /* as root: slot 1, PDPT pd, PD pt, then pt again as its own table */
+    pt[1] = pa_of(pt) | PTE_TABLE;
     pte_write(&boot_pml4[1], pa_of(x) | PTE_TABLE);
     for (unsigned r = 0; r < ops(10); r++) {
         pte_write(&pt[0], tag[r & 1] | PTE_RW);
@@ -405,8 +405,8 @@ static void test_string_input(void)
         pte_write(&table[3], frames[r % NFRAMES] | PTE_RW);
         invlpg(TEST_VA + 3 * PAGE);
         CHECK(try_read64(TEST_VA + 3 * PAGE, &v) && v == 0x8000 + r % NFRAMES, "mapped: %lx", v);
-        outb(COM1_SCRATCH,
-             (uint8_t)(e >> 8)); /* the frames lie within 64 KiB, so byte 1 tells them apart */
+        /* the frames lie within 64 KiB, so byte 1 tells them apart */
+        outb(COM1_SCRATCH, (uint8_t)(e >> 8));
         asm volatile("rep insb" : "+D"(di), "+c"(n) : "d"(COM1_SCRATCH) : "memory");
         CHECK_EQ((pte_read(&table[3]) >> 8) & 0xff, (e >> 8) & 0xff, "byte written");
         invlpg(TEST_VA + 3 * PAGE);

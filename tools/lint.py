@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from pblib import cite, docs, lint, steps
+from pblib import cite, docs, lint, registers, steps
 
 
 def main():
@@ -20,7 +20,8 @@ def main():
             f.write(text)
         return 0
     failed = 0
-    for name, function, _ in lint.CHECKS + [("cite", cite.problems, False), ("docs", docs.problems_of, True)]:
+    for name, function, _ in lint.CHECKS + [("cite", cite.problems, False), ("registers", registers.problems, False),
+                                            ("docs", docs.problems_of, True)]:
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue
         try:

@@ -5,7 +5,6 @@
 #include "hv/base/log.h"
 
 /* APM volume 2, 9.3 "Machine Check Global Resources", 9.4 "Machine Check Register Banks" */
-#define MSR_MCG_CAP 0x179
 #define MCG_CAP_COUNT 0xffu
 #define MCG_CAP_CTL_P BIT(8)
 #define MSR_MCG_CTL 0x17b

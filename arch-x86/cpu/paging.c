@@ -165,9 +165,9 @@ void paging_cpu_enable(hpa_t root)
     write_cr0((read_cr0() | CR0_WP | CR0_NE | CR0_MP) & ~(CR0_EM | CR0_TS | CR0_CD | CR0_NW));
     /* PSE changes nothing in long mode; set because guests set it and equal bits make exits cheaper
      * under QEMU. */
+    /* OSXSAVE: to look at the guest's XCR0 */
     p->cr4_fixed = CR4_PAE | CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT |
-                   (cpu_features.mce ? CR4_MCE : 0) |
-                   (cpu_features.xsave ? CR4_OSXSAVE : 0); /* to look at the guest's XCR0 */
+                   (cpu_features.mce ? CR4_MCE : 0) | (cpu_features.xsave ? CR4_OSXSAVE : 0);
     write_cr4(p->cr4_fixed);
     write_cr3(root.v);
     p->cr4 = p->cr4_fixed | (cpu_features.smep ? CR4_SMEP : 0) |

@@ -76,9 +76,9 @@ void apic_timer_cpu_init(void)
     apic_reg_write(APIC_TIMER_DCR, APIC_DCR_DIV1);
     apic_reg_write(APIC_LVT_TIMER, VECTOR_TIMER | (deadline_mode ? APIC_LVT_TIMER_DEADLINE
                                                                  : APIC_LVT_TIMER_ONESHOT));
+    /* the mode before the first deadline: SDM 3A, 11.5.4.1 "TSC-Deadline Mode" */
     if (deadline_mode)
-        fence_mfence(); /* the mode before the first deadline: SDM 3A, 11.5.4.1 "TSC-Deadline Mode"
-                         */
+        fence_mfence();
 }
 
 void apic_timer_tick(uint64_t us)

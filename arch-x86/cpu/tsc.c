@@ -5,13 +5,11 @@
 #include <stdatomic.h>
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/defs/acpi.h"
+#include "arch-x86/defs/pc.h"
 #include "hv/base/log.h"
 #include "hv/base/types.h"
 
 #define PIT_HZ 1193182u
-#define PIT_CH2 0x42
-#define PIT_CMD 0x43
-#define PIT_GATE 0x61
 #define PIT_LATCH_CH2 0x80
 #define PIT_CH2_MODE0 0xb0 /* channel 2, low then high byte, mode 0: counts down and wraps */
 
@@ -133,7 +131,7 @@ void tsc_calibrate(uint16_t pm_port)
     tsc_hz = pm_port ? calibrate(&pm) : 0;
     if (tsc_hz)
         return;
-    out8(PIT_GATE, (in8(PIT_GATE) & 0xfc) | 1); /* gate on, speaker off */
+    out8(SYSTEM_CONTROL_B, (in8(SYSTEM_CONTROL_B) & 0xfc) | 1); /* gate on, speaker off */
     out8(PIT_CMD, PIT_CH2_MODE0);
     out8(PIT_CH2, 0xff);
     out8(PIT_CH2, 0xff);

@@ -100,6 +100,7 @@
 #define MSR_APIC_BASE 0x1b
 #define MSR_TSC_ADJUST 0x3b
 #define MSR_MTRRCAP 0xfe
+#define MSR_MCG_CAP 0x179
 #define MSR_MCG_STATUS 0x17a
 #define MCG_STATUS_RIPV (1ull << 0)
 #define MCG_STATUS_EIPV (1ull << 1)
@@ -108,10 +109,20 @@
 #define MSR_SYSENTER_ESP 0x175
 #define MSR_SYSENTER_EIP 0x176
 #define MSR_MISC_ENABLE 0x1a0
+#define MSR_DEBUGCTL 0x1d9
+#define MSR_LAST_BRANCH_FROM 0x1db /* its to; last exception from, to */
+#define MSR_LAST_EXCEPTION_TO 0x1de
+#define MSR_MTRR_PHYS_BASE0 0x200 /* with PhysMask0 and so on a pair for each */
+#define MSR_MTRR_FIX64K_00000 0x250
+#define MSR_MTRR_FIX16K_80000 0x258
+#define MSR_MTRR_FIX16K_A0000 0x259
+#define MSR_MTRR_FIX4K_C0000 0x268 /* to F8000, 32 KiB each */
+#define MSR_MTRR_FIX4K_F8000 0x26f
 #define MSR_PAT 0x277
 #define MSR_MTRR_DEF 0x2ff
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_BASE 0x800
+#define MSR_X2APIC_LAST 0x8ff
 #define MSR_XSS 0xda0
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081

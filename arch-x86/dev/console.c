@@ -8,6 +8,7 @@
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/cpu/trap.h"
+#include "arch-x86/defs/pc.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "arch-x86/plat/spcr.h"
@@ -20,7 +21,6 @@
 
 #define CONSOLES (OPT_MAX_CONSOLES * 3 + 1) /* each option may bring three, and the keyboard */
 #define POLL_US 20000 /* a 16-byte FIFO fills in 1.4 ms at 115200 baud; people type slower */
-#define COM1 0x3f8
 #define DEFAULT_BAUD 115200
 #define LOCK_SPINS 20000000u /* then the holder is taken for dead */
 #define PANIC_SPINS 1000000u
@@ -104,7 +104,7 @@ void console_panic_begin(void)
             break;
         cpu_pause();
     }
-    const struct uart_where com1 = {.base = COM1, .stride = 1, .baud = DEFAULT_BAUD};
+    const struct uart_where com1 = {.base = COM1_PORT, .stride = 1, .baud = DEFAULT_BAUD};
     if (nconsoles == 0 && serial_open(&consoles[0], &com1)) {
         nconsoles = 1;
         log_replay(console_panic_write);
@@ -174,7 +174,7 @@ struct com {
     uint8_t irq;
 };
 static const struct com coms[] = {
-    {"com1", 0x3f8, 4}, {"com2", 0x2f8, 3}, {"com3", 0x3e8, 4}, {"com4", 0x2e8, 3}};
+    {"com1", COM1_PORT, 4}, {"com2", COM2_PORT, 3}, {"com3", COM3_PORT, 4}, {"com4", COM4_PORT, 3}};
 
 static bool open_com(unsigned number, uint32_t baud, const char *why)
 {

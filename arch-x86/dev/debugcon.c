@@ -2,9 +2,8 @@
 /* Port 0xE9 of Bochs and QEMU as a console. Never chosen by itself: guests' tests report there.
  * Tested by `make check` with console=debugcon. */
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/defs/pc.h"
 #include "arch-x86/dev/console.h"
-
-#define PORT 0xe9 /* reads as its own number where it exists */
 
 static void debugcon_write(struct console *c, const char *text, size_t len, bool raw)
 {
@@ -15,9 +14,9 @@ static void debugcon_write(struct console *c, const char *text, size_t len, bool
 
 bool debugcon_open(struct console *c)
 {
-    if (in8(PORT) != PORT)
+    if (in8(DEBUGCON_PORT) != DEBUGCON_PORT)
         return false;
-    c->port = PORT;
+    c->port = DEBUGCON_PORT;
     c->write = debugcon_write;
     return true;
 }

@@ -81,8 +81,8 @@ static void put(char ch)
     default:
         if ((uint8_t)ch < FONT_FIRST)
             break;
-        if (column ==
-            columns) /* wraps with the next letter, so that a full line costs no empty one */
+        /* wraps with the next letter, so that a full line costs no empty one */
+        if (column == columns)
             newline();
         draw(row, column, ch);
         column++;

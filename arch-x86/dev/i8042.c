@@ -2,18 +2,13 @@
 /* The PS/2 keyboard as an input device, so that a machine without a serial port is not deaf. Every
  * wait is bounded. Tested by the console group of `make check`. */
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/defs/pc.h"
 #include "arch-x86/dev/console.h"
 #include "arch-x86/dev/keymap.h"
 
-#define DATA 0x60
-#define STATUS 0x64 /* write: commands to the controller */
 #define STATUS_OUT 0x01
 #define STATUS_IN 0x02
 #define STATUS_AUX 0x20 /* the byte is the mouse's */
-#define CMD_CONFIG_READ 0x20
-#define CMD_CONFIG_WRITE 0x60
-#define CMD_AUX_OFF 0xa7
-#define CMD_KBD_ON 0xae
 #define CONFIG_KBD_IRQ 0x01
 #define CONFIG_AUX_IRQ 0x02
 #define CONFIG_KBD_OFF 0x10
@@ -30,7 +25,7 @@ static unsigned queued, taken;
 static bool wait_status(uint8_t bit, bool set)
 {
     for (unsigned i = 0; i < SPINS; i++)
-        if (!(in8(STATUS) & bit) != set)
+        if (!(in8(KBC_STATUS) & bit) != set)
             return true;
     return false;
 }
@@ -45,18 +40,18 @@ static bool send(uint16_t port, uint8_t v)
 
 static void drain(void)
 {
-    for (unsigned i = 0; i < DRAIN && (in8(STATUS) & STATUS_OUT); i++)
-        (void)in8(DATA);
+    for (unsigned i = 0; i < DRAIN && (in8(KBC_STATUS) & STATUS_OUT); i++)
+        (void)in8(KBC_DATA);
 }
 
 static int kbd_read(struct console *c)
 {
     (void)c;
     for (unsigned i = 0; taken == queued && i < DRAIN; i++) {
-        uint8_t status = in8(STATUS);
+        uint8_t status = in8(KBC_STATUS);
         if (status == 0xff || !(status & STATUS_OUT))
             return -1;
-        uint8_t code = in8(DATA);
+        uint8_t code = in8(KBC_DATA);
         taken = queued = 0;
         if (!(status & STATUS_AUX))
             queued = keymap_feed(&map, code, queue);
@@ -74,17 +69,17 @@ bool kbd_open(struct console *c)
 {
     uint8_t config;
 
-    if (in8(STATUS) == 0xff) /* nothing decodes the port */
+    if (in8(KBC_STATUS) == 0xff) /* nothing decodes the port */
         return false;
     drain();
-    if (!send(STATUS, CMD_AUX_OFF) || !send(STATUS, CMD_CONFIG_READ) ||
+    if (!send(KBC_STATUS, KBC_AUX_OFF) || !send(KBC_STATUS, KBC_READ_RAM) ||
         !wait_status(STATUS_OUT, true))
         return false;
-    config = in8(DATA);
+    config = in8(KBC_DATA);
     config = (uint8_t)((config | CONFIG_KBD_IRQ | CONFIG_TRANSLATE) &
                        ~(CONFIG_AUX_IRQ | CONFIG_KBD_OFF));
-    if (!send(STATUS, CMD_CONFIG_WRITE) || !send(DATA, config) || !send(STATUS, CMD_KBD_ON) ||
-        !send(DATA, KBD_SCAN_ON))
+    if (!send(KBC_STATUS, KBC_WRITE_RAM) || !send(KBC_DATA, config) || !send(KBC_STATUS, KBC_ON) ||
+        !send(KBC_DATA, KBD_SCAN_ON))
         return false;
     (void)wait_status(STATUS_OUT, true); /* its answer, if a keyboard is plugged in */
     drain();

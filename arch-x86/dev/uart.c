@@ -2,13 +2,8 @@
 /* 16550 serial port: polled output with bounded waits, input by interrupt or polled.
  * Tested by tools/tests/test_uart.c and every boot. */
 #include "arch-x86/dev/uart.h"
+#include "arch-x86/defs/pc.h"
 
-#define RBR 0
-#define IER 1
-#define FCR 2
-#define LCR 3
-#define MCR 4
-#define LSR 5
 #define IER_RX 0x01
 #define IER_LINE 0x04         /* a BREAK may be alone in the FIFO, without a time-out (QEMU) */
 #define FCR_ENABLE_CLEAR 0xc7 /* FIFOs on and cleared, trigger at 14 */
@@ -28,7 +23,7 @@
 static bool wait_lsr(const struct uart *u, uint8_t bit, unsigned spins)
 {
     for (unsigned i = 0; i < spins; i++) {
-        uint8_t lsr = u->io->read(u, LSR);
+        uint8_t lsr = u->io->read(u, UART_LSR);
         if (lsr != 0xff && (lsr & bit))
             return true;
     }
@@ -38,10 +33,10 @@ static bool wait_lsr(const struct uart *u, uint8_t bit, unsigned spins)
 static bool loopback(const struct uart *u)
 {
     bool same;
-    u->io->write(u, MCR, MCR_LOOP);
-    u->io->write(u, RBR, LOOP_BYTE);
-    same = wait_lsr(u, LSR_DR, READY_SPINS) && u->io->read(u, RBR) == LOOP_BYTE;
-    u->io->write(u, MCR, MCR_DTR_RTS_OUT2);
+    u->io->write(u, UART_MCR, MCR_LOOP);
+    u->io->write(u, UART_THR, LOOP_BYTE);
+    same = wait_lsr(u, LSR_DR, READY_SPINS) && u->io->read(u, UART_RBR) == LOOP_BYTE;
+    u->io->write(u, UART_MCR, MCR_DTR_RTS_OUT2);
     return same;
 }
 
@@ -54,18 +49,18 @@ static void rate_set(const struct uart *u)
         return;
     divisor = (clock + step / 2) / step;
     divisor = divisor == 0 ? 1 : divisor > 0xffff ? 0xffff : divisor;
-    u->io->write(u, LCR, LCR_DLAB);
-    u->io->write(u, 0, (uint8_t)divisor);
-    u->io->write(u, 1, (uint8_t)(divisor >> 8));
+    u->io->write(u, UART_LCR, LCR_DLAB);
+    u->io->write(u, UART_DLL, (uint8_t)divisor);
+    u->io->write(u, UART_DLM, (uint8_t)(divisor >> 8));
 }
 
 bool uart_setup(struct uart *u)
 {
-    u->io->write(u, LCR, LCR_8N1);
-    u->io->write(u, IER, 0);
+    u->io->write(u, UART_LCR, LCR_8N1);
+    u->io->write(u, UART_IER, 0);
     rate_set(u);
-    u->io->write(u, LCR, LCR_8N1);
-    u->io->write(u, FCR, FCR_ENABLE_CLEAR);
+    u->io->write(u, UART_LCR, LCR_8N1);
+    u->io->write(u, UART_FCR, FCR_ENABLE_CLEAR);
     return loopback(u);
 }
 
@@ -82,7 +77,7 @@ void uart_send(struct uart *u, const char *text, size_t len, bool raw)
                     return;
                 room = FIFO;
             }
-            u->io->write(u, RBR, add_cr && k == 0 ? '\r' : (uint8_t)text[i]);
+            u->io->write(u, UART_THR, add_cr && k == 0 ? '\r' : (uint8_t)text[i]);
             room--;
         }
         u->cr = text[i] == '\r';
@@ -91,12 +86,12 @@ void uart_send(struct uart *u, const char *text, size_t len, bool raw)
 
 int uart_receive(struct uart *u)
 {
-    uint8_t lsr = u->io->read(u, LSR), byte;
+    uint8_t lsr = u->io->read(u, UART_LSR), byte;
 
     if (lsr == 0xff || !(lsr & LSR_DR))
         return -1;
     u->brk = u->brk || (lsr & LSR_BI);
-    byte = u->io->read(u, RBR);
+    byte = u->io->read(u, UART_RBR);
     /* The bit belongs to the character at the top; QEMU shows it ahead of those that came before.
      */
     if (byte != 0 || !u->brk)
@@ -107,5 +102,5 @@ int uart_receive(struct uart *u)
 
 void uart_listen(struct uart *u)
 {
-    u->io->write(u, IER, IER_RX | IER_LINE);
+    u->io->write(u, UART_IER, IER_RX | IER_LINE);
 }

@@ -57,8 +57,8 @@ static void put(char ch)
     default:
         if ((uint8_t)ch < ' ')
             break;
-        if (column ==
-            COLUMNS) /* wraps with the next letter, so that a full line costs no empty one */
+        /* wraps with the next letter, so that a full line costs no empty one */
+        if (column == COLUMNS)
             newline();
         cell[row * COLUMNS + column] = (uint16_t)(ATTRIBUTE | (uint8_t)ch);
         column++;

@@ -4,14 +4,11 @@
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/defs/apic.h"
+#include "arch-x86/defs/pc.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "hv/base/log.h"
 
-#define PIC1_CMD 0x20
-#define PIC1_DATA 0x21
-#define PIC2_CMD 0xa0
-#define PIC2_DATA 0xa1
 #define PIC_ICW1 0x11 /* edge, cascade, ICW4 follows */
 #define PIC_ICW4 0x01 /* 8086 mode */
 #define PIC1_VECTOR 0x20

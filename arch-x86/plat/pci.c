@@ -2,22 +2,16 @@
 /* Stops what the firmware left mastering the bus, before its memory becomes guest RAM.
  * Tested by every boot (the log says how many functions). */
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/defs/pc.h"
 #include "arch-x86/plat/machine.h"
 #include "hv/base/log.h"
 
-#define PCI_ADDR 0xcf8
-#define PCI_DATA 0xcfc
 #define PCI_ENABLE 0x80000000u
-#define PCI_VENDOR 0x00
-#define PCI_COMMAND 0x04
-#define PCI_HEADER 0x0c
 #define PCI_COMMAND_IO 1u
 #define PCI_COMMAND_MEMORY 2u
 #define PCI_COMMAND_MASTER (1u << 2)
 #define PCI_MULTIFUNCTION (1u << 23)
-#define PCI_CLASS 0x08
 #define PCI_CLASS_UART 0x0700
-#define PCI_BAR0 0x10
 #define PCI_BAR_IO 1u
 #define PCI_BAR_64 4u
 #define PCI_BAR_TYPE 6u
@@ -30,8 +24,8 @@ static uint32_t select(uint32_t bus, uint32_t dev, uint32_t fn, uint32_t reg)
 
 static uint32_t config_read(uint32_t address)
 {
-    out32(PCI_ADDR, address);
-    return in32(PCI_DATA);
+    out32(PCI_CONFIG_ADDRESS, address);
+    return in32(PCI_CONFIG_DATA);
 }
 
 /* true if the function was a bus master. The status half is written as zeros: write 1 to clear. */
@@ -40,8 +34,8 @@ static bool quiesce(uint32_t bus, uint32_t dev, uint32_t fn)
     uint32_t command = config_read(select(bus, dev, fn, PCI_COMMAND)) & 0xffff;
     if (!(command & PCI_COMMAND_MASTER))
         return false;
-    out32(PCI_ADDR, select(bus, dev, fn, PCI_COMMAND));
-    out32(PCI_DATA, command & ~PCI_COMMAND_MASTER);
+    out32(PCI_CONFIG_ADDRESS, select(bus, dev, fn, PCI_COMMAND));
+    out32(PCI_CONFIG_DATA, command & ~PCI_COMMAND_MASTER);
     return true;
 }
 
@@ -77,15 +71,15 @@ bool pci_uart_at(uint32_t bus, uint32_t dev, uint32_t fn, struct uart_where *out
         out->stride = 4;
     if (out->base == 0 || (!out->mmio && out->base > 0xfff8))
         return false;
-    out32(PCI_ADDR, select(bus, dev, fn, PCI_COMMAND));
-    out32(PCI_DATA, command | (out->mmio ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO));
+    out32(PCI_CONFIG_ADDRESS, select(bus, dev, fn, PCI_COMMAND));
+    out32(PCI_CONFIG_DATA, command | (out->mmio ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO));
     return true;
 }
 
 bool pci_uart_find(struct uart_where *out)
 {
-    out32(PCI_ADDR, PCI_ENABLE);
-    if (in32(PCI_ADDR) != PCI_ENABLE)
+    out32(PCI_CONFIG_ADDRESS, PCI_ENABLE);
+    if (in32(PCI_CONFIG_ADDRESS) != PCI_ENABLE)
         return false;
     for (uint32_t at = 0; at < 256 * 32 * 8; at++) {
         uint32_t bus = at >> 8, dev = at >> 3 & 31, fn = at & 7;
@@ -109,8 +103,8 @@ void pci_quiesce(void)
 {
     unsigned seen = 0, stopped = 0;
 
-    out32(PCI_ADDR, PCI_ENABLE);
-    if (in32(PCI_ADDR) != PCI_ENABLE) {
+    out32(PCI_CONFIG_ADDRESS, PCI_ENABLE);
+    if (in32(PCI_CONFIG_ADDRESS) != PCI_ENABLE) {
         log_info("pci", "no configuration mechanism 1");
         return;
     }

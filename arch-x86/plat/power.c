@@ -3,20 +3,16 @@
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/features.h"
 #include "arch-x86/cpu/tsc.h"
+#include "arch-x86/defs/pc.h"
 #include "arch-x86/plat/acpi.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
 #include "hv/port/machine.h"
 
-#define DEBUGCON_PORT 0xe9
-#define DEBUG_EXIT_PORT 0xf4
 #define QEMU_PM1_CNT 0x604      /* PIIX4 and ICH9 as SeaBIOS and OVMF place them */
 #define QEMU_PM1_CNT_OLD 0xb004 /* Bochs and old QEMU */
 #define QEMU_S5 0x2000          /* SLP_TYP 0, SLP_EN */
-#define BOCHS_SHUTDOWN_PORT 0x8900
 #define CF9_PORT 0xcf9
-#define KBC_STATUS 0x64
-#define KBC_PULSE_RESET 0xfe
 #define WAIT_US 200000
 #define LAST_LINE_US 100000 /* 64 characters at 9600 baud: what a UART may still hold */
 #define SCI_WAIT_SPINS 300

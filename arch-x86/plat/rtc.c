@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The wall clock, read once at boot (MC146818). Tested by `date` in a guest. */
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/defs/pc.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "hv/base/log.h"
 #include "hv/port/machine.h"
 
-#define CMOS_INDEX 0x70
-#define CMOS_DATA 0x71
 #define CMOS_NMI_OFF 0x80
 #define RTC_A 0x0a
 #define RTC_A_UIP 0x80

@@ -49,9 +49,8 @@ void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bo
         svm_save_dirty(a, CLEAN_CRX)->cr3 = root.v;
     if (flush_all)
         a->vmcb->ctl.tlb_control = TLB_FLUSH_ALL;
-    else if (flush_asid && svm_features.flush_by_asid &&
-             a->vmcb->ctl.tlb_control != TLB_FLUSH_ALL) /* of the first entry */
-        a->vmcb->ctl.tlb_control = TLB_FLUSH_ASID;
+    else if (flush_asid && svm_features.flush_by_asid && a->vmcb->ctl.tlb_control != TLB_FLUSH_ALL)
+        a->vmcb->ctl.tlb_control = TLB_FLUSH_ASID; /* the first entry flushes all */
     if (!svm_features.flush_by_asid)
         asid = clean_asid(v, asid, flush_asid);
     if (a->vmcb->ctl.asid != asid)

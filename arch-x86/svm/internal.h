@@ -60,9 +60,8 @@ enum hv_err svm_init(struct vcpu *v);
 uint32_t svm_nasids(void);
 /* What every guest is intercepted for, from its first entry on. */
 void svm_intercepts_set(struct vmcb_control *c);
-#define SVM_EXCEPTIONS                                                                             \
-    (1u << 14 | 1u << 1 | 1u << 17 | 1u << 18 | 1u << 8 |                                          \
-     1u << 13) /* #PF #DB #AC #MC #DF #GP; VCPU_CTL adds #UD where the guest is shown more */
+/* #PF #DB #AC #MC #DF #GP; VCPU_CTL adds #UD where the guest is shown more */
+#define SVM_EXCEPTIONS (1u << 14 | 1u << 1 | 1u << 17 | 1u << 18 | 1u << 8 | 1u << 13)
 /* state.c */
 void svm_get(struct vcpu *v, enum vcpu_group g, void *out);
 void svm_put(struct vcpu *v, enum vcpu_group g, const void *in);

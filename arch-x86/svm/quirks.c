@@ -17,14 +17,13 @@
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/probe.h"
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/defs/pc.h"
 #include "arch-x86/defs/svm.h"
 #include "arch-x86/defs/vmcb.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/plat/machine.h"
 #include "hv/base/log.h"
 
-#define PIT_CH0 0x40
-#define PIT_MODE 0x43
 #define PIT_CH0_RATE 0x34 /* channel 0, both bytes, mode 2 */
 #define PIT_HZ 1193182u
 #define TICK_HZ 100u
@@ -59,7 +58,7 @@ void quirks_start(void)
         log_warn("svm", "no pin for the NMI tick: a guest with IF=0 keeps its CPU");
         return;
     }
-    out8(PIT_MODE, PIT_CH0_RATE);
+    out8(PIT_CMD, PIT_CH0_RATE);
     out8(PIT_CH0, divisor & 0xff);
     out8(PIT_CH0, divisor >> 8);
 }

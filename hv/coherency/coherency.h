@@ -74,7 +74,9 @@ struct cpu_shared {
     _Alignas(64) struct mailbox mailbox[HV_MAX_CPUS]; /* by requester */
 };
 #define STORING_BUSY BIT(0)
-#define STORING_FRAME BIT(1) /* names the whole frame, else a 16-byte granule */
+#define STORING_FRAME BIT(1)    /* names the whole frame, else a granule of 16 bytes */
+#define STORING_GRANULE_SHIFT 4 /* the bits below are no address: STORING_* */
+#define STORING_GRANULE_MASK (BIT(STORING_GRANULE_SHIFT) - 1)
 
 struct shared_channel { /* coherency=locked, [0127]: one channel for all under a mutex */
     struct lock lock;

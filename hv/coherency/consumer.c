@@ -145,8 +145,9 @@ static bool storing_names(uint64_t storing, gpa_t entry)
 {
     if (!(storing & STORING_BUSY))
         return false;
-    return storing & STORING_FRAME ? storing >> PAGE_SHIFT == entry.v >> PAGE_SHIFT
-                                   : storing >> 4 == entry.v >> 4;
+    return storing & STORING_FRAME
+               ? storing >> PAGE_SHIFT == entry.v >> PAGE_SHIFT
+               : storing >> STORING_GRANULE_SHIFT == entry.v >> STORING_GRANULE_SHIFT;
 }
 
 bool consumer_explains(const struct coh_cpu *self, gpa_t entry)

@@ -48,7 +48,8 @@ static bool others_storing(const struct coh_cpu *self, gpa_t at)
         uint64_t s = atomic_load_explicit(&self->co->cpu[c].storing, memory_order_seq_cst);
         if (c == self->cpu || !(s & STORING_BUSY))
             continue;
-        if (s & STORING_FRAME ? s >> PAGE_SHIFT == at.v >> PAGE_SHIFT : s >> 4 == at.v >> 4)
+        if (s & STORING_FRAME ? s >> PAGE_SHIFT == at.v >> PAGE_SHIFT
+                              : s >> STORING_GRANULE_SHIFT == at.v >> STORING_GRANULE_SHIFT)
             return true;
     }
     return false;
@@ -217,7 +218,7 @@ uint64_t producer_exchange(struct coh_cpu *self, gpa_t at, void *host, unsigned 
 {
     struct granule g = granule_of(at, host, width);
     uint64_t old, now = value;
-    storing_begin(self, (g.at.v & ~15ull) | STORING_BUSY);
+    storing_begin(self, (g.at.v & ~STORING_GRANULE_MASK) | STORING_BUSY);
     /* 831. One locked RMW: the old P and A are those this very store replaced, and on x86 it drains
      * the store buffer before the trace word is loaded. */
     if (width == 8) {
@@ -238,7 +239,7 @@ bool producer_cmpxchg(struct coh_cpu *self, gpa_t at, void *host, unsigned width
 {
     struct granule g = granule_of(at, host, width);
     uint64_t old, now;
-    storing_begin(self, (g.at.v & ~15ull) | STORING_BUSY);
+    storing_begin(self, (g.at.v & ~STORING_GRANULE_MASK) | STORING_BUSY);
     old = atomic_load_explicit(g.p, memory_order_seq_cst);
     do {
         if (((old >> g.shift) & g.mask) != (expected & g.mask)) {

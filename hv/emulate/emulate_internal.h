@@ -7,8 +7,8 @@
 #include "hv/vcpu/fetch.h"
 
 #define EMU_BATCH 32 /* iterations of a REP before the loop looks around again */
-#define EMU_RMW_TRIES                                                                              \
-    64 /* compare-exchanges lost to other CPUs before giving the instruction back */
+/* compare-exchanges lost to other CPUs before giving the instruction back */
+#define EMU_RMW_TRIES 64
 
 /* Inside the emulator HV_OK means performed; HV_FAULT: e->fault is filled; HV_UNSUPPORTED:
  * declined, nothing done; HV_AGAIN: part of a REP done, RIP stays. */

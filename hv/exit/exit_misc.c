@@ -11,8 +11,8 @@
 #include "hv/vm/vm.h"
 
 #define KVM_EPERM ((uint64_t)-1) /* a hypercall by a user */
-#define KVM_ENOSYS                                                                                 \
-    ((uint64_t)-1000) /* a hypercall nobody offers, Documentation/virt/kvm/x86/hypercalls.rst */
+/* a hypercall nobody offers, Documentation/virt/kvm/x86/hypercalls.rst */
+#define KVM_ENOSYS ((uint64_t)-1000)
 
 void exit_hlt(struct subvmm *s, const struct vmexit *x)
 {
@@ -77,8 +77,8 @@ void exit_invlpg(struct subvmm *s, const struct vmexit *x)
     if (emulate_linear(s, &in, 1, false, &va) == HV_OK)
         mmu_event_invlpg(&s->mmu, va);
     else
-        s->vcpu.pending.type =
-            EVENT_NONE; /* a non-canonical address is no fault here, APM 3 "INVLPG" */
+        /* a non-canonical address is no fault here, APM 3 "INVLPG" */
+        s->vcpu.pending.type = EVENT_NONE;
     vcpu_skip(s, x, in.length);
 }
 

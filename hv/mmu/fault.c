@@ -95,8 +95,8 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     uint64_t sets = m->sets;
 
     ring_add(m->cpu, RING_PF, va.v, pfec);
-    mmu_drain(
-        m); /* permission promotion needs no flush: never forward what only a stale shadow caused */
+    /* permission promotion needs no flush: never forward what only a stale shadow caused */
+    mmu_drain(m);
     if (m->cfg.opt->mmu == MMU_REF)
         return ref_fault(m, va, access, out);
     switch (walk_guest(m, va, access, &w)) {

@@ -185,9 +185,8 @@ void flip_back(struct mmu *m)
     m->flipped = 0;
     if (m->cfg.opt->mmu == MMU_REF)
         ref_drop_all(m);
-    else if (s->used && s->level == 1 &&
-             (s->role & ROLE_SMAP0)) /* else the page was dropped meanwhile */
-        spte_set(m, page, idx, 0, gfn(0));
+    else if (s->used && s->level == 1 && (s->role & ROLE_SMAP0))
+        spte_set(m, page, idx, 0, gfn(0)); /* else the page was dropped meanwhile */
 }
 
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)

@@ -54,9 +54,9 @@ enum hv_err pool_init(struct mmu *m)
 {
     m->nm2p = m2p_size(m->cfg.p2m);
     uint64_t fixed = m->nm2p * sizeof(uint32_t) + PAGE_SIZE;
-    uint64_t each = PAGE_SIZE + 512 * sizeof(uint32_t) /* rlink */ +
-                    64 * sizeof(uint32_t) /* rhash */
-                    + sizeof(struct sp) + sizeof(uint32_t) /* shash */;
+    /* rlink, rhash; shash */
+    uint64_t each = PAGE_SIZE + 512 * sizeof(uint32_t) + 64 * sizeof(uint32_t) + sizeof(struct sp) +
+                    sizeof(uint32_t);
     if (m->cfg.pool_bytes <= fixed)
         return HV_NOMEM;
     uint64_t n = (m->cfg.pool_bytes - fixed) / each;

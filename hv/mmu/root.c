@@ -74,8 +74,8 @@ static void root_key(const struct mmu *m, gfn_t *f, unsigned *level, uint32_t *r
         *f = gfn(0);
         *role |= ROLE_DIRECT | ROLE_PAEROOT;
     } else if (m->top == 3) {
-        *f =
-            gfn((m->regs.cr3 & 0xffffffffu) >> 5); /* a PDPT is 32 bytes: a key, no table is read */
+        /* a PDPT is 32 bytes: a key, no table is read */
+        *f = gfn((m->regs.cr3 & 0xffffffffu) >> 5);
         *role |= ROLE_DIRECT | ROLE_PAEROOT;
     } else if (!p2m_ptr(m->cfg.p2m, gfn_gpa(*f))) {
         *role |= ROLE_DIRECT; /* CR3 outside RAM: a root that maps nothing; the walk says RSVD */

@@ -17,11 +17,19 @@
 #define MSR_KVM_WALL 0x4b564d00
 #define MSR_KVM_TIME 0x4b564d01
 #define MSR_KVM_PV_EOI 0x4b564d04
+#define MSR_PERF_EVT_SEL0 0xc0010000 /* to 3, then the counters PERF_CTR0 to 3 */
+#define MSR_PERF_CTR3 0xc0010007
 #define MSR_HWCR 0xc0010015
 #define MSR_TOP_MEM 0xc001001a
 #define MSR_TOP_MEM2 0xc001001d
 #define MSR_NB_CFG 0xc001001f
 #define MSR_SYSCFG 0xc0010010
+#define MSR_INT_PENDING 0xc0010055
+#define MSR_MMIO_CFG_BASE 0xc0010058
+#define MSR_IC_CFG 0xc0011021
+#define MSR_BU_CFG 0xc0011023
+#define MSR_BU_CFG2 0xc001102a
+#define MSR_BU_CFG2_LAST 0xc001102d
 
 /* TLB cache, INVD, flush filter, IGNNE, machine-check status: switches of performance and
  * debugging. Not CPUID faulting (35) nor locks. */
@@ -331,16 +339,15 @@ static const struct {
     {MSR_MTRRCAP, MSR_MTRRCAP, mtrr_read, NULL},
     /* SPEC_CTRL (48), PRED_CMD (49), ARCH_CAPABILITIES (10a), VIRT_SPEC_CTRL (c001011f): #GP, as
      * without their CPUID bits. The guest knows that it has no IBRS, IBPB, STIBP, SSBD. */
-    {0x179, 0x179, read_zero, NULL}, /* MCG_CAP: no banks */
+    {MSR_MCG_CAP, MSR_MCG_CAP, read_zero, NULL}, /* no banks */
     {MSR_MCG_STATUS, MSR_MCG_STATUS, read_mcg_status, write_mcg_status},
     {MSR_MISC_ENABLE, MSR_MISC_ENABLE, read_misc_enable, write_misc_enable},
-    /* DEBUGCTL: no branch records, no stepping by branches; bits do not stick, which debuggers see
-     */
-    {0x1d9, 0x1d9, read_zero, write_ignored},
-    {0x1db, 0x1de, read_zero, NULL}, /* last branch and exception */
-    {0x200, 0x2ff, mtrr_read, mtrr_write},
+    /* no branch records, no stepping by branches; bits do not stick, which debuggers see */
+    {MSR_DEBUGCTL, MSR_DEBUGCTL, read_zero, write_ignored},
+    {MSR_LAST_BRANCH_FROM, MSR_LAST_EXCEPTION_TO, read_zero, NULL},
+    {MSR_MTRR_PHYS_BASE0, MSR_MTRR_DEF, mtrr_read, mtrr_write},
     {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_deadline, write_deadline},
-    {MSR_X2APIC_BASE, MSR_X2APIC_BASE + 0xff, read_apic, write_apic},
+    {MSR_X2APIC_BASE, MSR_X2APIC_LAST, read_apic, write_apic},
     {MSR_KVM_WALL, MSR_KVM_TIME, read_kvm, write_kvm},
     {MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, read_kvm, write_kvm},
     {MSR_EFER, MSR_EFER, read_efer, write_efer},
@@ -348,23 +355,23 @@ static const struct {
     {MSR_FS_BASE, MSR_GS_BASE, read_segment, write_segment},
     {MSR_KERNEL_GS_BASE, MSR_KERNEL_GS_BASE, read_target, write_target},
     /* performance counters: none count, and none keeps what is written: a driver finds it broken */
-    {0xc0010000, 0xc0010007, read_zero, write_ignored},
+    {MSR_PERF_EVT_SEL0, MSR_PERF_CTR3, read_zero, write_ignored},
     {MSR_SYSCFG, MSR_SYSCFG, read_syscfg, write_syscfg},
     {MSR_HWCR, MSR_HWCR, read_hwcr, write_hwcr},
     {MSR_TOP_MEM, MSR_TOP_MEM, read_top_mem, NULL},
     {MSR_TOP_MEM2, MSR_TOP_MEM2, read_top_mem, NULL},
     /* nothing sticks: there is no extended configuration space behind port CF8 */
     {MSR_NB_CFG, MSR_NB_CFG, read_zero, write_ignored},
-    {0xc0010055, 0xc0010055, read_zero, write_ignored}, /* interrupt pending message: no C1E */
-    {0xc0010058, 0xc0010058, read_zero, write_ignored}, /* MMIO configuration base: none */
-    {MSR_VM_CR, MSR_VM_CR, read_vm_cr, write_ignored},  /* SVM is off, and locked so */
+    {MSR_INT_PENDING, MSR_INT_PENDING, read_zero, write_ignored},     /* no C1E */
+    {MSR_MMIO_CFG_BASE, MSR_MMIO_CFG_BASE, read_zero, write_ignored}, /* none */
+    {MSR_VM_CR, MSR_VM_CR, read_vm_cr, write_ignored}, /* SVM is off, and locked so */
     /* LS_CFG (c0011020): #GP. Its bits switch off speculative stores on families 15h to 17h: a
      * system that can read it believes that it can have that. */
-    {0xc0011021, 0xc0011023, read_zero, write_ignored}, /* IC, DC, BU configuration: performance */
+    {MSR_IC_CFG, MSR_BU_CFG, read_zero, write_ignored}, /* DC_CFG between them: performance */
     /* LFENCE is serialising if this processor's register says so; zenbleed's switch does not stick
      */
     {MSR_DE_CFG, MSR_DE_CFG, read_de_cfg, write_ignored},
-    {0xc001102a, 0xc001102d, read_zero, write_ignored}, /* BU_CFG2 and neighbours: performance */
+    {MSR_BU_CFG2, MSR_BU_CFG2_LAST, read_zero, write_ignored}, /* and neighbours: performance */
 };
 
 void msr_power_on(struct subvmm *s)

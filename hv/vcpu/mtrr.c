@@ -6,30 +6,42 @@
 #include "hv/vcpu/rules.h"
 
 #define MTRR_VCNT 8
-#define MTRRCAP_VALUE (MTRR_VCNT | BIT(8) | BIT(10)) /* variable, fixed, write-combining */
-#define MTRR_DEF_VALID (BIT(11) | BIT(10) | 0xff)
-#define MTRR_DEF_WB (BIT(11) | BIT(10) | 6)
+#define MTRRCAP_FIX BIT(8)
+#define MTRRCAP_WC BIT(10)
+#define MTRRCAP_VALUE (MTRR_VCNT | MTRRCAP_FIX | MTRRCAP_WC)
+#define MTRR_DEF_E BIT(11)
+#define MTRR_DEF_FE BIT(10)
+#define MTRR_TYPE 0xffu
+enum { TYPE_UC, TYPE_WC, TYPE_WT = 4, TYPE_WP, TYPE_WB, TYPE_UC_MINUS /* in PAT only */ };
+#define MTRR_DEF_VALID (MTRR_DEF_E | MTRR_DEF_FE | MTRR_TYPE)
+#define MTRR_DEF_WB (MTRR_DEF_E | MTRR_DEF_FE | TYPE_WB)
 #define MTRR_FIXED_WB 0x0606060606060606ull
-#define MTRR_VAR_FIRST 0x200
+#define MTRR_VAR_FIRST MSR_MTRR_PHYS_BASE0
 #define MTRR_VAR_LAST (MTRR_VAR_FIRST + 2 * MTRR_VCNT - 1)
 #define MTRR_MASK_VALID BIT(11)
+#define MTRR_MASK_RESERVED MASK(10, 0)
+#define MTRR_BASE_RESERVED MASK(11, 8)
 #define PAT_RESET 0x0007040600070406ull
 #define PCI_HOLE 0xc0000000ull
 #define PCI_HOLE_BYTES 0x40000000ull
 
-static const uint16_t mtrr_fixed_msr[11] = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
-                                            0x26b, 0x26c, 0x26d, 0x26e, 0x26f};
+static const uint16_t mtrr_fixed_msr[11] = {
+    MSR_MTRR_FIX64K_00000,    MSR_MTRR_FIX16K_80000,    MSR_MTRR_FIX16K_A0000,
+    MSR_MTRR_FIX4K_C0000,     MSR_MTRR_FIX4K_C0000 + 1, MSR_MTRR_FIX4K_C0000 + 2,
+    MSR_MTRR_FIX4K_C0000 + 3, MSR_MTRR_FIX4K_C0000 + 4, MSR_MTRR_FIX4K_C0000 + 5,
+    MSR_MTRR_FIX4K_C0000 + 6, MSR_MTRR_FIX4K_F8000};
 
 static bool type_valid(uint64_t type)
 {
-    return type == 0 || type == 1 || type == 4 || type == 5 || type == 6;
+    return type == TYPE_UC || type == TYPE_WC || type == TYPE_WT || type == TYPE_WP ||
+           type == TYPE_WB;
 }
 
 static bool bytes_valid(uint64_t value, bool pat)
 {
     for (unsigned i = 0; i < 64; i += 8) {
-        uint64_t type = value >> i & 0xff;
-        if (!type_valid(type) && !(pat && type == 7))
+        uint64_t type = value >> i & MTRR_TYPE;
+        if (!type_valid(type) && !(pat && type == TYPE_UC_MINUS))
             return false;
     }
     return true;
@@ -82,8 +94,8 @@ static bool var_valid(const struct vcpu *v, uint32_t msr, uint64_t value)
     if (value & MASK(63, v->phys_bits))
         return false;
     if (msr & 1) /* mask: valid bit and address */
-        return !(value & 0x7ff);
-    return type_valid(value & 0xff) && !(value & 0xf00);
+        return !(value & MTRR_MASK_RESERVED);
+    return type_valid(value & MTRR_TYPE) && !(value & MTRR_BASE_RESERVED);
 }
 
 bool mtrr_write(struct subvmm *s, uint32_t msr, uint64_t value)
@@ -96,7 +108,7 @@ bool mtrr_write(struct subvmm *s, uint32_t msr, uint64_t value)
             return false;
         v->pat = value;
     } else if (msr == MSR_MTRR_DEF) {
-        if ((value & ~MTRR_DEF_VALID) || !type_valid(value & 0xff))
+        if ((value & ~MTRR_DEF_VALID) || !type_valid(value & MTRR_TYPE))
             return false;
         v->mtrr_def = value;
     } else if (msr >= MTRR_VAR_FIRST && msr <= MTRR_VAR_LAST) {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The lints of pblib as steps; of what is written there, each name is here once. Run by tools/check.py."""
-from pblib import cite, docs, lint, models
+from pblib import cite, docs, lint, models, registers
 from pblib.linux import OUT
 from pblib.steps import HEAVY, IMAGE, Step
 
@@ -24,4 +24,4 @@ def step(name, function, built):
 
 
 STEPS = [step(*check) for check in lint.CHECKS + [
-    ("cite", cite.problems, False), ("docs", docs.problems_of, True), ("model-map", models.problems, False)]]
+    ("cite", cite.problems, False), ("registers", registers.problems, False), ("docs", docs.problems_of, True), ("model-map", models.problems, False)]]

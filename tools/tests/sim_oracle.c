@@ -11,8 +11,8 @@
 #define VERSIONS 128
 #define NEVER UINT32_MAX
 #define PENDING 32
-#define EPOCHS                                                                                     \
-    32 /* flushes of the structure caches remembered; of two merged ones all is allowed */
+/* flushes of the structure caches remembered; of two merged ones all is allowed */
+#define EPOCHS 32
 
 struct version {
     uint64_t value;

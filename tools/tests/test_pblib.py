@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from pblib import config, emu, iso, kernels, ktap, lint, linuxlog, models, session, steps  # pylint: disable=wrong-import-position
+from pblib import config, emu, iso, kernels, ktap, lint, linuxlog, models, registers, session, steps  # pylint: disable=wrong-import-position
 
 count, bad = 0, 0
 
@@ -355,6 +355,49 @@ def test_calls():
     ok(defined == {"mine", "word"} and undefined == {"later"}, "nm's output is understood")
 
 
+def test_registers():
+    """A device with registers by their names, and with one planted bare number at a time."""
+    good = """#define REG_LVT 0x320 /* in a comment: case 0x99: */
+        #define RANGE(x) ((x) >= 0x300 && \\
+                          index == 0x310)
+        enum { REG_ID = 0x20, REG_LAST = 0x3f0 };
+        static const uint8_t mode3[] = {0x5f, 0x4f};
+        static uint32_t read(struct vpc *pc, uint32_t reg, struct vio *io)
+        {
+            switch (reg) {
+            case REG_ID:
+                return 0x00081b36;
+            case REG_LVT ... REG_LAST:
+                return pc->lvt[(reg - REG_LVT) >> 4] & 0xff;
+            default:
+                switch (pc->mode) { case 3: case X2(REG_ID): break; }
+            }
+            if (io->size == 4 && !(io->addr & 1) && io->value == 0x80 && (pc->uart.msr & 0xf0) != 0x30)
+                pc->uart.msr |= 0x40;
+            pc->index = (uint32_t)io->value & 0x7f;
+            log("case 0x20: reg == 0x30");
+            vbus_add_pio(&pc->bus, REG_ID, 0x10, f(pc, 0x20), pc);
+            return pc->reg[3] == 0x77 ? mode3[2] : offsets(pc) + 0x10;
+        }
+        """
+    planted = {"case 0x20:": "case REG_ID:", "case 32:": "case REG_ID:", "case REG_LVT ... 0x3f0:": "case REG_LVT ... REG_LAST:",
+               "(reg - 0x320)": "(reg - REG_LVT)", "io->addr & 0x80)": "io->addr & 1)", "io->addr == 3 && io->size": "io->size",
+               "0x3f8 <= io->addr && io->size": "io->size", "(io->addr & 7) == 6 && io->size": "io->size",
+               "pc->index = 0x20;": "pc->index = (uint32_t)io->value & 0x7f;", "&pc->bus, 0x3f8,": "&pc->bus, REG_ID,",
+               "&pc->bus, 1016,": "&pc->bus, REG_ID,", "mode3[0x2]": "mode3[2]",
+               "case 0x3: case X2": "case 3: case X2"}
+    name = "hv/vdev/pc/new/vlapic.c"
+    ok(registers.problems("", [name], {name: good}.get) == [], "names, data and comments are no bare register numbers")
+    for bad_text, text in planted.items():
+        source = good.replace(text, bad_text)
+        found = registers.problems("", [name], {name: source}.get)
+        line = source[:source.index(bad_text)].count("\n") + 1
+        ok(good.count(text) == 1 and len(found) >= 1 and all(f.startswith("%s:%d: " % (name, line)) for f in found),
+           "a bare register number is found: " + bad_text)
+    ok(registers.problems("", ["hv/mmu/a.c"], {"hv/mmu/a.c": "case 0x20:"}.get) == [], "elsewhere numbers are opcodes or data")
+    ok(registers.problems() == [] and any(n.startswith(registers.FOLDER) for n in lint.tracked(".c")), "the devices have none")
+
+
 def test_models():
     files = {
         "tools/model/README.md": "| a | m | `hv/a.c`: `known` `gone` |\n\n## Known-bad variants\n\n"
@@ -371,7 +414,7 @@ def test_models():
 
 def main():
     for test in (test_kernels, test_vmlinux, test_ktap, test_choice, test_linux, test_stats, test_grub, test_runner, test_session, test_hung_session, test_session_ends, test_skips, test_lint, test_calls,
-                 test_models):
+                 test_registers, test_models):
         test()
     print("1..%d" % count)
     return 1 if bad else 0

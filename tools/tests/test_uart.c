@@ -23,7 +23,7 @@ static uint8_t chip_read(const struct uart *u, unsigned reg)
     chip.accesses++;
     if (chip.absent)
         return 0xff;
-    if (reg == LSR) {
+    if (reg == UART_LSR) {
         if (!chip.blocked)
             chip.fifo = 0;
         uint8_t lsr = (uint8_t)((chip.rx >= 0 ? LSR_DR : 0) | (chip.fifo ? 0 : LSR_THRE) |
@@ -31,7 +31,7 @@ static uint8_t chip_read(const struct uart *u, unsigned reg)
         chip.brk = false;
         return lsr;
     }
-    if (reg == RBR) {
+    if (reg == UART_RBR) {
         int byte = chip.rx;
         chip.rx = -1;
         return (uint8_t)byte;
@@ -47,20 +47,20 @@ static void chip_write(const struct uart *u, unsigned reg, uint8_t v)
         return;
     if ((chip.lcr & LCR_DLAB) && reg < 2) {
         chip.divisor = reg ? (chip.divisor & 0xff) | (uint32_t)v << 8 : (chip.divisor & 0xff00) | v;
-    } else if (reg == RBR && (chip.mcr & 0x10)) {
+    } else if (reg == UART_RBR && (chip.mcr & 0x10)) {
         chip.rx = v;
-    } else if (reg == RBR) {
+    } else if (reg == UART_RBR) {
         if (chip.fifo == FIFO)
             chip.lost++;
         else {
             chip.fifo++;
             chip.sent[chip.nsent++] = (char)v;
         }
-    } else if (reg == IER) {
+    } else if (reg == UART_IER) {
         chip.ier = v;
-    } else if (reg == LCR) {
+    } else if (reg == UART_LCR) {
         chip.lcr = v;
-    } else if (reg == MCR) {
+    } else if (reg == UART_MCR) {
         chip.mcr = v;
     }
 }

@@ -47,5 +47,5 @@ bool vpc_ferr(struct vpc *pc, uint32_t cpu)
 
 void vferr_init(struct vpc *pc)
 {
-    vbus_add_pio_bytes(&pc->bus, 0xf0, 2, ferr_port, pc);
+    vbus_add_pio_bytes(&pc->bus, FERR_PORT, 2, ferr_port, pc);
 }

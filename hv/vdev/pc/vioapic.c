@@ -5,6 +5,7 @@
 #include "hv/port/cpu.h"
 
 #define IOAPIC_VERSION (0x20u | (VPC_IOAPIC_PINS - 1) << 16)
+#define REDIR_END (IOAPIC_REG_REDIR + 2 * VPC_IOAPIC_PINS)
 #define RTE_LOGICAL BIT(11)
 #define RTE_STATUS BIT(12)
 #define RTE_REMOTE_IRR BIT(14)
@@ -15,7 +16,7 @@
  * message takes its time, and the interrupted program, which may be what ends it, gets on. */
 #define RESENDS 64
 #define RESEND_US 1000
-#define RTE_MODE(r) ((unsigned)((r) >> 8) & 7)
+#define RTE_MODE(r) ((unsigned)DELIVERY_MODE(r))
 #define RTE_DEST(r) ((uint32_t)((r) >> 56))
 
 /* Sends what the pin has to say, if anything: an edge was seen, or a level is asserted. */
@@ -123,13 +124,13 @@ static void vioapic_write_rte(struct vpc *pc, uint32_t from, unsigned pin, uint6
 static uint32_t vioapic_read(const struct vioapic *io)
 {
     uint32_t sel = io->sel;
-    if (sel >= 0x10 && sel < 0x10 + 2 * VPC_IOAPIC_PINS)
-        return (uint32_t)(io->rte[(sel - 0x10) >> 1] >> (32 * (sel & 1)));
+    if (sel >= IOAPIC_REG_REDIR && sel < REDIR_END)
+        return (uint32_t)(io->rte[(sel - IOAPIC_REG_REDIR) >> 1] >> (32 * (sel & 1)));
     switch (sel) {
-    case 0:
-    case 2: /* arbitration ID: loaded with the ID */
+    case IOAPIC_REG_ID:
+    case IOAPIC_REG_ARBITRATION: /* loaded with the ID */
         return io->id << 24;
-    case 1:
+    case IOAPIC_REG_VERSION:
         return IOAPIC_VERSION;
     default:
         return 0;
@@ -139,11 +140,11 @@ static uint32_t vioapic_read(const struct vioapic *io)
 static void vioapic_write(struct vpc *pc, uint32_t from, uint32_t value)
 {
     uint32_t sel = pc->ioapic.sel;
-    if (sel == 0) {
+    if (sel == IOAPIC_REG_ID) {
         pc->ioapic.id = value >> 24 & VPC_IOAPIC_ID_MASK;
-    } else if (sel >= 0x10 && sel < 0x10 + 2 * VPC_IOAPIC_PINS) {
+    } else if (sel >= IOAPIC_REG_REDIR && sel < REDIR_END) {
         unsigned shift = 32 * (sel & 1);
-        vioapic_write_rte(pc, from, (sel - 0x10) >> 1, (uint64_t)value << shift,
+        vioapic_write_rte(pc, from, (sel - IOAPIC_REG_REDIR) >> 1, (uint64_t)value << shift,
                           0xffffffffull << shift);
     }
 }
@@ -154,12 +155,14 @@ void vioapic_mmio(void *dev, struct vio *io)
     uint32_t off = (uint32_t)(io->addr - VPC_IOAPIC_BASE);
     lock_take(&pc->lock);
     if (!io->write)
-        io->value = off == 0x00 ? pc->ioapic.sel : off == 0x10 ? vioapic_read(&pc->ioapic) : 0;
-    else if (off == 0x00)
+        io->value = off == IOAPIC_REGSEL   ? pc->ioapic.sel
+                    : off == IOAPIC_WINDOW ? vioapic_read(&pc->ioapic)
+                                           : 0;
+    else if (off == IOAPIC_REGSEL)
         pc->ioapic.sel = (uint32_t)io->value & 0xff;
-    else if (off == 0x10)
+    else if (off == IOAPIC_WINDOW)
         vioapic_write(pc, io->cpu, (uint32_t)io->value);
-    else if (off == 0x40)
+    else if (off == IOAPIC_EOI)
         vioapic_end(pc, io->cpu, (uint32_t)io->value & 0xff);
     lock_drop(&pc->lock);
 }

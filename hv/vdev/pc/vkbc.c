@@ -14,9 +14,20 @@
 #define RAM_DISABLED 0x10
 #define RAM_AUX_DISABLED 0x20
 #define RAM_TRANSLATE 0x40
+#define KBD_LEDS 0xed
+#define KBD_ECHO 0xee
+#define KBD_SCAN_SET 0xf0
+#define KBD_IDENTIFY 0xf2
+#define KBD_RATE 0xf3
+#define KBD_ENABLE 0xf4 /* then disable, defaults, types of keys */
+#define KBD_KEY_TYPES_LAST 0xfd
+#define KBD_RESET 0xff
+#define KBD_COMMANDS KBD_LEDS /* the first of them: smaller bytes are arguments */
 #define ACK 0xfa
 #define RESEND 0xfe
 #define NO_REPLY 0xfe
+#define NO_COMMAND 0
+#define RAM_INDEX 0x1f /* of a command that reads or writes the memory */
 #define A20 2u
 
 static void put(struct vkbc *k, uint8_t byte, uint8_t status)
@@ -49,7 +60,7 @@ static void keyboard_argument(struct vkbc *k, uint8_t byte)
     uint8_t cmd = k->kbd_command;
     k->kbd_command = 0;
     put(k, ACK, 0);
-    if (cmd != 0xf0)
+    if (cmd != KBD_SCAN_SET)
         return; /* lights, repeat rate */
     if (byte == 0)
         put(k, k->scancode_set, 0);
@@ -60,31 +71,30 @@ static void keyboard_argument(struct vkbc *k, uint8_t byte)
 /* Commands of the AT keyboard (IBM PS/2 Hardware Interface Technical Reference, "Keyboards"). */
 static void keyboard(struct vkbc *k, uint8_t byte)
 {
-    if (k->kbd_command && byte < 0xed) {
+    if (k->kbd_command && byte < KBD_COMMANDS) {
         keyboard_argument(k, byte);
         return;
     }
     k->kbd_command = 0;
     switch (byte) {
-    case 0xed: /* lights */
-    case 0xf0: /* scan code set */
-    case 0xf3: /* repeat rate */
+    case KBD_LEDS:
+    case KBD_SCAN_SET:
+    case KBD_RATE:
         k->kbd_command = byte;
         put(k, ACK, 0);
         break;
-    case 0xee: /* echo */
-        put(k, 0xee, 0);
+    case KBD_ECHO:
+        put(k, KBD_ECHO, 0);
         break;
-    case 0xf2: /* identify */
+    case KBD_IDENTIFY:
         put(k, ACK, 0);
         put(k, 0xab, 0);
         put(k, k->ram & RAM_TRANSLATE ? 0x41 : 0x83, 0); /* the controller translates 83 too */
         break;
-    case 0xf4 ... 0xf6: /* enable, disable, defaults */
-    case 0xf7 ... 0xfd: /* key types */
+    case KBD_ENABLE ... KBD_KEY_TYPES_LAST:
         put(k, ACK, 0);
         break;
-    case 0xff:
+    case KBD_RESET:
         keyboard_reset(k);
         put(k, ACK, 0);
         put(k, 0xaa, 0); /* self test passed */
@@ -100,48 +110,48 @@ static void keyboard(struct vkbc *k, uint8_t byte)
 /* true: reset. */
 static bool command(struct vkbc *k, uint32_t *port92, uint8_t cmd)
 {
-    k->command = 0;
+    k->command = NO_COMMAND;
     switch (cmd) {
-    case 0x20 ... 0x3f:
-        reply(k, cmd == 0x20 ? k->ram : k->spare[cmd & 0x1f]);
+    case KBC_READ_RAM ... KBC_READ_RAM_LAST:
+        reply(k, cmd == KBC_READ_RAM ? k->ram : k->spare[cmd & RAM_INDEX]);
         break;
-    case 0x60 ... 0x7f: /* the next byte at port 60 belongs to it */
-    case 0xd1 ... 0xd4:
+    case KBC_WRITE_RAM ... KBC_WRITE_RAM_LAST: /* the next byte at port 60 belongs to it */
+    case KBC_WRITE_OUTPUT ... KBC_WRITE_AUX:
         k->command = cmd;
         break;
-    case 0xa7: /* disable and enable the interfaces, test them */
+    case KBC_AUX_OFF:
         k->ram |= RAM_AUX_DISABLED;
         break;
-    case 0xa8:
+    case KBC_AUX_ON:
         k->ram &= (uint8_t)~RAM_AUX_DISABLED;
         break;
-    case 0xa9:
-    case 0xab:
+    case KBC_AUX_TEST:
+    case KBC_TEST:
         reply(k, 0x00);
         break;
-    case 0xaa: /* self test, passed; leaves both interfaces off */
+    case KBC_SELF_TEST: /* passed; leaves both interfaces off */
         k->ram = RAM_DISABLED | RAM_AUX_DISABLED | STATUS_SYSTEM;
         reply(k, 0x55);
         break;
-    case 0xad:
+    case KBC_OFF:
         k->ram |= RAM_DISABLED;
         break;
-    case 0xae:
+    case KBC_ON:
         k->ram &= (uint8_t)~RAM_DISABLED;
         break;
-    case 0xc0: /* input port: keyboard not locked */
+    case KBC_READ_INPUT: /* keyboard not locked */
         reply(k, 0x80);
         break;
-    case 0xd0: /* output port */
+    case KBC_READ_OUTPUT:
         reply(k, (uint8_t)(0xcd | (*port92 & A20)));
         break;
-    case 0xdd: /* A20 low, high */
+    case KBC_A20_OFF:
         *port92 &= ~A20;
         break;
-    case 0xdf:
+    case KBC_A20_ON:
         *port92 |= A20;
         break;
-    case 0xf0 ... 0xff: /* pulses the output lines whose bit is 0; bit 0 is reset */
+    case KBC_PULSE ... KBC_PULSE_LAST: /* pulses the output lines whose bit is 0; bit 0 is reset */
         return !(cmd & 1);
     default:
         break;
@@ -153,31 +163,31 @@ static bool command(struct vkbc *k, uint32_t *port92, uint8_t cmd)
 static bool data(struct vkbc *k, uint32_t *port92, uint8_t byte)
 {
     uint8_t cmd = k->command;
-    k->command = 0;
+    k->command = NO_COMMAND;
     switch (cmd) {
-    case 0:
+    case NO_COMMAND:
         k->ram &= (uint8_t)~RAM_DISABLED; /* writing to the keyboard enables it */
         keyboard(k, byte);
         return false;
-    case 0x60:
+    case KBC_WRITE_RAM:
         k->ram = byte;
         return false;
-    case 0xd1: /* output port: bit 0 low is reset, bit 1 the A20 gate */
+    case KBC_WRITE_OUTPUT: /* bit 0 low is reset, bit 1 the A20 gate */
         *port92 = (*port92 & ~A20) | (byte & A20);
         return !(byte & 1);
-    case 0xd2: /* echoed as if the keyboard, the mouse had sent it */
+    case KBC_WRITE_BUFFER: /* echoed as if the keyboard, the mouse had sent it */
         reply(k, byte);
         return false;
-    case 0xd3:
+    case KBC_WRITE_AUX_BUFFER:
         k->count = 0;
         put(k, byte, STATUS_AUX);
         return false;
-    case 0xd4: /* for the mouse, and there is none */
+    case KBC_WRITE_AUX: /* for the mouse, and there is none */
         k->count = 0;
         put(k, NO_REPLY, STATUS_AUX | STATUS_TIMEOUT);
         return false;
     default:
-        k->spare[cmd & 0x1f] = byte;
+        k->spare[cmd & RAM_INDEX] = byte;
         return false;
     }
 }
@@ -193,7 +203,7 @@ static void vkbc_io(void *dev, struct vio *io)
 {
     struct vpc *pc = dev;
     struct vkbc *k = &pc->kbc;
-    bool status = io->addr & 4, reset = false;
+    bool status = io->addr & (KBC_DATA ^ KBC_STATUS), reset = false;
     lock_take(&pc->lock);
     if (io->write) {
         uint8_t byte = (uint8_t)io->value;
@@ -240,7 +250,7 @@ void vkbc_init(struct vpc *pc)
     /* as firmware leaves it: systems without a driver of their own count on its interrupt */
     pc->kbc.ram = RAM_TRANSLATE | RAM_AUX_DISABLED | STATUS_SYSTEM | RAM_IRQ;
     keyboard_reset(&pc->kbc);
-    vbus_add_pio_bytes(&pc->bus, 0x60, 1, vkbc_io, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x64, 1, vkbc_io, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x92, 1, port92, pc);
+    vbus_add_pio_bytes(&pc->bus, KBC_DATA, 1, vkbc_io, pc);
+    vbus_add_pio_bytes(&pc->bus, KBC_STATUS, 1, vkbc_io, pc);
+    vbus_add_pio_bytes(&pc->bus, SYSTEM_CONTROL_A, 1, port92, pc);
 }

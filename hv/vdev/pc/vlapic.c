@@ -6,7 +6,9 @@
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
 
-#define APIC_VERSION 0x00050014u /* integrated, LVT entries 0..5 */
+#define VERSION 0x00050014u /* integrated, LVT entries 0..5 */
+#define XAPIC_DEST 0xff000000u
+#define DFR_RESERVED 0x0fffffffu /* ones */
 
 #define load(p) atomic_load_explicit(p, memory_order_relaxed)
 #define store(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
@@ -92,7 +94,7 @@ static bool vlapic_extint(const struct vpc *pc, uint32_t cpu)
     if (!(load(&a->base) & APIC_BASE_EN))
         return true; /* LINT0 is the INTR pin then */
     uint32_t lint0 = load(&a->lvt[LVT_LINT0]);
-    return !(lint0 & LVT_MASKED) && ((lint0 >> 8) & 7) == DM_EXTINT;
+    return !(lint0 & LVT_MASKED) && DELIVERY_MODE(lint0) == DM_EXTINT;
 }
 
 int vlapic_pending(struct vpc *pc, uint32_t cpu)
@@ -137,7 +139,7 @@ bool vlapic_deliver(struct vpc *pc, uint32_t from, uint32_t cpu, uint32_t vector
     struct vlapic *a = &pc->lapic[cpu];
     if (!(load(&a->svr) & SVR_ENABLE) || !(load(&a->base) & APIC_BASE_EN))
         return false;
-    if (vector < 16) {
+    if (vector < VECTOR_FIRST) {
         vlapic_error(pc, from, cpu, ESR_RECEIVE_ILLEGAL);
         return false;
     }
@@ -163,7 +165,7 @@ void vlapic_error(struct vpc *pc, uint32_t from, uint32_t cpu, uint32_t esr_bit)
     struct vlapic *a = &pc->lapic[cpu];
     atomic_fetch_or_explicit(&a->errors, esr_bit, memory_order_relaxed);
     uint32_t lvt = load(&a->lvt[LVT_ERROR]);
-    if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= 16)
+    if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= VECTOR_FIRST)
         (void)vlapic_deliver(pc, from, cpu, lvt & 0xff, false);
 }
 
@@ -207,7 +209,7 @@ void vlapic_set_cr8(struct vpc *pc, uint32_t cpu, uint8_t cr8)
 /* --- registers --- */
 static uint32_t atomic_word(const _Atomic uint64_t *w, uint32_t reg)
 {
-    unsigned i = (reg >> 4) & 7;
+    unsigned i = X2APIC_INDEX(reg) & 7;
     return (uint32_t)(load(&w[i >> 1]) >> (32 * (i & 1)));
 }
 
@@ -215,39 +217,39 @@ uint32_t vlapic_read(struct vpc *pc, uint32_t cpu, uint32_t reg)
 {
     struct vlapic *a = &pc->lapic[cpu];
     switch (reg) {
-    case 0x020:
+    case APIC_ID:
         return vlapic_x2(a) ? cpu : cpu << 24;
-    case 0x030:
-        return APIC_VERSION;
-    case 0x080:
+    case APIC_VERSION:
+        return VERSION;
+    case APIC_TPR:
         return load(&a->tpr);
-    case 0x0a0:
+    case APIC_PPR:
         return vlapic_ppr(a);
-    case 0x0d0:
+    case APIC_LDR:
         return load(&a->ldr);
-    case 0x0e0:
+    case APIC_DFR:
         return load(&a->dfr);
-    case 0x0f0:
+    case APIC_SVR:
         return load(&a->svr);
-    case 0x280:
+    case APIC_ESR:
         return a->esr;
-    case 0x300:
+    case APIC_ICR:
         return a->icr_lo;
-    case 0x310:
+    case APIC_ICR_HIGH:
         return a->icr_hi;
-    case 0x320 ... 0x370:
-        return load(&a->lvt[(reg - 0x320) >> 4]);
-    case 0x380:
+    case APIC_LVT_TIMER ... APIC_LVT_ERROR:
+        return load(&a->lvt[X2APIC_INDEX(reg - APIC_LVT_TIMER)]);
+    case APIC_TIMER_ICT:
         return a->timer_init;
-    case 0x390:
+    case APIC_TIMER_CCT:
         return vlapic_timer_current(pc, a, port_tsc());
-    case 0x3e0:
+    case APIC_TIMER_DCR:
         return a->timer_div;
-    case 0x100 ... 0x170:
-        return (uint32_t)(a->isr[(reg >> 5) & 3] >> (32 * ((reg >> 4) & 1)));
-    case 0x180 ... 0x1f0:
+    case APIC_ISR ... APIC_ISR_LAST:
+        return (uint32_t)(a->isr[(reg >> 5) & 3] >> (32 * (X2APIC_INDEX(reg) & 1)));
+    case APIC_TMR ... APIC_TMR_LAST:
         return atomic_word(a->tmr, reg);
-    case 0x200 ... 0x270:
+    case APIC_IRR ... APIC_IRR_LAST:
         return atomic_word(a->irr, reg);
     default:
         return 0;
@@ -256,7 +258,7 @@ uint32_t vlapic_read(struct vpc *pc, uint32_t cpu, uint32_t reg)
 
 static void vlapic_write_svr(struct vlapic *a, uint32_t value)
 {
-    store(&a->svr, value & 0x3ff);
+    store(&a->svr, value & SVR_WRITABLE);
     if (value & SVR_ENABLE)
         return;
     for (unsigned i = 0; i < LVT_COUNT; i++) /* SDM 11.4.7.2: all LVT mask bits are set */
@@ -279,39 +281,39 @@ void vlapic_write(struct vpc *pc, uint32_t cpu, uint32_t reg, uint32_t value)
 {
     struct vlapic *a = &pc->lapic[cpu];
     switch (reg) { /* EOI, timer and ICR first in mind: each is one short path */
-    case 0x0b0:
+    case APIC_EOI:
         vlapic_eoi(pc, cpu);
         break;
-    case 0x380:
+    case APIC_TIMER_ICT:
         vlapic_timer_start(pc, cpu, value);
         break;
-    case 0x300:
-        a->icr_lo = value & 0x000ccfff;
-        vlapic_icr(pc, cpu, a->icr_lo, a->icr_hi >> 24, false);
+    case APIC_ICR:
+        a->icr_lo = value & ICR_WRITABLE;
+        vlapic_icr(pc, cpu, a->icr_lo, a->icr_hi >> APIC_ICR_DEST_SHIFT, false);
         break;
-    case 0x310:
-        a->icr_hi = value & 0xff000000;
+    case APIC_ICR_HIGH:
+        a->icr_hi = value & XAPIC_DEST;
         break;
-    case 0x080:
-        store(&a->tpr, value & 0xff);
+    case APIC_TPR:
+        store(&a->tpr, value & TPR_WRITABLE);
         break;
-    case 0x0d0:
-        store(&a->ldr, value & 0xff000000);
+    case APIC_LDR:
+        store(&a->ldr, value & XAPIC_DEST);
         break;
-    case 0x0e0:
-        store(&a->dfr, value | 0x0fffffff);
+    case APIC_DFR:
+        store(&a->dfr, value | DFR_RESERVED);
         break;
-    case 0x0f0:
+    case APIC_SVR:
         vlapic_write_svr(a, value);
         break;
-    case 0x280: /* a write latches what accumulated (SDM 11.5.3) */
+    case APIC_ESR: /* a write latches what accumulated (SDM 11.5.3) */
         a->esr = atomic_exchange_explicit(&a->errors, 0, memory_order_relaxed);
         break;
-    case 0x320 ... 0x370:
-        vlapic_write_lvt(pc, cpu, (reg - 0x320) >> 4, value);
+    case APIC_LVT_TIMER ... APIC_LVT_ERROR:
+        vlapic_write_lvt(pc, cpu, X2APIC_INDEX(reg - APIC_LVT_TIMER), value);
         break;
-    case 0x3e0:
-        vlapic_timer_divide(pc, cpu, value & 0xb);
+    case APIC_TIMER_DCR:
+        vlapic_timer_divide(pc, cpu, value & DCR_WRITABLE);
         break;
     default:
         break;
@@ -325,16 +327,17 @@ bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base)
     return (b & APIC_BASE_EN) && !(b & APIC_BASE_EXTD);
 }
 
-/* Registers are 32 bits wide, 16 bytes apart; only aligned 32-bit writes are defined. */
+/* Only aligned 32-bit writes are defined. */
 void vlapic_mmio(void *dev, struct vio *io)
 {
     struct vpc *pc = dev;
     uint32_t off = (uint32_t)(io->addr & PAGE_MASK);
     if (io->write) {
-        if (io->size == 4 && !(off & 15))
+        if (io->size == 4 && !(off & (APIC_REG_BYTES - 1)))
             vlapic_write(pc, io->cpu, off, (uint32_t)io->value);
         return;
     }
-    unsigned shift = 8 * (off & 15);
-    io->value = shift < 32 ? (uint64_t)vlapic_read(pc, io->cpu, off & ~15u) >> shift : 0;
+    unsigned shift = 8 * (off & (APIC_REG_BYTES - 1));
+    io->value =
+        shift < 32 ? (uint64_t)vlapic_read(pc, io->cpu, off & ~(APIC_REG_BYTES - 1)) >> shift : 0;
 }

@@ -9,6 +9,9 @@
 #define ICR_LOGICAL BIT(11)
 #define ICR_LEVEL BIT(14)
 #define ICR_TRIGGER BIT(15)
+#define ICR_SHORTHAND(lo) (((lo) >> 18) & 3)
+#define DFR_FLAT 0xf /* model, in bits 31:28 */
+#define CLUSTER_ALL 0xf
 enum { SHORT_NONE, SHORT_SELF, SHORT_ALL, SHORT_OTHERS };
 
 static cpuset_t all_cpus(const struct vpc *pc)
@@ -24,16 +27,16 @@ static bool logical_match(const struct vlapic *a, uint32_t dest)
     if (vlapic_x2(a))
         return dest >> 16 == ldr >> 16 && (dest & ldr & 0xffff);
     ldr >>= 24;
-    if (dest > 0xff)
+    if (dest > XAPIC_DEST_ALL)
         return false;
-    if (load(&a->dfr) >> 28 == 0xf) /* flat */
+    if (load(&a->dfr) >> 28 == DFR_FLAT)
         return dest & ldr;
-    return (dest >> 4 == ldr >> 4 || dest >> 4 == 0xf) && (dest & ldr & 0xf);
+    return (dest >> 4 == ldr >> 4 || dest >> 4 == CLUSTER_ALL) && (dest & ldr & 0xf);
 }
 
 cpuset_t vlapic_dest(const struct vpc *pc, uint32_t dest, bool logical, bool x2)
 {
-    if (dest == (x2 ? ~0u : 0xffu))
+    if (dest == (x2 ? ~0u : XAPIC_DEST_ALL))
         return all_cpus(pc);
     if (!logical)
         return dest < pc->cfg.ncpus ? 1u << dest : 0;
@@ -91,7 +94,7 @@ bool vlapic_send(struct vpc *pc, uint32_t from, cpuset_t to, unsigned mode, uint
 
 void vlapic_icr(struct vpc *pc, uint32_t cpu, uint32_t lo, uint32_t dest, bool x2)
 {
-    unsigned mode = (lo >> 8) & 7, shorthand = (lo >> 18) & 3;
+    unsigned mode = DELIVERY_MODE(lo), shorthand = ICR_SHORTHAND(lo);
     uint32_t vector = lo & 0xff;
     cpuset_t self = 1u << cpu, to = 0;
     switch (shorthand) {
@@ -116,7 +119,7 @@ void vlapic_icr(struct vpc *pc, uint32_t cpu, uint32_t lo, uint32_t dest, bool x
         return; /* SDM table 11-3: invalid. So is INIT to self, but boot processors use it */
     if (shorthand == SHORT_SELF && mode == DM_SIPI)
         return;
-    if ((mode == DM_FIXED || mode == DM_LOWEST) && vector < 16) {
+    if ((mode == DM_FIXED || mode == DM_LOWEST) && vector < VECTOR_FIRST) {
         vlapic_error(pc, cpu, cpu, ESR_SEND_ILLEGAL);
         return;
     }

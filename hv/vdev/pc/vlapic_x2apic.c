@@ -9,43 +9,45 @@
 
 /* Registers by MSR - 800h (SDM table 11-6 "Local APIC Register Address Map Supported by x2APIC").
  */
-#define RANGE_ISR MASK(0x27, 0x10)
-#define RANGE_LVT MASK(0x37, 0x32)
-static const uint64_t readable = BIT(0x02) | BIT(0x03) | BIT(0x08) | BIT(0x0a) | BIT(0x0d) |
-                                 BIT(0x0f) | RANGE_ISR | BIT(0x28) | BIT(0x30) | RANGE_LVT |
-                                 BIT(0x38) | BIT(0x39) | BIT(0x3e);
-static const uint64_t writable = BIT(0x08) | BIT(0x0b) | BIT(0x0f) | BIT(0x28) | BIT(0x30) |
-                                 RANGE_LVT | BIT(0x38) | BIT(0x3e) | BIT(0x3f);
-
-enum { X2_EOI = 0x0b, X2_ICR = 0x30, X2_SELF_IPI = 0x3f };
+#define X2(reg) X2APIC_INDEX(APIC_##reg)
+#define RANGE_ISR MASK(X2(IRR_LAST), X2(ISR))
+#define RANGE_LVT MASK(X2(LVT_ERROR), X2(LVT_TIMER))
+#define INDEX_LAST X2(SELF_IPI)
+static const uint64_t readable = BIT(X2(ID)) | BIT(X2(VERSION)) | BIT(X2(TPR)) | BIT(X2(PPR)) |
+                                 BIT(X2(LDR)) | BIT(X2(SVR)) | RANGE_ISR | BIT(X2(ESR)) |
+                                 BIT(X2(ICR)) | RANGE_LVT | BIT(X2(TIMER_ICT)) |
+                                 BIT(X2(TIMER_CCT)) | BIT(X2(TIMER_DCR));
+static const uint64_t writable = BIT(X2(TPR)) | BIT(X2(EOI)) | BIT(X2(SVR)) | BIT(X2(ESR)) |
+                                 BIT(X2(ICR)) | RANGE_LVT | BIT(X2(TIMER_ICT)) |
+                                 BIT(X2(TIMER_DCR)) | BIT(X2(SELF_IPI));
 
 /* Bits a write may have set; all others give #GP. */
 static uint64_t writable_bits(uint32_t index)
 {
     switch (index) {
-    case 0x08:
-    case X2_SELF_IPI:
-        return 0xff;
-    case 0x0f:
-        return 0x3ff;
-    case X2_EOI:
-    case 0x28:
+    case X2(TPR):
+    case X2(SELF_IPI):
+        return TPR_WRITABLE;
+    case X2(SVR):
+        return SVR_WRITABLE;
+    case X2(EOI):
+    case X2(ESR):
         return 0;
-    case X2_ICR:
-        return 0xffffffff000ccfffull;
-    case 0x32:
+    case X2(ICR):
+        return MASK(63, 32) | ICR_WRITABLE;
+    case X2(LVT_TIMER):
         return 0x710ff;
-    case 0x33:
-    case 0x34:
-    case 0x37:
+    case X2(LVT_THERMAL):
+    case X2(LVT_PERF):
+    case X2(LVT_ERROR):
         return 0x117ff;
-    case 0x35:
-    case 0x36:
+    case X2(LVT_LINT0):
+    case X2(LVT_LINT1):
         return 0x1f7ff;
-    case 0x38:
+    case X2(TIMER_ICT):
         return 0xffffffff;
-    case 0x3e:
-        return 0xb;
+    case X2(TIMER_DCR):
+        return DCR_WRITABLE;
     default:
         return 0;
     }
@@ -53,10 +55,10 @@ static uint64_t writable_bits(uint32_t index)
 
 static enum hv_err x2apic_read(struct vpc *pc, uint32_t cpu, uint32_t index, uint64_t *value)
 {
-    if (!vlapic_x2(&pc->lapic[cpu]) || index > 63 || !(readable & BIT(index)))
+    if (!vlapic_x2(&pc->lapic[cpu]) || index > INDEX_LAST || !(readable & BIT(index)))
         return HV_INVALID;
-    *value = vlapic_read(pc, cpu, index << 4);
-    if (index == X2_ICR)
+    *value = vlapic_read(pc, cpu, index << APIC_REG_SHIFT);
+    if (index == X2(ICR))
         *value |= (uint64_t)pc->lapic[cpu].icr_hi << 32;
     return HV_OK;
 }
@@ -64,22 +66,23 @@ static enum hv_err x2apic_read(struct vpc *pc, uint32_t cpu, uint32_t index, uin
 static enum hv_err x2apic_write(struct vpc *pc, uint32_t cpu, uint32_t index, uint64_t value)
 {
     struct vlapic *a = &pc->lapic[cpu];
-    if (!vlapic_x2(a) || index > 63 || !(writable & BIT(index)) || (value & ~writable_bits(index)))
+    if (!vlapic_x2(a) || index > INDEX_LAST || !(writable & BIT(index)) ||
+        (value & ~writable_bits(index)))
         return HV_INVALID;
     switch (index) {
-    case X2_ICR:
+    case X2(ICR):
         a->icr_lo = (uint32_t)value;
         a->icr_hi = (uint32_t)(value >> 32);
         vlapic_icr(pc, cpu, a->icr_lo, a->icr_hi, true);
         return HV_OK;
-    case X2_SELF_IPI:
-        if (value < 16)
+    case X2(SELF_IPI):
+        if (value < VECTOR_FIRST)
             vlapic_error(pc, cpu, cpu, ESR_SEND_ILLEGAL);
         else
             (void)vlapic_deliver(pc, cpu, cpu, (uint32_t)value, false);
         return HV_OK;
     default:
-        vlapic_write(pc, cpu, index << 4, (uint32_t)value);
+        vlapic_write(pc, cpu, index << APIC_REG_SHIFT, (uint32_t)value);
         return HV_OK;
     }
 }

@@ -45,7 +45,7 @@ static void debugcon(void *dev, struct vio *io)
         atomic_store_explicit(&pc->output_seen, true, memory_order_relaxed);
         port_debugcon((uint8_t)io->value);
     } else {
-        io->value = 0xe9; /* how guests find it */
+        io->value = DEBUGCON_PORT; /* how guests find it */
     }
 }
 
@@ -63,10 +63,10 @@ static void debug_exit(void *dev, struct vio *io)
 
 void vmisc_init(struct vpc *pc)
 {
-    vbus_add_pio_bytes(&pc->bus, 0x61, 1, port61, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x80, 1, post_code, pc);
+    vbus_add_pio_bytes(&pc->bus, SYSTEM_CONTROL_B, 1, port61, pc);
+    vbus_add_pio_bytes(&pc->bus, POST_PORT, 1, post_code, pc);
     if (port_debugcon_found())
-        vbus_add_pio_bytes(&pc->bus, 0xe9, 1, debugcon, pc);
-    vbus_add_pio(&pc->bus, 0xf4, 4, debug_exit, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x8900, 1, ignored, pc);
+        vbus_add_pio_bytes(&pc->bus, DEBUGCON_PORT, 1, debugcon, pc);
+    vbus_add_pio(&pc->bus, DEBUG_EXIT_PORT, 4, debug_exit, pc);
+    vbus_add_pio_bytes(&pc->bus, BOCHS_SHUTDOWN_PORT, 1, ignored, pc);
 }

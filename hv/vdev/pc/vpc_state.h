@@ -4,6 +4,8 @@
  * Tested by tools/tests/test_vdev_*.c. */
 #pragma once
 #include <stdatomic.h>
+#include "arch-x86/defs/apic.h"
+#include "arch-x86/defs/pc.h"
 #include "hv/base/lock.h"
 #include "hv/port/cpu.h"
 #include "hv/vdev/pc/vpc.h"
@@ -25,10 +27,15 @@ enum vlapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ER
 enum { TIMER_ONESHOT, TIMER_PERIODIC, TIMER_DEADLINE };
 /* delivery modes of LVT, ICR and I/O APIC entries */
 enum { DM_FIXED, DM_LOWEST, DM_SMI, DM_RESERVED, DM_NMI, DM_INIT, DM_SIPI, DM_EXTINT };
+#define DELIVERY_MODE(v) (((v) >> 8) & 7)
+#define VECTOR_FIRST 16 /* smaller ones are illegal */
+#define XAPIC_DEST_ALL 0xffu
 #define SVR_ENABLE BIT(8)
-#define APIC_BASE_BSP BIT(8)
-#define APIC_BASE_EXTD BIT(10)
-#define APIC_BASE_EN BIT(11)
+/* What a guest can write, alike in xAPIC and x2APIC mode. */
+#define SVR_WRITABLE 0x3ffu
+#define ICR_WRITABLE 0x000ccfffu
+#define DCR_WRITABLE 0xbu
+#define TPR_WRITABLE 0xffu
 #define ESR_SEND_ILLEGAL BIT(5)
 #define ESR_RECEIVE_ILLEGAL BIT(6)
 #define ESR_ILLEGAL_REGISTER BIT(7)

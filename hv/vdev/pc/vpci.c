@@ -4,9 +4,10 @@
  * lock. Tested by tools/tests/test_vdev_misc.c. */
 #include "hv/vdev/pc/vpc_state.h"
 
-#define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA 0xcfc
 #define CONFIG_ENABLE BIT(31)
+#define CONFIG_ADDRESS_KEPT 0x80fffffcu
+#define NOT_THE_BRIDGE 0x00ffff00u /* any bus, device or function but 0 */
+#define REGISTER 0xfcu
 #define RESET_CPU 0x04u
 #define RESET_SYSTEM 0x02u /* with it the whole machine, without INIT of the CPUs */
 
@@ -14,9 +15,9 @@
 static uint32_t bridge_read(uint32_t reg)
 {
     switch (reg) {
-    case 0x00:
+    case PCI_VENDOR:
         return 0x00081b36;
-    case 0x08:
+    case PCI_CLASS:
         return 0x06000000;
     default:
         return 0;
@@ -25,17 +26,17 @@ static uint32_t bridge_read(uint32_t reg)
 
 static uint32_t config_read(const struct vmisc *m)
 {
-    if (!(m->pci_address & CONFIG_ENABLE) || (m->pci_address & 0xffff00))
+    if (!(m->pci_address & CONFIG_ENABLE) || (m->pci_address & NOT_THE_BRIDGE))
         return ~0u; /* not bus 0, device 0, function 0: nobody answers */
-    return bridge_read(m->pci_address & 0xfc);
+    return bridge_read(m->pci_address & REGISTER);
 }
 
 /* true: reset. CF9 is a byte register inside the dword of CF8, which takes dwords only. */
 static bool address_access(struct vmisc *m, struct vio *io)
 {
-    if (io->addr == CONFIG_ADDRESS && io->size == 4) {
+    if (io->addr == PCI_CONFIG_ADDRESS && io->size == 4) {
         if (io->write)
-            m->pci_address = (uint32_t)io->value & 0x80fffffc;
+            m->pci_address = (uint32_t)io->value & CONFIG_ADDRESS_KEPT;
         else
             io->value = m->pci_address;
     } else if (io->addr == VPC_RESET_PORT && io->size == 1) {
@@ -55,7 +56,7 @@ static void vpci_io(void *dev, struct vio *io)
     struct vpc *pc = dev;
     bool reset = false;
     lock_take(&pc->lock);
-    if (io->addr < CONFIG_DATA)
+    if (io->addr < PCI_CONFIG_DATA)
         reset = address_access(&pc->misc, io);
     else if (!io->write)
         io->value = config_read(&pc->misc) >> (8 * (io->addr & 3));
@@ -68,5 +69,5 @@ static void vpci_io(void *dev, struct vio *io)
 
 void vpci_init(struct vpc *pc)
 {
-    vbus_add_pio(&pc->bus, CONFIG_ADDRESS, 8, vpci_io, pc);
+    vbus_add_pio(&pc->bus, PCI_CONFIG_ADDRESS, 8, vpci_io, pc);
 }

@@ -5,6 +5,35 @@
 
 #define CASCADE 2 /* the master's input that carries the slave */
 
+/* Initialisation and operation command words, by the names of the data sheet. */
+#define ICW1_SELECT 0x10u /* else OCW2 or OCW3 */
+#define ICW1_IC4 0x01u
+#define ICW1_SNGL 0x02u
+#define ICW2_BASE 0xf8u
+#define ICW4_AEOI 0x02u
+#define ICW4_SFNM 0x10u
+#define OCW2_EOI 0x20u
+#define OCW3_SELECT 0x08u
+#define OCW3_RIS 0x01u
+#define OCW3_RR 0x02u
+#define OCW3_P 0x04u
+#define OCW3_SMM 0x20u
+#define OCW3_ESMM 0x40u
+#define POLL_I 0x80u
+/* what the next word is */
+enum { OPERATING = 0, ICW2 = 2, ICW3, ICW4 };
+/* OCW2, bits R, SL, EOI */
+enum {
+    AEOI_ROTATE_OFF,
+    EOI,
+    OCW2_NOTHING,
+    EOI_SPECIFIC,
+    AEOI_ROTATE_ON,
+    EOI_ROTATE,
+    SET_PRIORITY,
+    EOI_SPECIFIC_ROTATE
+};
+
 /* 0 highest .. 7 lowest; 8: no bit. */
 static unsigned chip_rank(const struct vpic_chip *p, uint32_t bits)
 {
@@ -60,7 +89,7 @@ static void vpic_update(struct vpc *pc, uint32_t from)
     for (; set; set &= set - 1)
         vpc_kick(pc, from, (uint32_t)__builtin_ctz(set), ACTION_IRQ);
     uint32_t lint0 = atomic_load_explicit(&pc->lapic[0].lvt[LVT_LINT0], memory_order_relaxed);
-    unsigned mode = (lint0 >> 8) & 7;
+    unsigned mode = DELIVERY_MODE(lint0);
     if (!(lint0 & LVT_MASKED) && (mode == DM_FIXED || mode == DM_NMI))
         (void)vlapic_send(pc, from, 1, mode, lint0 & 0xff, false);
 }
@@ -105,11 +134,11 @@ static void chip_icw1(struct vpic_chip *p, uint32_t value)
     p->irr = p->lines & p->elcr;
     p->lowest = 7;
     p->special_mask = p->read_isr = p->poll = p->rotate_aeoi = false;
-    p->icw4 = value & 1;
-    p->single = value & 2;
+    p->icw4 = value & ICW1_IC4;
+    p->single = value & ICW1_SNGL;
     if (!p->icw4)
         p->aeoi = p->nested = false;
-    p->init = 2;
+    p->init = ICW2;
 }
 
 static void chip_ocw2(struct vpic_chip *p, uint32_t value)
@@ -119,25 +148,25 @@ static void chip_ocw2(struct vpic_chip *p, uint32_t value)
     unsigned rank = chip_rank(p, served);
     unsigned top = (p->lowest + 1 + rank) & 7;
     switch (op) {
-    case 1: /* non-specific EOI */
-    case 5: /* ... and rotate */
+    case EOI:
+    case EOI_ROTATE:
         if (rank == 8)
             break;
         p->isr &= ~(1u << top);
-        if (op == 5)
+        if (op == EOI_ROTATE)
             p->lowest = top;
         break;
-    case 3: /* specific EOI */
-    case 7: /* ... and rotate */
+    case EOI_SPECIFIC:
+    case EOI_SPECIFIC_ROTATE:
         p->isr &= ~(1u << level);
-        if (op == 7)
+        if (op == EOI_SPECIFIC_ROTATE)
             p->lowest = level;
         break;
-    case 0:
-    case 4:
-        p->rotate_aeoi = op == 4;
+    case AEOI_ROTATE_OFF:
+    case AEOI_ROTATE_ON:
+        p->rotate_aeoi = op == AEOI_ROTATE_ON;
         break;
-    case 6:
+    case SET_PRIORITY:
         p->lowest = level;
         break;
     default:
@@ -147,36 +176,36 @@ static void chip_ocw2(struct vpic_chip *p, uint32_t value)
 
 static void chip_ocw3(struct vpic_chip *p, uint32_t value)
 {
-    if (value & 0x40)
-        p->special_mask = value & 0x20;
-    p->poll = value & 4;
-    if (value & 2)
-        p->read_isr = value & 1;
+    if (value & OCW3_ESMM)
+        p->special_mask = value & OCW3_SMM;
+    p->poll = value & OCW3_P;
+    if (value & OCW3_RR)
+        p->read_isr = value & OCW3_RIS;
 }
 
 static void chip_write(struct vpic_chip *p, bool data, uint32_t value)
 {
     if (!data) {
-        if (value & 0x10)
+        if (value & ICW1_SELECT)
             chip_icw1(p, value);
-        else if (value & 8)
+        else if (value & OCW3_SELECT)
             chip_ocw3(p, value);
         else
             chip_ocw2(p, value);
         return;
     }
     switch (p->init) {
-    case 2:
-        p->base = value & 0xf8;
-        p->init = !p->single ? 3 : p->icw4 ? 4 : 0;
+    case ICW2:
+        p->base = value & ICW2_BASE;
+        p->init = !p->single ? ICW3 : p->icw4 ? ICW4 : OPERATING;
         break;
-    case 3: /* the wiring is fixed */
-        p->init = p->icw4 ? 4 : 0;
+    case ICW3: /* the wiring is fixed */
+        p->init = p->icw4 ? ICW4 : OPERATING;
         break;
-    case 4:
-        p->aeoi = value & 2;
-        p->nested = value & 0x10;
-        p->init = 0;
+    case ICW4:
+        p->aeoi = value & ICW4_AEOI;
+        p->nested = value & ICW4_SFNM;
+        p->init = OPERATING;
         break;
     default:
         p->imr = value;
@@ -192,7 +221,7 @@ static uint32_t chip_read(struct vpic_chip *p, bool data, bool master)
         if (input < 0)
             return 7;
         chip_ack(p, (unsigned)input);
-        return 0x80u | (unsigned)input;
+        return POLL_I | (unsigned)input;
     }
     if (data)
         return p->imr;
@@ -201,15 +230,15 @@ static uint32_t chip_read(struct vpic_chip *p, bool data, bool master)
 
 void vpic_eoi(struct vpc *pc, uint32_t from)
 {
-    chip_ocw2(&pc->pic.chip[1], 0x20);
-    chip_ocw2(&pc->pic.chip[0], 0x20);
+    chip_ocw2(&pc->pic.chip[1], OCW2_EOI);
+    chip_ocw2(&pc->pic.chip[0], OCW2_EOI);
     vpic_update(pc, from);
 }
 
 static void vpic_io(void *dev, struct vio *io)
 {
     struct vpc *pc = dev;
-    bool slave = io->addr & 0x80, data = io->addr & 1;
+    bool slave = io->addr & (PIC1_CMD ^ PIC2_CMD), data = io->addr & 1;
     struct vpic_chip *p = &pc->pic.chip[slave];
     lock_take(&pc->lock);
     if (io->write)
@@ -243,7 +272,7 @@ void vpic_init(struct vpc *pc)
         pc->pic.chip[i].base = i ? 0x70 : 0x08; /* as firmware programs them */
         pc->pic.chip[i].imr = 0xff;
     }
-    vbus_add_pio_bytes(&pc->bus, 0x20, 2, vpic_io, pc);
-    vbus_add_pio_bytes(&pc->bus, 0xa0, 2, vpic_io, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x4d0, 2, vpic_elcr, pc);
+    vbus_add_pio_bytes(&pc->bus, PIC1_CMD, 2, vpic_io, pc);
+    vbus_add_pio_bytes(&pc->bus, PIC2_CMD, 2, vpic_io, pc);
+    vbus_add_pio_bytes(&pc->bus, PIC_ELCR1, 2, vpic_elcr, pc);
 }

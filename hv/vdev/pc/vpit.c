@@ -6,6 +6,18 @@
 
 /* Counting modes of the data sheet. */
 enum { TERMINAL, RETRIGGER_SHOT, RATE, SQUARE, STROBE, RETRIGGER_STROBE };
+/* Read/write modes: which bytes of a count pass. */
+enum { RW_LSB = 1, RW_MSB, RW_BOTH };
+#define CHANNELS 3u
+#define CONTROL CHANNELS      /* the control word's register follows theirs */
+#define SC_READ_BACK CHANNELS /* its bits SC1, SC0, else the number of a channel */
+#define CONTROL_RW 0x30u
+#define READ_BACK_NO_COUNT 0x20u
+#define READ_BACK_NO_STATUS 0x10u
+#define STATUS_OUT 0x80u
+#define STATUS_NULL_COUNT 0x40u
+#define BINARY 0x10000u /* counts before it wraps */
+#define BCD 10000u
 
 static uint64_t elapsed(const struct vpit_channel *c, uint64_t tick)
 {
@@ -28,7 +40,7 @@ static void settle(struct vpit_channel *c, uint64_t tick)
 static uint32_t channel_count(const struct vpit_channel *c, uint64_t tick)
 {
     uint64_t d = elapsed(c, tick);
-    uint32_t modulus = c->bcd ? 10000 : 0x10000, n = c->reload;
+    uint32_t modulus = c->bcd ? BCD : BINARY, n = c->reload;
     if (c->loaded) {
         switch (c->mode) {
         case RATE:
@@ -94,7 +106,7 @@ static void channel_load(struct vpc *pc, uint32_t from, unsigned i, uint32_t val
     if (c->bcd)
         value =
             (value >> 12) * 1000 + (value >> 8 & 15) * 100 + (value >> 4 & 15) * 10 + (value & 15);
-    value = value ? value : c->bcd ? 10000 : 0x10000;
+    value = value ? value : c->bcd ? BCD : BINARY;
     bool periodic = c->mode == RATE || c->mode == SQUARE;
     bool edge = c->mode == RETRIGGER_SHOT || c->mode == RETRIGGER_STROBE;
     if (c->loaded && ((periodic && c->gate) || edge)) { /* what runs goes on as it is */
@@ -118,9 +130,9 @@ static void channel_load(struct vpc *pc, uint32_t from, unsigned i, uint32_t val
 static void channel_write(struct vpc *pc, uint32_t from, unsigned i, uint32_t value)
 {
     struct vpit_channel *c = &pc->pit.ch[i];
-    if (c->access == 1) {
+    if (c->access == RW_LSB) {
         channel_load(pc, from, i, value);
-    } else if (c->access == 2) {
+    } else if (c->access == RW_MSB) {
         channel_load(pc, from, i, value << 8);
     } else if (!c->write_high) {
         c->low = value;
@@ -136,8 +148,8 @@ static void channel_latch(struct vpit_channel *c, uint64_t tick)
     if (c->latched)
         return; /* the first latch stays until it is read */
     c->latch = channel_count(c, tick);
-    c->latched = c->access == 3 ? 2 : 1;
-    if (c->access == 2)
+    c->latched = c->access == RW_BOTH ? 2 : 1;
+    if (c->access == RW_MSB)
         c->latch >>= 8;
 }
 
@@ -155,9 +167,9 @@ static uint32_t channel_read(struct vpit_channel *c, uint64_t tick)
         return n;
     }
     n = channel_count(c, tick);
-    if (c->access == 1)
+    if (c->access == RW_LSB)
         return n & 0xff;
-    if (c->access == 2)
+    if (c->access == RW_MSB)
         return n >> 8;
     c->read_high = !c->read_high;
     return c->read_high ? n & 0xff : n >> 8;
@@ -165,16 +177,17 @@ static uint32_t channel_read(struct vpit_channel *c, uint64_t tick)
 
 static void read_back(struct vpit *pit, uint32_t value, uint64_t tick)
 {
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < CHANNELS; i++) {
         struct vpit_channel *c = &pit->ch[i];
         if (!(value & 2u << i))
             continue;
-        if (!(value & 0x20))
+        if (!(value & READ_BACK_NO_COUNT))
             channel_latch(c, tick);
-        if (!(value & 0x10) && !c->status_latched) {
+        if (!(value & READ_BACK_NO_STATUS) && !c->status_latched) {
             c->status_latched = true;
-            c->status = (channel_out(c, tick) ? 0x80u : 0) | (c->loaded && !c->next ? 0 : 0x40u) |
-                        c->access << 4 | c->mode << 1 | c->bcd;
+            c->status = (channel_out(c, tick) ? STATUS_OUT : 0) |
+                        (c->loaded && !c->next ? 0 : STATUS_NULL_COUNT) | c->access << 4 |
+                        c->mode << 1 | c->bcd;
         }
     }
 }
@@ -182,12 +195,12 @@ static void read_back(struct vpit *pit, uint32_t value, uint64_t tick)
 static void control_write(struct vpc *pc, uint32_t from, uint32_t value, uint64_t tick)
 {
     unsigned i = value >> 6;
-    if (i == 3) {
+    if (i == SC_READ_BACK) {
         read_back(&pc->pit, value, tick);
         return;
     }
     struct vpit_channel *c = &pc->pit.ch[i];
-    if (!(value & 0x30)) {
+    if (!(value & CONTROL_RW)) {
         channel_latch(c, tick);
         return;
     }
@@ -199,7 +212,7 @@ static void control_write(struct vpc *pc, uint32_t from, uint32_t value, uint64_
     c->loaded = c->write_high = c->read_high = c->status_latched = false;
     c->latched = 0;
     c->next = 0;
-    c->reload = c->bcd ? 10000 : 0x10000;
+    c->reload = c->bcd ? BCD : BINARY;
     if (i)
         return;
     if (c->mode == TERMINAL)
@@ -214,13 +227,13 @@ static void vpit_io(void *dev, struct vio *io)
     unsigned i = (unsigned)io->addr & 3;
     lock_take(&pc->lock);
     uint64_t tick = vpc_ticks(pc, port_tsc(), PIT_HZ);
-    for (unsigned k = 0; k < 3; k++)
+    for (unsigned k = 0; k < CHANNELS; k++)
         settle(&pc->pit.ch[k], tick);
-    if (i == 3 && io->write)
+    if (i == CONTROL && io->write)
         control_write(pc, io->cpu, (uint32_t)io->value, tick);
-    else if (i < 3 && io->write)
+    else if (i < CHANNELS && io->write)
         channel_write(pc, io->cpu, i, (uint32_t)io->value);
-    else if (i < 3)
+    else if (i < CHANNELS)
         io->value = channel_read(&pc->pit.ch[i], tick);
     lock_drop(&pc->lock);
 }
@@ -271,13 +284,13 @@ uint64_t vpit_deadline(const struct vpc *pc)
 
 void vpit_init(struct vpc *pc)
 {
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < CHANNELS; i++) {
         struct vpit_channel *c = &pc->pit.ch[i];
-        c->access = 3;
+        c->access = RW_BOTH;
         c->mode = SQUARE;
         c->gate = i != 2;
-        c->reload = 0x10000;
+        c->reload = BINARY;
     }
     pc->pit.next_edge = NO_DEADLINE;
-    vbus_add_pio_bytes(&pc->bus, 0x40, 4, vpit_io, pc);
+    vbus_add_pio_bytes(&pc->bus, PIT_CH0, 4, vpit_io, pc);
 }

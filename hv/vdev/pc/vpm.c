@@ -6,6 +6,7 @@
 #include "hv/port/cpu.h"
 
 /* ACPI 6.4, 4.8.3.1 "PM1 Event Grouping" and 4.8.3.2 "PM1 Control Grouping" */
+enum { PM1_EVT, PM1_CNT, PM_TMR, PM_WORDS }; /* by 32-bit word from VPC_PM_BASE */
 #define PM1_TMR 0x0001u
 #define PM1_WAK 0x8000u
 #define PM1_EN_MASK 0x0721u /* TMR GBL PWRBTN SLPBTN RTC */
@@ -41,9 +42,9 @@ uint64_t vpm_deadline(const struct vpc *pc, uint64_t now)
 static uint32_t vpm_read(const struct vpc *pc, unsigned word, uint64_t now)
 {
     switch (word) {
-    case 0:
+    case PM1_EVT:
         return pm1_status(pc, now) | pc->pm.en << 16;
-    case 1:
+    case PM1_CNT:
         return pc->pm.cnt | PM1_SCI_EN;
     default:
         return (uint32_t)vpc_ticks(pc, now, PM_TIMER_HZ);
@@ -69,7 +70,7 @@ static enum sleep vpm_write(struct vpc *pc, uint32_t from, unsigned word, uint32
                             uint32_t bits)
 {
     uint64_t now = port_tsc();
-    if (word == 0) {
+    if (word == PM1_EVT) {
         if (value & bits & PM1_TMR)
             pc->pm.carries = carries(pc, now);
         if (value & bits & PM1_WAK)
@@ -78,7 +79,7 @@ static enum sleep vpm_write(struct vpc *pc, uint32_t from, unsigned word, uint32
         pc->pm.en = ((pc->pm.en & ~bits) | (value >> 16 & bits)) & PM1_EN_MASK;
         vpm_run(pc, from, now);
         vpc_rearm(pc, from);
-    } else if (word == 1) {
+    } else if (word == PM1_CNT) {
         uint32_t cnt = (pc->pm.cnt & ~bits) | (value & bits);
         pc->pm.cnt = cnt & PM1_CNT_MASK;
         return sleep_enter(pc, cnt);
@@ -91,8 +92,8 @@ static void vpm_io(void *dev, struct vio *io)
     struct vpc *pc = dev;
     unsigned off = (unsigned)(io->addr - VPC_PM_BASE), shift = 8 * (off & 3);
     uint32_t mask = io->size >= 4 ? ~0u : (1u << (8 * io->size)) - 1;
-    if (off >= 8 && !io->write) { /* the timer needs no lock */
-        io->value = vpm_read(pc, 2, port_tsc()) >> shift;
+    if (off >= PM_TMR * 4 && !io->write) { /* the timer needs no lock */
+        io->value = vpm_read(pc, PM_TMR, port_tsc()) >> shift;
         return;
     }
     enum sleep sleep = SLEEP_NONE;
@@ -112,5 +113,5 @@ static void vpm_io(void *dev, struct vio *io)
 
 void vpm_init(struct vpc *pc)
 {
-    vbus_add_pio(&pc->bus, VPC_PM_BASE, 12, vpm_io, pc);
+    vbus_add_pio(&pc->bus, VPC_PM_BASE, PM_WORDS * 4, vpm_io, pc);
 }

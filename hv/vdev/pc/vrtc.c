@@ -8,6 +8,15 @@
 
 enum { SEC, SEC_ALARM, MIN, MIN_ALARM, HOUR, HOUR_ALARM, WEEKDAY, DAY, MONTH, YEAR };
 enum { REG_A = 10, REG_B, REG_C, REG_D, SHUTDOWN = 0x0f, CENTURY = 0x32 };
+/* What a BIOS keeps there (Ralf Brown's CMOS list); those of 16 bits begin with the low byte. */
+enum {
+    BASE_KIB = 0x15,       /* 16 bits */
+    EXTENDED_KIB = 0x17,   /* 16 bits: above 1 MiB, as set up */
+    EXTENDED_FOUND = 0x30, /* 16 bits: ... as found */
+    ABOVE_16M = 0x34,      /* 16 bits, in 64 KiB: as QEMU and Bochs say to their BIOS */
+    ABOVE_4G = 0x5b,       /* 24 bits, in 64 KiB: the same */
+    OTHER_CPUS = 0x5f,     /* QEMU, Bochs: how many to wait for */
+};
 enum {
     SHUTDOWN_EOI = 5,
     SHUTDOWN_MOVE = 9,
@@ -16,6 +25,8 @@ enum {
     SHUTDOWN_RETF,
 };
 #define A_UIP 0x80
+#define A_WRITABLE 0x7f
+#define A_RS 0x0f
 #define B_SET 0x80
 #define B_BINARY 0x04
 #define B_24H 0x02
@@ -23,6 +34,10 @@ enum {
 #define C_PF 0x40
 #define C_AF 0x20
 #define C_UF 0x10
+#define D_VRT 0x80 /* battery good */
+#define HOUR_PM 0x80
+#define ALARM_ANY 0xc0 /* and above */
+#define INDEX_NMI_OFF 0x80
 #define DAYS_400Y 146097u
 #define UIP_US 244 /* data sheet: UIP goes up this long before the update */
 
@@ -77,14 +92,14 @@ static uint8_t encode_hour(const struct vrtc *r, unsigned h)
 {
     if (r->cmos[REG_B] & B_24H)
         return encode(r, h);
-    return encode(r, h % 12 ? h % 12 : 12) | (h >= 12 ? 0x80 : 0);
+    return encode(r, h % 12 ? h % 12 : 12) | (h >= 12 ? HOUR_PM : 0);
 }
 
 static unsigned decode_hour(const struct vrtc *r, uint8_t v)
 {
     if (r->cmos[REG_B] & B_24H)
         return decode(r, v);
-    return decode(r, v & 0x7f) % 12 + (v & 0x80 ? 12 : 0);
+    return decode(r, v & (HOUR_PM - 1)) % 12 + (v & HOUR_PM ? 12 : 0);
 }
 
 static uint64_t rtc_seconds(const struct vpc *pc, uint64_t now)
@@ -124,7 +139,7 @@ static void set_time(struct vpc *pc, uint64_t now)
 /* --- events --- */
 static uint64_t period(const struct vrtc *r)
 {
-    unsigned rs = r->cmos[REG_A] & 15;
+    unsigned rs = r->cmos[REG_A] & A_RS;
     return !rs ? 0 : rs < 3 ? 64u << rs : 1u << (rs - 1); /* ticks of RTC_HZ */
 }
 
@@ -132,7 +147,7 @@ static bool alarm_matches(struct vrtc *r, uint64_t s)
 {
     time_to_cmos(r, s);
     for (unsigned i = SEC; i <= HOUR; i += 2)
-        if (r->cmos[i + 1] < 0xc0 && r->cmos[i + 1] != r->cmos[i]) /* C0..FF: any */
+        if (r->cmos[i + 1] < ALARM_ANY && r->cmos[i + 1] != r->cmos[i])
             return false;
     return true;
 }
@@ -170,8 +185,8 @@ void vrtc_run(struct vpc *pc, uint32_t from, uint64_t now)
 uint64_t vrtc_deadline(const struct vpc *pc, uint64_t now)
 {
     const struct vrtc *r = &pc->rtc;
-    uint8_t wanted =
-        r->cmos[REG_B] & (uint8_t)~r->cmos[REG_C]; /* a flag already up changes nothing */
+    /* a flag already up changes nothing */
+    uint8_t wanted = r->cmos[REG_B] & (uint8_t)~r->cmos[REG_C];
     uint64_t next = NO_DEADLINE, per = period(r);
     if ((wanted & C_PF) && per)
         next = vpc_tick_tsc(pc, (vpc_ticks(pc, now, RTC_HZ) / per + 1) * per, RTC_HZ);
@@ -219,7 +234,7 @@ static void cmos_write(struct vpc *pc, uint32_t from, uint8_t v, uint64_t now)
         time_to_cmos(r, rtc_seconds(pc, now));
     switch (r->index) {
     case REG_A:
-        r->cmos[REG_A] = v & 0x7f;
+        r->cmos[REG_A] = v & A_WRITABLE;
         if (period(r))
             r->seen_per = vpc_ticks(pc, now, RTC_HZ) / period(r);
         break;
@@ -246,8 +261,8 @@ static void vrtc_io(void *dev, struct vio *io)
     struct vpc *pc = dev;
     lock_take(&pc->lock);
     if (!(io->addr & 1)) {
-        if (io->write) /* bit 7 masks NMIs: there are none to mask */
-            pc->rtc.index = (uint32_t)io->value & 0x7f;
+        if (io->write) /* there are no NMIs to mask */
+            pc->rtc.index = (uint32_t)io->value & (INDEX_NMI_OFF - 1);
     } else if (io->write) {
         cmos_write(pc, io->cpu, (uint8_t)io->value, port_tsc());
     } else {
@@ -298,20 +313,20 @@ void vrtc_init(struct vpc *pc)
     uint64_t low = pc->cfg.ram_top_low, high = pc->cfg.ram_above_4g;
     r->cmos[REG_A] = 0x26; /* 32.768 kHz, 1024 Hz */
     r->cmos[REG_B] = B_24H;
-    r->cmos[REG_D] = 0x80; /* battery good */
+    r->cmos[REG_D] = D_VRT;
     uint64_t read_tsc;
     uint64_t read_s = port_boot_time_s(&read_tsc);
     uint64_t since = pc->tsc0 > read_tsc ? pc->tsc0 - read_tsc : 0;
     /* its seconds begin with those of vpc_ticks: to the nearest */
     r->base_s = r->seen_s = read_s + (since + pc->cfg.tsc_hz / 2) / pc->cfg.tsc_hz;
-    put16(r, 0x15, 640);
-    put16(r, 0x17, low > 0x100000 ? (low - 0x100000) >> 10 : 0);
-    put16(r, 0x30, low > 0x100000 ? (low - 0x100000) >> 10 : 0);
-    put16(r, 0x34, low > 0x1000000 ? (low - 0x1000000) >> 16 : 0);
-    r->cmos[0x5b] = (uint8_t)(high >> 16); /* 64 KiB units, 24 bits */
-    r->cmos[0x5c] = (uint8_t)(high >> 24);
-    r->cmos[0x5d] = (uint8_t)(high >> 32);
-    r->cmos[0x5f] = (uint8_t)(pc->cfg.ncpus - 1);
+    put16(r, BASE_KIB, 640);
+    put16(r, EXTENDED_KIB, low > 0x100000 ? (low - 0x100000) >> 10 : 0);
+    put16(r, EXTENDED_FOUND, low > 0x100000 ? (low - 0x100000) >> 10 : 0);
+    put16(r, ABOVE_16M, low > 0x1000000 ? (low - 0x1000000) >> 16 : 0);
+    r->cmos[ABOVE_4G] = (uint8_t)(high >> 16);
+    r->cmos[ABOVE_4G + 1] = (uint8_t)(high >> 24);
+    r->cmos[ABOVE_4G + 2] = (uint8_t)(high >> 32);
+    r->cmos[OTHER_CPUS] = (uint8_t)(pc->cfg.ncpus - 1);
     time_to_cmos(r, r->base_s);
-    vbus_add_pio_bytes(&pc->bus, 0x70, 2, vrtc_io, pc);
+    vbus_add_pio_bytes(&pc->bus, CMOS_INDEX, 2, vrtc_io, pc);
 }

@@ -10,7 +10,7 @@
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
 
-#define COM1 0x3f8
+#define REGISTERS 8
 #define TX_DELAY_US 10000
 #define CLOCK_16 (1843200u / 16) /* Hz: bits a second at divisor 1 */
 /* The time-out of a slow line comes sooner than at its rate: characters do not take that long here.
@@ -22,25 +22,38 @@
 #define IER_TX 0x02u
 #define IER_LINE 0x04u
 #define IER_MODEM 0x08u
+#define IER_BITS 0x0fu
 #define IIR_NONE 0x01u
 #define IIR_TX 0x02u
 #define IIR_RX 0x04u
 #define IIR_LINE 0x06u
 #define IIR_TIMEOUT 0x0cu
 #define IIR_MODEM 0x00u
+#define IIR_FIFOS 0xc0u
 #define FCR_ENABLE 0x01u
 #define FCR_CLEAR_RX 0x02u
+#define FCR_KEPT 0xc9u /* trigger level, DMA mode, enable */
 #define LCR_BITS 0x03u /* 5 to 8 */
 #define LCR_STOP2 0x04u
 #define LCR_PARITY 0x08u
 #define LCR_DLAB 0x80u
+#define MCR_DTR 0x01u
+#define MCR_RTS 0x02u
+#define MCR_OUT1 0x04u
 #define MCR_OUT2 0x08u
 #define MCR_LOOP 0x10u
+#define MCR_BITS 0x1fu
 #define LSR_DR 0x01u
 #define LSR_OE 0x02u
 #define LSR_BI 0x10u
 #define LSR_FIFO_ERROR 0x80u
-#define LSR_EMPTY 0x60u /* THRE and TEMT */
+#define LSR_EMPTY 0x60u   /* THRE and TEMT */
+#define MSR_CHANGES 0x0fu /* DCTS DDSR TERI DDCD */
+#define MSR_DELTAS 0x0bu  /* of them those of either edge */
+#define MSR_TERI 0x04u
+#define MSR_READY 0xb0u /* DCD DSR CTS */
+#define MSR_RI 0x40u
+#define MSR_INPUTS 0xf0u
 
 struct burst { /* text on its way out, past the lock */
     size_t len;
@@ -82,7 +95,7 @@ static uint32_t reason(const struct vuart *u)
         return IIR_TIMEOUT;
     if ((u->ier & IER_TX) && u->thr_int)
         return IIR_TX;
-    if ((u->ier & IER_MODEM) && (u->msr & 0x0f))
+    if ((u->ier & IER_MODEM) && (u->msr & MSR_CHANGES))
         return IIR_MODEM;
     return IIR_NONE;
 }
@@ -206,22 +219,23 @@ bool vpc_uart_input(struct vpc *pc, unsigned what)
 /* Modem inputs: the other end is always ready; in loopback they are the outputs of MCR. */
 static void update_modem(struct vuart *u)
 {
-    uint32_t in = 0xb0; /* DCD DSR CTS */
+    uint32_t in = MSR_READY;
     if (u->mcr & MCR_LOOP)
-        in = (u->mcr & 2) << 3 | (u->mcr & 1) << 5 | (u->mcr & 4) << 4 | (u->mcr & 8) << 4;
-    uint32_t changed = (in ^ u->msr) & 0xf0;
-    uint32_t delta = changed >> 4 & 0xb;
-    if ((changed & 0x40) && !(in & 0x40))
-        delta |= 4; /* trailing edge of the ring indicator */
-    u->msr = in | (u->msr & 0xf) | delta;
+        in = (u->mcr & MCR_RTS) << 3 | (u->mcr & MCR_DTR) << 5 | (u->mcr & MCR_OUT1) << 4 |
+             (u->mcr & MCR_OUT2) << 4;
+    uint32_t changed = (in ^ u->msr) & MSR_INPUTS;
+    uint32_t delta = changed >> 4 & MSR_DELTAS;
+    if ((changed & MSR_RI) && !(in & MSR_RI))
+        delta |= MSR_TERI;
+    u->msr = in | (u->msr & MSR_CHANGES) | delta;
 }
 
 /* true: text is to go out now. */
 static bool transmit(struct vpc *pc, uint32_t cpu, uint8_t byte)
 {
     struct vuart *u = &pc->uart;
-    if (u->ier &
-        IER_TX) { /* low while the byte is in the register: the next interrupt is an edge */
+    if (u->ier & IER_TX) {
+        /* low while the byte is in the register: the next interrupt is an edge */
         u->thr_int = false;
         set_line(pc, cpu);
     }
@@ -245,7 +259,7 @@ static void write_fcr(struct vuart *u, uint32_t value)
 {
     if (((u->fcr ^ value) & FCR_ENABLE) || (value & FCR_CLEAR_RX))
         rx_clear(u);
-    u->fcr = value & FCR_ENABLE ? value & 0xc9 : 0;
+    u->fcr = value & FCR_ENABLE ? value & FCR_KEPT : 0;
 }
 
 static bool vuart_write(struct vpc *pc, uint32_t cpu, unsigned reg, uint8_t value)
@@ -253,33 +267,33 @@ static bool vuart_write(struct vpc *pc, uint32_t cpu, unsigned reg, uint8_t valu
     struct vuart *u = &pc->uart;
     bool out = false, dlab = u->lcr & LCR_DLAB;
     switch (reg) {
-    case 0:
+    case UART_THR:
         if (dlab)
             u->dll = value;
         else
             out = transmit(pc, cpu, value);
         break;
-    case 1:
+    case UART_IER:
         if (dlab) {
             u->dlm = value;
             break;
         }
         if (value & ~u->ier & IER_TX)
             u->thr_int = true; /* enabling it reports an empty register */
-        out = u->ier != (value & 0xfu);
-        u->ier = value & 0xf;
+        out = u->ier != (value & IER_BITS);
+        u->ier = value & IER_BITS;
         break;
-    case 2:
+    case UART_FCR:
         write_fcr(u, value);
         break;
-    case 3:
+    case UART_LCR:
         u->lcr = value;
         break;
-    case 4:
-        u->mcr = value & 0x1f;
+    case UART_MCR:
+        u->mcr = value & MCR_BITS;
         update_modem(u);
         break;
-    case 7:
+    case UART_SCR:
         u->scr = value;
         break;
     default: /* LSR and MSR are read-only */
@@ -295,31 +309,31 @@ static uint32_t vuart_read(struct vpc *pc, uint32_t cpu, unsigned reg)
     bool dlab = u->lcr & LCR_DLAB;
     uint32_t v = 0;
     switch (reg) {
-    case 0:
+    case UART_RBR:
         v = dlab ? u->dll : rx_pop(u);
         break;
-    case 1:
+    case UART_IER:
         v = dlab ? u->dlm : u->ier;
         break;
-    case 2:
+    case UART_IIR:
         v = reason(u);
         if (v == IIR_TX)
             u->thr_int = false;
         if (u->fcr & FCR_ENABLE)
-            v |= 0xc0;
+            v |= IIR_FIFOS;
         break;
-    case 3:
+    case UART_LCR:
         v = u->lcr;
         break;
-    case 4:
+    case UART_MCR:
         v = u->mcr;
         break;
-    case 5:
+    case UART_LSR:
         v = read_lsr(u);
         break;
-    case 6:
+    case UART_MSR:
         v = u->msr;
-        u->msr &= 0xf0;
+        u->msr &= MSR_INPUTS;
         break;
     default:
         v = u->scr;
@@ -334,7 +348,7 @@ static void vuart_io(void *dev, struct vio *io)
     struct vpc *pc = dev;
     struct burst b; /* its text is valid up to len only */
     b.len = 0;
-    unsigned reg = (unsigned)io->addr & 7;
+    unsigned reg = (unsigned)io->addr & (REGISTERS - 1);
     lock_take(&pc->lock);
     uint64_t before = vuart_deadline(pc);
     vuart_run(pc, io->cpu, port_tsc());
@@ -356,7 +370,7 @@ void vuart_init(struct vpc *pc)
     u->dll = 1; /* 115200 baud */
     u->thr_int = true;
     update_modem(u);
-    u->msr &= 0xf0;
+    u->msr &= MSR_INPUTS;
     atomic_store_explicit(&u->tx_deadline, NO_DEADLINE, memory_order_relaxed);
-    vbus_add_pio_bytes(&pc->bus, COM1, 8, vuart_io, pc);
+    vbus_add_pio_bytes(&pc->bus, COM1_PORT, REGISTERS, vuart_io, pc);
 }

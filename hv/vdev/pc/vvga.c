@@ -15,9 +15,36 @@
 #define LINES_SHOWN 400u
 #define RETRACE_FIRST 412u
 #define RETRACE_LAST 413u
+/* Ports; the attribute controller's index and data take turns at the first. */
+enum {
+    ATTRIBUTE_PORT = 0x3c0,
+    ATTRIBUTE_READ,
+    MISC_PORT, /* read: input status 0 */
+    SEQUENCER_INDEX = 0x3c4,
+    SEQUENCER_DATA,
+    DAC_MASK,
+    DAC_READ_INDEX,
+    DAC_WRITE_INDEX,
+    DAC_DATA,
+    FEATURE_READ,
+    MISC_READ = 0x3cc,
+    GRAPHICS_INDEX = 0x3ce,
+    GRAPHICS_DATA,
+    CRTC_MONO = 0x3b4, /* index and data */
+    STATUS1_MONO = 0x3ba,
+    CRTC_COLOUR = 0x3d4,
+    STATUS1_COLOUR = 0x3da, /* input status 1; written: feature control */
+};
+#define CRTC_COLOUR_FIRST 0x3d0
+#define CRTC_OFFSET 0xfu /* of a port from 3B0 or 3D0 */
+#define CRTC_OFFSET_END 6u
 #define STATUS_BLANK 0x01
 #define STATUS_RETRACE 0x08
 #define MISC_COLOUR 0x01 /* CRTC at 3D4, not 3B4 */
+#define MISC_MODE3 0x66  /* 28 MHz, memory on, polarities of 400 lines, page */
+#define ATTRIBUTE_INDEX 0x1fu
+#define ATTRIBUTE_SHOW 0x20u /* the display is on */
+#define DAC_BITS 0x3f
 #define SENSE 0x10
 
 static const uint8_t crtc_mode3[] = {0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf, 0x1f, 0x00,
@@ -57,7 +84,7 @@ static void indexed(struct vvga_file *f, struct vio *io)
 
 static void attribute(struct vvga *v, struct vio *io)
 {
-    unsigned i = v->attr_index & 0x1f;
+    unsigned i = v->attr_index & ATTRIBUTE_INDEX;
     if (!io->write) {
         bool index = !(io->addr & 1);
         io->value = index ? v->attr_index : i < sizeof(v->attr) ? v->attr[i] : 0;
@@ -66,7 +93,7 @@ static void attribute(struct vvga *v, struct vio *io)
     if (io->addr & 1)
         return;
     if (!v->attr_data)
-        v->attr_index = (uint8_t)io->value & 0x3f;
+        v->attr_index = (uint8_t)io->value & (ATTRIBUTE_INDEX | ATTRIBUTE_SHOW);
     else if (i < sizeof(v->attr))
         v->attr[i] = (uint8_t)io->value;
     v->attr_data = !v->attr_data;
@@ -76,13 +103,13 @@ static void attribute(struct vvga *v, struct vio *io)
 static void palette(struct vvga *v, struct vio *io)
 {
     switch (io->addr) {
-    case 0x3c6:
+    case DAC_MASK:
         if (io->write)
             v->dac_mask = (uint8_t)io->value;
         else
             io->value = v->dac_mask;
         break;
-    case 0x3c7:
+    case DAC_READ_INDEX:
         if (io->write) {
             v->dac_read = (uint32_t)io->value * 3;
             v->dac_reading = true;
@@ -90,7 +117,7 @@ static void palette(struct vvga *v, struct vio *io)
             io->value = v->dac_reading ? 3 : 0;
         }
         break;
-    case 0x3c8:
+    case DAC_WRITE_INDEX:
         if (io->write) {
             v->dac_write = (uint32_t)io->value * 3;
             v->dac_reading = false;
@@ -100,7 +127,7 @@ static void palette(struct vvga *v, struct vio *io)
         break;
     default:
         if (io->write)
-            v->dac[v->dac_write++ % sizeof(v->dac)] = (uint8_t)io->value & 0x3f;
+            v->dac[v->dac_write++ % sizeof(v->dac)] = (uint8_t)io->value & DAC_BITS;
         else
             io->value = v->dac[v->dac_read++ % sizeof(v->dac)];
         v->dac_write %= sizeof(v->dac);
@@ -116,33 +143,33 @@ static void vvga_io(void *dev, struct vio *io)
     struct vvga *v = &pc->vga;
     lock_take(&pc->lock);
     switch (io->addr) {
-    case 0x3c0:
-    case 0x3c1:
+    case ATTRIBUTE_PORT:
+    case ATTRIBUTE_READ:
         attribute(v, io);
         break;
-    case 0x3c2: /* written: miscellaneous output; read: input status 0 */
+    case MISC_PORT:
         if (io->write)
             v->misc = (uint8_t)io->value;
         else
             io->value = SENSE;
         break;
-    case 0x3c4:
-    case 0x3c5:
+    case SEQUENCER_INDEX:
+    case SEQUENCER_DATA:
         indexed(&v->seq, io);
         break;
-    case 0x3c6 ... 0x3c9:
+    case DAC_MASK ... DAC_DATA:
         palette(v, io);
         break;
-    case 0x3ca: /* feature control, written at 3DA */
+    case FEATURE_READ: /* written at STATUS1_COLOUR */
         if (!io->write)
             io->value = v->feature;
         break;
-    case 0x3cc:
+    case MISC_READ:
         if (!io->write)
             io->value = v->misc;
         break;
-    case 0x3ce:
-    case 0x3cf:
+    case GRAPHICS_INDEX:
+    case GRAPHICS_DATA:
         indexed(&v->gfx, io);
         break;
     default:
@@ -156,13 +183,13 @@ static void vvga_crtc(void *dev, struct vio *io)
 {
     struct vpc *pc = dev;
     struct vvga *v = &pc->vga;
-    bool colour = io->addr >= 0x3d0;
+    bool colour = io->addr >= CRTC_COLOUR_FIRST;
     lock_take(&pc->lock);
     if (colour != (bool)(v->misc & MISC_COLOUR)) {
         lock_drop(&pc->lock);
         return;
     }
-    if ((io->addr & 0xf) < 0x6) {
+    if ((io->addr & CRTC_OFFSET) < CRTC_OFFSET_END) {
         indexed(&v->crtc, io);
     } else if (io->write) {
         v->feature = (uint8_t)io->value;
@@ -180,12 +207,12 @@ void vvga_init(struct vpc *pc)
     memcpy(v->seq.reg, seq_mode3, sizeof(seq_mode3));
     memcpy(v->gfx.reg, gfx_mode3, sizeof(gfx_mode3));
     memcpy(v->attr, attr_mode3, sizeof(attr_mode3));
-    v->attr_index = 0x20; /* the display is on */
-    v->misc = 0x66 | MISC_COLOUR;
+    v->attr_index = ATTRIBUTE_SHOW;
+    v->misc = MISC_MODE3 | MISC_COLOUR;
     v->dac_mask = 0xff;
-    vbus_add_pio_bytes(&pc->bus, 0x3d4, 2, vvga_crtc, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x3da, 1, vvga_crtc, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x3b4, 2, vvga_crtc, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x3ba, 1, vvga_crtc, pc);
-    vbus_add_pio_bytes(&pc->bus, 0x3c0, 16, vvga_io, pc);
+    vbus_add_pio_bytes(&pc->bus, CRTC_COLOUR, 2, vvga_crtc, pc);
+    vbus_add_pio_bytes(&pc->bus, STATUS1_COLOUR, 1, vvga_crtc, pc);
+    vbus_add_pio_bytes(&pc->bus, CRTC_MONO, 2, vvga_crtc, pc);
+    vbus_add_pio_bytes(&pc->bus, STATUS1_MONO, 1, vvga_crtc, pc);
+    vbus_add_pio_bytes(&pc->bus, ATTRIBUTE_PORT, 16, vvga_io, pc);
 }
