@@ -31,12 +31,12 @@ static uint16_t cr_own(enum probe_id id)
     }
 }
 
-/* Instructions that a processor has, and may still refuse to a guest which is not given them: those
- * that the control block enables (offset 90h, bit 7, which is left clear), besides those whose
- * second code says so. */
+/* Instructions that a processor has, and may still refuse to a guest which is not given them, with
+ * #UD: two that the control block enables (offset 90h, bit 7, which is left clear), and those whose
+ * second code is taken. */
 static bool refusable(enum probe_id id)
 {
-    return id == PROBE_invlpgb || id == PROBE_tlbsync;
+    return id == PROBE_invlpgb || id == PROBE_tlbsync || id == PROBE_mwait;
 }
 
 static bool fires(const struct probe_env *e, enum probe_id id, uint16_t extra)

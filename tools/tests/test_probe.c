@@ -10,6 +10,7 @@ static uint16_t gate;    /* CR reads exit only if all of these bits are set, */
 static bool gate_number; /* ... and then with the code of CR0 */
 static bool cr2_hidden;  /* reads of CR2 do not exit by the gate */
 static unsigned runs;
+static bool armed;                          /* MWAIT exits as such, with its second intercept */
 static enum probe_id refused = PROBE_COUNT; /* gives #UD */
 
 static bool applies(enum probe_id id)
@@ -26,6 +27,8 @@ static uint32_t run(enum probe_id id, uint16_t cr_reads)
         return PROBE_MISSED;
     if (id == refused)
         return 0x46;
+    if (id == PROBE_mwait && armed)
+        return 0x8c;
     if (probe_table[id].class != PROBE_CR_READ && id != PROBE_cr2_read)
         return probe_table[id].code;
     if (gate_number) /* the first register's bit decides for all */
@@ -122,6 +125,10 @@ static void test_refused(void)
     }
     tap_eq(good, ARRAY_SIZE(may), "... but not what every processor has");
     refused = PROBE_COUNT;
+    armed = true;
+    tap_ok(judge(&r) && !probe_silent(&r, PROBE_mwait),
+           "MWAIT with an armed monitor has two codes");
+    armed = false;
 }
 
 int main(void)
