@@ -253,7 +253,7 @@ bool mmu_serve(struct mmu *m)
     bool before = m->changed;
 
     m->changed = false;
-    if (m->flipped && m->flip_entered)
+    if (m->flipped[0] && m->flip_entered)
         flip_back(m);
     serve_requests(m, true); /* first what is short */
     serve_requests(m, false);

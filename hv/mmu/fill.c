@@ -172,10 +172,8 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     if (rights & PTE_W)
         rights |= PTE_D;
     spte_set(m, page, idx, h.v | rights, w->target);
-    if (w->flip) {
-        m->flipped = (page << 9 | idx) + 1;
-        m->flip_entered = false;
-    }
+    if (w->flip)
+        flip_made(m, (page << 9 | idx) + 1);
     stat_inc(m->cpu, STAT_fill_single);
     ring_add(m->cpu, RING_FILL, w->va.v, h.v | rights);
     if (announce) {
@@ -188,17 +186,24 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     return FILL_DONE;
 }
 
+void flip_made(struct mmu *m, uint32_t loc1)
+{
+    m->flipped[m->flipped[0] != 0] = loc1;
+    m->flip_entered = false;
+}
+
 void flip_back(struct mmu *m)
 {
-    uint32_t page = (m->flipped - 1) >> 9, idx = (m->flipped - 1) & 511;
-    const struct sp *s = &m->sps[page];
-
-    m->flipped = 0;
-    if (m->cfg.opt->mmu == MMU_REF)
-        ref_drop_all(m);
-    else if (s->used && s->level == 1 &&
-             (s->role & ROLE_SMAP0)) /* else the page was dropped meanwhile */
-        spte_set(m, page, idx, 0, gfn(0));
+    for (unsigned i = 0; i < ARRAY_SIZE(m->flipped) && m->flipped[i]; i++) {
+        uint32_t page = (m->flipped[i] - 1) >> 9, idx = (m->flipped[i] - 1) & 511;
+        const struct sp *s = &m->sps[page];
+        m->flipped[i] = 0;
+        if (m->cfg.opt->mmu == MMU_REF)
+            ref_drop_all(m);
+        else if (s->used && s->level == 1 &&
+                 (s->role & ROLE_SMAP0)) /* else the page was dropped meanwhile */
+            spte_set(m, page, idx, 0, gfn(0));
+    }
 }
 
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)

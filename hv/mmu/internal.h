@@ -146,8 +146,9 @@ uint64_t gpte_link_rights(uint32_t role, uint64_t gpte);
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
-/* The spte that fill_leaf made for walk.flip goes: at the exit after the entry that it was made
- * for. */
+/* The spte made for walk.flip, at location loc1 - 1, is for the next entry ... */
+void flip_made(struct mmu *m, uint32_t loc1);
+/* ... and goes at the exit after it. */
 void flip_back(struct mmu *m);
 /* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
@@ -207,7 +208,8 @@ void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fa
 /* --- fault.c --- */
 /* CR0.WP = 0 with CR4.SMAP, and the supervisor stores to a user's page that is not writable. A spte
  * with U=0 would let it do so with RFLAGS.AC clear as well, and AC changes without exits: it is
- * emulated. What the emulator declines (mmu_write_fallback) has such a spte for one entry. */
+ * emulated. What the emulator declines (mmu_write_fallback) has such a spte for one entry; and if
+ * the next fault is for the page beside, both have one, for a store over the border needs both. */
 bool flip_needed(const struct mmu *m, const struct walk *w);
 bool flip_granted(struct mmu *m, const struct walk *w);
 
