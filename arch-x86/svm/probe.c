@@ -4,6 +4,7 @@
 #include "arch-x86/svm/probe.h"
 #include "hv/base/log.h"
 
+#define UD 0x46u                   /* #UD, as an exit */
 #define CR_READS (BIT(3) | BIT(8)) /* intercepted always; CR0 and CR4 while they differ */
 
 static const struct {
@@ -30,12 +31,22 @@ static uint16_t cr_own(enum probe_id id)
     }
 }
 
+/* Instructions that a processor has, and may still refuse to a guest which is not given them, with
+ * #UD: two that the control block enables (offset 90h, bit 7, which is left clear), and those whose
+ * second code is taken. */
+static bool refusable(enum probe_id id)
+{
+    return id == PROBE_invlpgb || id == PROBE_tlbsync || id == PROBE_mwait;
+}
+
 static bool fires(const struct probe_env *e, enum probe_id id, uint16_t extra)
 {
     uint32_t code = e->run(id, cr_own(id) | extra);
 
     if (probe_table[id].class == PROBE_CR_READ) /* the number comes from the instruction as well */
         return code < 0x10;
+    if (refusable(id) && code == UD)
+        return true;
     return code == probe_table[id].code || code == probe_table[id].also;
 }
 

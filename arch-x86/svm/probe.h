@@ -53,7 +53,7 @@ enum probe_class {
     X(outsb, "OUTS", 0x7b, PROBE_NONE, PROBE_MUST)                                                 \
     X(hlt, "HLT", 0x78, PROBE_NONE, PROBE_MUST)                                                    \
     X(monitor, "MONITOR", 0x8a, 0x46, PROBE_MUST)                                                  \
-    X(mwait, "MWAIT", 0x8b, 0x46, PROBE_MUST)                                                      \
+    X(mwait, "MWAIT", 0x8b, 0x8c, PROBE_MUST)                                                      \
     X(wbinvd, "WBINVD", 0x89, PROBE_NONE, PROBE_MUST)                                              \
     X(invd, "INVD", 0x76, 0x89, PROBE_MUST)                                                        \
     X(rdpmc, "RDPMC", 0x6f, 0x4d, PROBE_MUST)                                                      \

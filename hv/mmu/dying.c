@@ -21,6 +21,8 @@ static bool alive(struct mmu *m, uint32_t page, struct mmu_family *fam)
         for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
             uint64_t e = *sp_spte(m, page, idx);
+            if (!(e & PTE_P)) /* a large one that another CPU has asked for since */
+                continue;
             uint32_t child = spte_is_leaf(s->level, e) ? SP_NONE : spte_child(m, e);
             bool leaf = child == SP_NONE || (m->sps[child].role & ROLE_DIRECT);
             fam->lived |= leaf;

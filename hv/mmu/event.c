@@ -203,12 +203,28 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     return pool_init(m);
 }
 
+/* The sptes that fill_leaf made for walk.flip go: at the exit after the entry that they were made
+ * for. */
+static void flip_back(struct mmu *m)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(m->flipped) && m->flipped[i]; i++) {
+        uint32_t page = (m->flipped[i] - 1) >> 9, idx = (m->flipped[i] - 1) & 511;
+        const struct sp *s = &m->sps[page];
+        m->flipped[i] = 0;
+        if (m->cfg.opt->mmu == MMU_REF)
+            ref_drop_all(m);
+        else if (s->used && s->level == 1 &&
+                 (s->role & ROLE_SMAP0)) /* else the page was dropped meanwhile */
+            spte_set(m, page, idx, 0, gfn(0));
+    }
+}
+
 bool mmu_serve(struct mmu *m)
 {
     bool before = m->changed;
 
     m->changed = false;
-    if (m->flipped && m->flip_entered) {
+    if (m->flipped[0] && m->flip_entered) {
         flip_back(m);
     } else if (!(action_peek(m->coh) & ACTION_REQUESTS)) { /* nearly every round of the loop */
         serve_stretch_end(m);

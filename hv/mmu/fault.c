@@ -81,9 +81,12 @@ bool flip_needed(const struct mmu *m, const struct walk *w)
 
 bool flip_granted(struct mmu *m, const struct walk *w)
 {
-    bool now = m->flip_va == (w->va.v >> PAGE_SHIFT) + 1;
+    uint64_t page = (w->va.v >> PAGE_SHIFT) + 1;
+    bool next = page == m->flip_page + 1 || page == m->flip_page - 1;
+    bool now = m->flipped[0] ? next && !m->flipped[1] : page == m->flip_va;
 
     m->flip_va = 0;
+    m->flip_page = now ? page : m->flip_page;
     return now;
 }
 

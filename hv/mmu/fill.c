@@ -161,10 +161,8 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     if (rights & PTE_W)
         rights |= PTE_D;
     spte_set(m, page, idx, h.v | rights, w->target);
-    if (w->flip) {
-        m->flipped = (page << 9 | idx) + 1;
-        m->flip_entered = false;
-    }
+    if (w->flip)
+        flip_made(m, (page << 9 | idx) + 1);
     stat_inc(m->cpu, STAT_fill_single);
     ring_add(m->cpu, RING_FILL, w->va.v, h.v | rights);
     if (announce) {
@@ -177,16 +175,10 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     return FILL_DONE;
 }
 
-void flip_back(struct mmu *m)
+void flip_made(struct mmu *m, uint32_t loc1)
 {
-    uint32_t page = (m->flipped - 1) >> 9, idx = (m->flipped - 1) & 511;
-    const struct sp *s = &m->sps[page];
-
-    m->flipped = 0;
-    if (m->cfg.opt->mmu == MMU_REF)
-        ref_drop_all(m);
-    else if (s->used && s->level == 1 && (s->role & ROLE_SMAP0))
-        spte_set(m, page, idx, 0, gfn(0)); /* else the page was dropped meanwhile */
+    m->flipped[m->flipped[0] != 0] = loc1;
+    m->flip_entered = false;
 }
 
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)

@@ -152,9 +152,8 @@ enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
-/* The spte that fill_leaf made for walk.flip goes: at the exit after the entry that it was made
- * for. */
-void flip_back(struct mmu *m);
+/* The spte made for walk.flip, at location loc1 - 1, is for the next entry ... */
+void flip_made(struct mmu *m, uint32_t loc1);
 
 /* --- repair.c --- */
 void repair_init(struct mmu *m);
@@ -240,7 +239,8 @@ void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fa
 /* --- fault.c --- */
 /* CR0.WP = 0 with CR4.SMAP, and the supervisor stores to a user's page that is not writable. A spte
  * with U=0 would let it do so with RFLAGS.AC clear as well, and AC changes without exits: it is
- * emulated. What the emulator declines (mmu_write_fallback) has such a spte for one entry. */
+ * emulated. What the emulator declines (mmu_write_fallback) has such a spte for one entry; and if
+ * the next fault is for the page beside, both have one, for a store over the border needs both. */
 bool flip_needed(const struct mmu *m, const struct walk *w);
 bool flip_granted(struct mmu *m, const struct walk *w);
 

@@ -107,8 +107,10 @@ void mmu_drain(struct mmu *m);
 /* At a timer exit: where the guest cleared A of a leaf entry without a flush, in a table that it
  * writes without exits, the spte goes, so that the next access sets A again as a processor's would
  * once the TLB has lost the entry. (In a traced table the patch does it at the next exit.) Of the
- * tables that the current root reaches, AGE_PAGES at most in AGE_HZ of a second. */
+ * tables that the current root reaches, AGE_PAGES at most in AGE_HZ of a second; so many listed
+ * ones are asked whether it does. */
 #define AGE_PAGES 32
+#define AGE_SEEN 512
 #define AGE_HZ 500
 void mmu_age(struct mmu *m);
 /* Before a long HLT: leaves unsync pages; a parked VCPU deregisters everything (park=true). */

@@ -224,8 +224,7 @@ enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
     if (flip_needed(m, &w)) {
         if (!flip_granted(m, &w))
             return MMU_EMULATE;
-        m->flipped = 1;
-        m->flip_entered = false;
+        flip_made(m, 1);
     }
     ref_fill(m, &w, h);
     stat_inc(m->cpu, STAT_fill_single);

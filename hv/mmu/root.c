@@ -119,7 +119,10 @@ static void adopt_links(struct mmu *m, uint32_t page, uint32_t from)
     for (unsigned w = 4; w < 8 && !pending; w++) {
         for (uint64_t bits = m->sps[from].present[w] & ~s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
-            uint32_t child = spte_child(m, *sp_spte(m, from, idx));
+            uint64_t e = *sp_spte(m, from, idx);
+            if (!(e & PTE_P)) /* made way for one of those just made */
+                continue;
+            uint32_t child = spte_child(m, e);
             uint64_t g = gpte_of(m, s, idx);
             if (!(g & PTE_P) || !(g & PTE_A) || gpte_reserved(m, s->role, g, 4) ||
                 (g & PTE_ADDR) >> PAGE_SHIFT != m->sps[child].gfn.v ||

@@ -145,9 +145,10 @@ struct mmu {
     uint64_t stretch_high; /* the longest stretch without a look */
     uint64_t walk;         /* walk stamp */
     bool changed;          /* a drain or drop since the walk began */
-    uint64_t flip_va;  /* page + 1 whose next store may be made by a spte with U=0 (WP0, SMAP) */
-    uint32_t flipped;  /* location + 1 of that spte: goes at the next exit */
-    bool flip_entered; /* the guest ran with it */
+    uint64_t flip_va;    /* page + 1 whose next store may be made by a spte with U=0 (WP0, SMAP) */
+    uint64_t flip_page;  /* page + 1 that was granted last */
+    uint32_t flipped[2]; /* location + 1 of such sptes, or 0: they go at the next exit */
+    bool flip_entered;   /* the guest ran with them */
     bool draining;
     bool ref_huge; /* reference pager: a 1 GiB page was seen */
 

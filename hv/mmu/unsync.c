@@ -133,7 +133,9 @@ void mmu_age(struct mmu *m)
         now - m->aged_at < port_tsc_hz() / AGE_HZ)
         return;
     m->aged_at = now;
-    for (unsigned pages = 0, seen = 0; pages < AGE_PAGES && seen < m->unsync_count; seen++) {
+    for (unsigned pages = 0, seen = 0;
+         pages < AGE_PAGES && seen < m->unsync_count && seen < AGE_SEEN; seen++) {
+        serve_point(m);
         if (p == SP_NONE)
             p = m->unsync_head;
         if (!unsync_must_zap(m, &m->sps[p]) && sp_reaches(m, p, root)) {

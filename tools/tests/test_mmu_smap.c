@@ -88,8 +88,57 @@ static void test_later(const char *options)
     tap_eq(access_ac(0, 0, false), MMU_FORWARD, "a load with AC=0 faults");
 }
 
+/* One entry, in which an instruction that is not emulated stores to both pages; as the loop does
+ * it.
+ */
+static bool stores_both(uint64_t va)
+{
+    struct mmu_root r;
+    (void)mmu_serve(&mmu[0]);
+    for (unsigned i = 0; i < 2; i++, va += PAGE_SIZE) {
+        if ((leaf(0, va) & (PTE_U | PTE_W)) == PTE_W)
+            continue;
+        mmu_enter(&mmu[0], &r);
+        mmu_entered(&mmu[0], &r);
+        memset(&out, 0, sizeof(out));
+        if (mmu_fault(&mmu[0], gva(va), PFEC_W, true, &out) == MMU_EMULATE)
+            mmu_write_fallback(&mmu[0], gva(va), out.gpa);
+        return false;
+    }
+    return true;
+}
+
+static void test_border(const char *options, bool traced)
+{
+    unsigned tries = 0;
+
+    rig_up(options, 128);
+    for (unsigned i = 0; i < 3; i++)
+        *entry(PT, i) = (512ull + i) << 12 | USER;
+    if (traced) /* the first one is a table as well, which maps the page at 2 MiB */
+        *entry(PD, 1) = 512ull << 12 | ALL;
+    *entry(512, 0) = 600ull << 12 | ALL;
+    mode(0, CR4_SMAP);
+    if (traced)
+        (void)access_ac(REGION_SIZE, PFEC_U, false);
+    while (tries < 20 && !stores_both(0))
+        tries++;
+    tap_ok(tries < 20, "a store over the border of two such pages is done after %u faults", tries);
+    tap_eq(access_ac(2 * PAGE_SIZE, PFEC_W, true), MMU_EMULATE, "a third page is not part of it");
+    (void)mmu_serve(&mmu[0]);
+    tap_ok(!(leaf(0, 0) & PTE_P) && !(leaf(0, PAGE_SIZE) & PTE_P), "both go at the next exit");
+    (void)access_ac(0, PFEC_W, true);
+    mmu_write_fallback(&mmu[0], gva(0), out.gpa);
+    tap_eq(access_ac(0, PFEC_W, true), MMU_RESUME, "one page");
+    tap_eq(access_ac(2 * PAGE_SIZE, PFEC_W, true), MMU_EMULATE,
+           "... lets none but the next have it");
+}
+
 int main(void)
 {
+    test_border("", false);
+    test_border("", true);
+    test_border("mmu=ref", false);
     test_flush(CR4_SMEP, "SMEP");
     test_flush(CR4_SMAP, "SMAP");
     test_wp0("", false);

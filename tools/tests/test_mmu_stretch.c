@@ -256,6 +256,21 @@ static uint64_t listed_long(unsigned n)
     return end("listed tables of another root, dropped for their age");
 }
 
+/* All tables are listed and below a root that is not in use: a look for entries that lost A finds
+ * none to look at. */
+static uint64_t aged(unsigned n)
+{
+    rig_up("", POOL);
+    tables(n, frame_each);
+    touch(n, 64);
+    other_stores(n);
+    mmu_event_cr3(&mmu[0], (ROOT + 500) << 12, false);
+    (void)leaf(0, 0);
+    begin();
+    mmu_age(&mmu[0]);
+    return end("listed tables of another root, looked at for their age");
+}
+
 /* A drain frees pages: asked for in the middle of work, it is done behind it. */
 static void drain_waits(void)
 {
@@ -345,6 +360,7 @@ int main(void)
         {"listed", listed_leaves, 256},
         {"listed, with tables above", listed_uppers, 256},
         {"listed for long", listed_long, 256},
+        {"aged", aged, 500},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
         uint64_t one = all[i].test(all[i].n);

@@ -10,6 +10,8 @@ static uint16_t gate;    /* CR reads exit only if all of these bits are set, */
 static bool gate_number; /* ... and then with the code of CR0 */
 static bool cr2_hidden;  /* reads of CR2 do not exit by the gate */
 static unsigned runs;
+static bool armed;                          /* MWAIT exits as such, with its second intercept */
+static enum probe_id refused = PROBE_COUNT; /* gives #UD */
 
 static bool applies(enum probe_id id)
 {
@@ -23,6 +25,10 @@ static uint32_t run(enum probe_id id, uint16_t cr_reads)
     runs++;
     if (id == dead)
         return PROBE_MISSED;
+    if (id == refused)
+        return 0x46;
+    if (id == PROBE_mwait && armed)
+        return 0x8c;
     if (probe_table[id].class != PROBE_CR_READ && id != PROBE_cr2_read)
         return probe_table[id].code;
     if (gate_number) /* the first register's bit decides for all */
@@ -97,8 +103,37 @@ static void test_second_code(void)
     tap_eq(wrong, 0, "what runs on to the VMMCALL is never taken for an exit");
 }
 
+/* What the processor does not let a guest do at all needs no intercept; #UD says that only of what
+ * a processor may lack, or give to no guest. */
+static void test_refused(void)
+{
+    static const enum probe_id may[] = {PROBE_invlpgb, PROBE_tlbsync, PROBE_monitor, PROBE_mwait,
+                                        PROBE_rsm,     PROBE_rdpru,   PROBE_mcommit, PROBE_skinit},
+                               must[] = {PROBE_cpuid, PROBE_hlt, PROBE_vmrun, PROBE_in8,
+                                         PROBE_invd};
+    struct probe_result r;
+    unsigned good = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(may); i++) {
+        refused = may[i];
+        good += judge(&r) && !probe_silent(&r, may[i]);
+    }
+    tap_eq(good, ARRAY_SIZE(may), "refused to every guest: as good as intercepted");
+    for (size_t i = 0; i < ARRAY_SIZE(must); i++) {
+        refused = must[i];
+        good -= judge(&r);
+    }
+    tap_eq(good, ARRAY_SIZE(may), "... but not what every processor has");
+    refused = PROBE_COUNT;
+    armed = true;
+    tap_ok(judge(&r) && !probe_silent(&r, PROBE_mwait),
+           "MWAIT with an armed monitor has two codes");
+    armed = false;
+}
+
 int main(void)
 {
+    test_refused();
     test_cr_reads();
     test_classes();
     test_second_code();
