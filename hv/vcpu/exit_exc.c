@@ -5,7 +5,6 @@
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/port/cpu.h"
-#include "hv/mmu/gmem.h"
 #include "hv/vcpu/emulate.h"
 #include "hv/vcpu/exit.h"
 #include "hv/vdev/vpc.h"
@@ -52,13 +51,7 @@ static void x87_error(struct subvmm *s)
  * pending. */
 static bool hidden_refused(struct subvmm *s, const struct vmexit *x)
 {
-    uint32_t access = PFEC_I | (vcpu_cpl(s) == 3 ? PFEC_U : 0);
-    struct guest_fault fault;
-    struct vcpu_code c;
-    uint8_t op[3];
     struct insn in;
-    uint64_t lin;
-    gpa_t at;
 
     if (x->error || x->delivering || s->vcpu.pending.type != EVENT_NONE)
         return false;
@@ -66,15 +59,7 @@ static bool hidden_refused(struct subvmm *s, const struct vmexit *x)
         s->vcpu.pending.type = EVENT_NONE; /* other bytes than those executed, or none any more */
         return false;
     }
-    if (in.op != INSN_OTHER || in.length < sizeof(op))
-        return false;
-    vcpu_ops->code(&s->vcpu, &c);
-    lin = s->vcpu.regs.rip + in.length - sizeof(op);
-    if (vcpu_code_size(s) != 8)
-        lin = (uint32_t)(lin + c.base);
-    if (gmem_read(&s->mmu, gva(lin), op, sizeof(op), access, &fault, &at) != HV_OK)
-        return false;
-    if (op[0] != 0x0f || op[1] != 0x01 || !((op[2] & 0xf8) == 0xd8 || op[2] >= 0xfe))
+    if (in.map != 1 || in.opcode != 1 || !((in.modrm & 0xf8) == 0xd8 || in.modrm >= 0xfe))
         return false;
     vcpu_inject_ud(s);
     return true;

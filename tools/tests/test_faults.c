@@ -78,6 +78,8 @@ static void test_svm(void)
         tap_ok(took(VEC_GP), "bytes that have become UD2: #GP as it was raised");
         refused("\x0f\x29\x01", 3, 0);
         tap_ok(took(VEC_GP), "MOVAPS: #GP");
+        refused("\x0f\x28\x05\x00\x0f\x01\xd8", 7, 0);
+        tap_ok(took(VEC_GP), "... at an address that looks like such an instruction");
     }
     vendor[0].segs.cpl = 0;
     bsp()->injected = (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = VEC_PF};
