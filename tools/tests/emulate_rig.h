@@ -27,6 +27,7 @@
 enum page { PAGE_NONE, PAGE_RO, PAGE_RW };
 static enum page data_page[DATA_PAGES], code_page[2];
 static bool data_is_device, device_page[DATA_PAGES];
+static bool code_device; /* the second page of code */
 static bool memory_busy; /* too much concurrent change, says the pager */
 static unsigned contend; /* so many compare-exchanges find that another CPU stored first */
 static uint64_t contend_add;
@@ -188,6 +189,7 @@ static enum hv_err fake_page(gva_t va, uint32_t access, struct guest_fault *f, b
         *device = data_is_device || device_page[(va.v - DATA_VA) / 4096];
     } else if (va.v >= CODE_VA && va.v < CODE_VA + CODE_BYTES) {
         p = code_page[(va.v - CODE_VA) / 4096];
+        *device = code_device && va.v >= CODE_VA + 4096;
     }
     if (p == PAGE_RW || (p == PAGE_RO && !(access & PFEC_W)))
         return HV_OK;
@@ -313,7 +315,7 @@ static void setup(void)
     for (unsigned i = 0; i < DATA_PAGES; i++)
         data_page[i] = PAGE_RW;
     code_page[0] = code_page[1] = PAGE_RO;
-    data_is_device = memory_busy = false;
+    data_is_device = memory_busy = code_device = false;
     memset(device_page, 0, sizeof(device_page));
     contend = 0;
     actions = 0;
