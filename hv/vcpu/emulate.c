@@ -56,6 +56,8 @@ static void emu_inject(struct emu *e)
 
     if (f->vector == VEC_PF)
         vcpu_inject_pf(e->s, &f->pf);
+    else if (f->vector == VEC_MF)
+        vcpu_x87_error(e->s);
     else
         vcpu_inject_exception(e->s, f->vector, f->has_error, f->error);
 }
@@ -162,6 +164,10 @@ enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t
     enum emulate_result result = emu_finish(&e, r);
     if (result == EMULATE_DECLINED)
         ring_add(s->cpu, RING_NOTE, at.v, e.rip);
+    if (s->native.machine_check) {
+        s->native.machine_check = false;
+        vcpu_machine_check(s, x);
+    }
     return result;
 }
 

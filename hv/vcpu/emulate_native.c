@@ -163,6 +163,11 @@ static bool beside_code(const struct emu *e, gva_t va, unsigned n)
 
 enum outcome { RAN, FAULTED, INTERRUPTED, ELSEWHERE };
 
+static bool is_machine_check(const struct vmexit *x)
+{
+    return x->kind == EXIT_EXCEPTION && x->vector == VEC_MC;
+}
+
 static enum outcome outcome_of(const struct vcpu *v, const struct vmexit *x, uint64_t start,
                                uint64_t next, struct emu *e)
 {
@@ -170,9 +175,10 @@ static enum outcome outcome_of(const struct vcpu *v, const struct vmexit *x, uin
         return RAN;
     if (v->regs.rip != start)
         return ELSEWHERE;
-    if (x->kind == EXIT_INTR || x->kind == EXIT_NMI || x->kind == EXIT_SMI || x->kind == EXIT_INIT)
+    if (x->kind == EXIT_INTR || x->kind == EXIT_NMI || x->kind == EXIT_SMI ||
+        x->kind == EXIT_INIT || is_machine_check(x))
         return INTERRUPTED;
-    if (x->kind != EXIT_EXCEPTION || x->vector == VEC_DB || x->vector == VEC_MC)
+    if (x->kind != EXIT_EXCEPTION || x->vector == VEC_DB)
         return ELSEWHERE; /* a page that is not there: another operand than was thought */
     if (emu_raise(e, x->vector, x->error_valid) == HV_FAULT)
         e->fault.error = x->error_valid ? x->error : 0;
@@ -199,11 +205,12 @@ static enum outcome space_run(struct space *sp, struct emu *e)
     vcpu_ops->window(v, false);
     vcpu_ops->set_int_shadow(v, false);
     vcpu_ops->isolate(v, true);
-    for (unsigned i = 0; i < TRIES && o == INTERRUPTED; i++) {
+    for (unsigned i = 0; i < TRIES && o == INTERRUPTED && !e->s->native.machine_check; i++) {
         port_irq_off();
         vcpu_ops->set_root(v, root, sp->area->asid, true, false);
         vcpu_ops->run(v, &x);
         o = outcome_of(v, &x, before.rip, next, e);
+        e->s->native.machine_check |= is_machine_check(&x);
     }
     vcpu_ops->isolate(v, false);
     vcpu_ops->put(v, VCPU_DEBUG, &debug);

@@ -13,7 +13,7 @@
 /* A fault of the machine while the guest ran. Unlike the guest's own exceptions it is the host's:
  * its banks were read and emptied, and the guest, which is shown none, gets only what it can act
  * on. */
-static void machine_check(struct subvmm *s, const struct vmexit *x)
+void vcpu_machine_check(struct subvmm *s, const struct vmexit *x)
 {
     struct vcpu *v = &s->vcpu;
 
@@ -35,7 +35,7 @@ static void machine_check(struct subvmm *s, const struct vmexit *x)
 
 /* An instruction that waits for x87 errors met one. With CR0.NE=0 the processor stops before it
  * until an interrupt comes, which IRQ 13 is meant to be. */
-static void x87_error(struct subvmm *s)
+void vcpu_x87_error(struct subvmm *s)
 {
     if (s->vcpu.ctl.cr0 & CR0_NE)
         vcpu_inject_exception(s, VEC_MF, false, 0);
@@ -78,10 +78,10 @@ void exit_exception(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_exception(s, x->vector, x->error_valid, x->error);
         break;
     case VEC_MF:
-        x87_error(s);
+        vcpu_x87_error(s);
         break;
     case VEC_MC:
-        machine_check(s, x);
+        vcpu_machine_check(s, x);
         break;
     case VEC_DF: /* replaces whatever was being delivered */
         s->vcpu.pending =

@@ -177,6 +177,19 @@ void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
         vcpu_inject_exception(s, VEC_DB, false, 0);
 }
 
+/* What is the host's to deal with, and an interrupt of the PC's. */
+static unsigned machine_checks, x87_errors;
+void vcpu_machine_check(struct subvmm *s, const struct vmexit *x)
+{
+    (void)s, (void)x;
+    machine_checks++;
+}
+void vcpu_x87_error(struct subvmm *s)
+{
+    x87_errors++;
+    vcpu_inject_exception(s, VEC_MF, false, 0);
+}
+
 static enum hv_err fake_page(gva_t va, uint32_t access, struct guest_fault *f, bool *device)
 {
     enum page p = PAGE_NONE;
@@ -307,7 +320,7 @@ static void setup(void)
     segs.seg[SEG_CS].attr = 0xa9b;
     sv->vm = &vm;
     debug = (struct vcpu_debug){.dr7 = 0x400};
-    sv->native = (struct native){native_area, hpa(NATIVE_HPA), 2};
+    sv->native = (struct native){native_area, hpa(NATIVE_HPA), 2, false};
     isolated = false;
     sv->vcpu.ctl = (struct vcpu_ctl){.cr0 = CR0_PE | CR0_PG | CR0_WP, .efer = EFER_LME | EFER_LMA};
     sv->vcpu.regs.rflags = RFLAGS_FIXED1;

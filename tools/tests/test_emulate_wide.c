@@ -469,6 +469,31 @@ static void test_store_of_fill(void)
            "... of HLTs is a store like another one");
 }
 
+/* --- a machine check while it runs --- */
+
+static void test_machine_check(void)
+{
+    const struct vmexit mc = {.kind = EXIT_EXCEPTION, .vector = VEC_MC};
+
+    machine_checks = 0;
+    tap_ok(alone(0, mc, CODE_VA + 2) == EMULATE_DONE && REG(RAX) == 0x77 && machine_checks == 1,
+           "behind the instruction: it is done, and the machine check dealt with");
+    tap_ok(alone(0, mc, CODE_VA) == EMULATE_RETRY && runs == 1 && machine_checks == 2,
+           "before it: at once, and the instruction another time");
+    tap_ok(alone(0, (struct vmexit){.kind = EXIT_HLT}, CODE_VA + 2) == EMULATE_DONE &&
+               machine_checks == 2,
+           "once each");
+}
+
+static void test_x87_error(void)
+{
+    const struct vmexit mf = {.kind = EXIT_EXCEPTION, .vector = VEC_MF};
+
+    x87_errors = 0;
+    tap_ok(fault(alone(0, mf, CODE_VA), VEC_MF) && x87_errors == 1,
+           "an x87 error goes the way of those that the guest meets itself");
+}
+
 int main(void)
 {
     rig_open();
@@ -482,5 +507,7 @@ int main(void)
     test_space();
     test_close();
     test_store_of_fill();
+    test_machine_check();
+    test_x87_error();
     return rig_close();
 }
