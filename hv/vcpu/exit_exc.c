@@ -59,7 +59,9 @@ static bool hidden_refused(struct subvmm *s, const struct vmexit *x)
         s->vcpu.pending.type = EVENT_NONE; /* other bytes than those executed, or none any more */
         return false;
     }
-    if (in.map != 1 || in.opcode != 1 || !((in.modrm & 0xf8) == 0xd8 || in.modrm >= 0xfe))
+    if (in.op != INSN_OTHER || in.vex || in.map != 1 || in.opcode != 1)
+        return false; /* VMMCALL is shown: exit_vmmcall */
+    if (!((in.modrm & 0xf8) == 0xd8 || in.modrm >= 0xfe))
         return false;
     vcpu_inject_ud(s);
     return true;
