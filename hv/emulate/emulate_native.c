@@ -8,9 +8,11 @@
  * CR0, CR4, XCR0 and MXCSR have to do with them. Nothing is rewritten: code and operand lie at the
  * linear addresses where the guest has them, under its own segments, mode and privilege level. The
  * hypervisor's own tables never map these pages executable. Every exception exits, and the bytes
- * behind the instruction are HLT, so exactly one instruction runs. What is needed of the decoder is
- * the place and size of the operand and whether it is read or written (insn_extent); a wrong answer
- * there can only touch bytes of these pages.
+ * behind the instruction are HLT, in pages that the operand has no part of: exactly one instruction
+ * runs, and it is the one that was decoded. (Else the guest's bytes would run on, in a loop that
+ * nobody ends, or by SYSCALL to another privilege level at the RIP of a user.) What is needed of
+ * the decoder is the place and size of the operand and whether it is read or written (insn_extent);
+ * a wrong answer there can only touch bytes of the operand's pages.
  *
  * Tested by tools/tests/test_native.c, and group native of the guest tests. */
 #include "arch-x86/defs/x86.h"
@@ -140,9 +142,31 @@ static uint64_t code_linear(const struct emu *e)
     return e->rip + (e->mode == 8 ? 0 : e->code.base);
 }
 
+/* Has the operand a page in common with the instruction or the byte behind it? Also true if RIP
+ * does not go on behind it. */
+static bool beside_code(const struct emu *e, gva_t va, unsigned n)
+{
+    uint64_t mask = emu_size_mask(e->mode == 8 ? 8 : 4), lin = code_linear(e);
+    uint64_t end = e->rip + e->in.length;
+
+    if (e->mode != 8 && end != (end & emu_size_mask(e->mode)))
+        return true;
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t code = lin + (i & 1 ? e->in.length : 0), operand = va.v + (i & 2 ? n - 1 : 0);
+        if (((code ^ operand) & mask) >> PAGE_SHIFT == 0)
+            return true;
+    }
+    return false;
+}
+
 /* --- one instruction --- */
 
 enum outcome { RAN, FAULTED, INTERRUPTED, ELSEWHERE };
+
+static bool is_machine_check(const struct vmexit *x)
+{
+    return x->kind == EXIT_EXCEPTION && x->vector == VEC_MC;
+}
 
 static enum outcome outcome_of(const struct vcpu *v, const struct vmexit *x, uint64_t start,
                                uint64_t next, struct emu *e)
@@ -151,9 +175,10 @@ static enum outcome outcome_of(const struct vcpu *v, const struct vmexit *x, uin
         return RAN;
     if (v->regs.rip != start)
         return ELSEWHERE;
-    if (x->kind == EXIT_INTR || x->kind == EXIT_NMI || x->kind == EXIT_SMI || x->kind == EXIT_INIT)
+    if (x->kind == EXIT_INTR || x->kind == EXIT_NMI || x->kind == EXIT_SMI ||
+        x->kind == EXIT_INIT || is_machine_check(x))
         return INTERRUPTED;
-    if (x->kind != EXIT_EXCEPTION || x->vector == VEC_DB || x->vector == VEC_MC)
+    if (x->kind != EXIT_EXCEPTION || x->vector == VEC_DB)
         return ELSEWHERE; /* a page that is not there: another operand than was thought */
     if (emu_raise(e, x->vector, x->error_valid) == HV_FAULT)
         e->fault.error = x->error_valid ? x->error : 0;
@@ -180,11 +205,12 @@ static enum outcome space_run(struct space *sp, struct emu *e)
     vcpu_ops->window(v, false);
     vcpu_ops->set_int_shadow(v, false);
     vcpu_ops->isolate(v, true);
-    for (unsigned i = 0; i < TRIES && o == INTERRUPTED; i++) {
+    for (unsigned i = 0; i < TRIES && o == INTERRUPTED && !e->s->native.machine_check; i++) {
         port_irq_off();
         vcpu_ops->set_root(v, root, sp->area->asid, true, false);
         vcpu_ops->run(v, &x);
         o = outcome_of(v, &x, before.rip, next, e);
+        e->s->native.machine_check |= is_machine_check(&x);
     }
     vcpu_ops->isolate(v, false);
     vcpu_ops->put(v, VCPU_DEBUG, &debug);
@@ -273,7 +299,7 @@ static bool extent_of(struct emu *e, struct insn_extent *x)
     return x->size != 0;
 }
 
-/* Code and operand. The code comes first, where both share a page it is the same memory. */
+/* Code and operand. */
 static void space_fill(struct space *sp, struct emu *e, gva_t va, const struct insn_extent *x,
                        const struct emu_span *span, int fill)
 {
@@ -315,14 +341,15 @@ static void space_store(struct space *sp, struct emu *e, gva_t va, const struct 
                         const struct emu_span *span)
 {
     bool x87 = e->in.map == 0 && (e->in.opcode & 0xf8) == 0xd8;
+    bool all = x87 && operand_untouched(sp, e, va, x);
     uint8_t *from;
     size_t len;
 
-    if (x87 && operand_untouched(sp, e, va, x) && x87_suppressed(e))
+    if (all && x87_suppressed(e)) /* to ask rewrites the tables: no dirty bits are left */
         return;
     for (size_t n = 0; n < x->size; n += len) {
         unsigned i = space_piece(sp, e, va.v + n, x->size - n, &from, &len);
-        if (*sp->of[i].pte & PTE_D)
+        if (all || (*sp->of[i].pte & PTE_D))
             emu_span_write(e, span, n, from, len);
     }
 }
@@ -379,6 +406,8 @@ enum hv_err emu_native(struct emu *e)
         return HV_OK;
     if (span.ram[0] && (span.ram[1] || !span.len[1]))
         return HV_UNSUPPORTED; /* another access of the instruction is what exited */
+    if (beside_code(e, va, x.size))
+        return HV_UNSUPPORTED;
     if (x.access & EXTENT_PART)
         return native_part(e, va, &x, &span);
     space_fill(&sp, e, va, &x, &span, FILL);

@@ -3,49 +3,9 @@
  * (#DB and #AC are intercepted because a guest could otherwise loop in their delivery for ever).
  * Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/base/assert.h"
-#include "hv/port/cpu.h"
-#include "hv/mmu/gmem.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
 #include "hv/vcpu/fetch.h"
-#include "hv/vdev/pc/vpc.h"
-#include "hv/vm/vm.h"
-
-/* A fault of the machine while the guest ran. Unlike the guest's own exceptions it is the host's:
- * its banks were read and emptied, and the guest, which is shown none, gets only what it can act
- * on. */
-static void machine_check(struct subvmm *s, const struct vmexit *x)
-{
-    struct vcpu *v = &s->vcpu;
-
-    switch (port_machine_check()) {
-    case PORT_MC_CORRECTED:
-        break;
-    case PORT_MC_RECOVERABLE:
-        if (!(v->ctl.cr4 & CR4_MCE) || (v->mcg_status & MCG_STATUS_MCIP)) {
-            exit_shutdown(s, x); /* APM volume 2, 9.3.2 "Machine Check Global Status" */
-            break;
-        }
-        v->mcg_status = MCG_STATUS_RIPV | MCG_STATUS_MCIP;
-        vcpu_inject_exception(s, VEC_MC, false, 0);
-        break;
-    case PORT_MC_FATAL:
-        PANIC("machine check while the guest ran: the banks above say why");
-    }
-}
-
-/* An instruction that waits for x87 errors met one. With CR0.NE=0 the processor stops before it
- * until an interrupt comes, which IRQ 13 is meant to be. */
-static void x87_error(struct subvmm *s)
-{
-    if (s->vcpu.ctl.cr0 & CR0_NE)
-        vcpu_inject_exception(s, VEC_MF, false, 0);
-    else if (vpc_ferr(s->vm->pc, s->cpu))
-        port_x87_clear();
-    else
-        s->vcpu.state = VCPU_HALTED;
-}
 
 /* 0F 01 D8..DF are SVM's, FE and FF INVLPGB and TLBSYNC: to a guest that was not shown SVM they do
  * not exist. The processor has EFER.SVME set and so refuses some with #GP before the intercept: to
@@ -53,13 +13,7 @@ static void x87_error(struct subvmm *s)
  * pending. */
 static bool hidden_refused(struct subvmm *s, const struct vmexit *x)
 {
-    uint32_t access = PFEC_I | (vcpu_cpl(s) == 3 ? PFEC_U : 0);
-    struct guest_fault fault;
-    struct vcpu_code c;
-    uint8_t op[3];
     struct insn in;
-    uint64_t lin;
-    gpa_t at;
 
     if (x->error || x->delivering || s->vcpu.pending.type != EVENT_NONE)
         return false;
@@ -67,15 +21,9 @@ static bool hidden_refused(struct subvmm *s, const struct vmexit *x)
         s->vcpu.pending.type = EVENT_NONE; /* other bytes than those executed, or none any more */
         return false;
     }
-    if (in.op != INSN_OTHER || in.length < sizeof(op))
-        return false;
-    vcpu_ops->code(&s->vcpu, &c);
-    lin = s->vcpu.regs.rip + in.length - sizeof(op);
-    if (vcpu_code_size(s) != 8)
-        lin = (uint32_t)(lin + c.base);
-    if (gmem_read(&s->mmu, gva(lin), op, sizeof(op), access, &fault, &at) != HV_OK)
-        return false;
-    if (op[0] != 0x0f || op[1] != 0x01 || !((op[2] & 0xf8) == 0xd8 || op[2] >= 0xfe))
+    if (in.op != INSN_OTHER || in.vex || in.map != 1 || in.opcode != 1)
+        return false; /* VMMCALL is shown: exit_vmmcall */
+    if (!((in.modrm & 0xf8) == 0xd8 || in.modrm >= 0xfe))
         return false;
     vcpu_inject_ud(s);
     return true;
@@ -94,10 +42,10 @@ void exit_exception(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_exception(s, x->vector, x->error_valid, x->error);
         break;
     case VEC_MF:
-        x87_error(s);
+        vcpu_x87_error(s);
         break;
     case VEC_MC:
-        machine_check(s, x);
+        vcpu_machine_check(s);
         break;
     case VEC_DF: /* replaces whatever was being delivered */
         s->vcpu.pending =

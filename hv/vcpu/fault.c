@@ -13,6 +13,8 @@ void vcpu_inject_fault(struct subvmm *s, const struct vcpu_fault *f)
 {
     if (f->vector == VEC_PF)
         vcpu_inject_pf(s, &f->pf);
+    else if (f->vector == VEC_MF)
+        vcpu_x87_error(s);
     else
         vcpu_inject_exception(s, f->vector, f->has_error, f->error);
 }

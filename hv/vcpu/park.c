@@ -122,9 +122,17 @@ void subvmm_reset(struct subvmm *s, const char *what)
 
 void subvmm_triple_fault(struct subvmm *s)
 {
-    /* A shutdown makes the chipset pulse INIT, and that is how a 286 left protected mode. */
+    static _Atomic bool said;
+
+    /* A shutdown makes the chipset pulse INIT, and that is how a 286 left protected mode. It may be
+     * a crash all the same, while processors are being started. */
     if (vpc_warm_init(s->vm->pc, s->cpu)) {
         s->vcpu.pending.type = EVENT_NONE;
+        if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
+            log_warn("vm",
+                     "a triple fault of cpu%u at RIP 0x%llx is INIT for all: the guest goes on as "
+                     "CMOS 0F says (told once)",
+                     s->cpu, (unsigned long long)s->vcpu.regs.rip);
         return;
     }
     headline(s->cpu, "guest triple fault", "the VM is reset");

@@ -26,7 +26,8 @@ struct fetched { /* an instruction that exited and how it was decoded */
 struct native {
     uint8_t *area;
     hpa_t hpa;
-    uint32_t asid; /* not the pager's */
+    uint32_t asid;      /* not the pager's */
+    bool machine_check; /* one came meanwhile, and is to be dealt with */
 };
 
 struct vm;
@@ -75,6 +76,10 @@ void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uin
 void vcpu_inject_gp0(struct subvmm *s);
 void vcpu_inject_ud(struct subvmm *s);
 void vcpu_inject_pf(struct subvmm *s, const struct guest_fault *f);
+/* #MC and #MF that came as an exit, wherever the instruction ran: the host's banks are emptied and
+ * the guest gets what concerns it; #MF, or with CR0.NE=0 the PC's interrupt. */
+void vcpu_machine_check(struct subvmm *s);
+void vcpu_x87_error(struct subvmm *s);
 /* Moves RIP behind the instruction: x->next_rip if known, else RIP + length. Ends the STI shadow;
  * raises #DB if RFLAGS.TF. */
 void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length);

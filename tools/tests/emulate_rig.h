@@ -27,6 +27,7 @@
 enum page { PAGE_NONE, PAGE_RO, PAGE_RW };
 static enum page data_page[DATA_PAGES], code_page[2];
 static bool data_is_device, device_page[DATA_PAGES];
+static bool code_device; /* the second page of code */
 static bool memory_busy; /* too much concurrent change, says the pager */
 static unsigned contend; /* so many compare-exchanges find that another CPU stored first */
 static uint64_t contend_add;
@@ -176,6 +177,18 @@ void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
         vcpu_inject_exception(s, VEC_DB, false, 0);
 }
 
+/* What is the host's to deal with, and an interrupt of the PC's. */
+static unsigned machine_checks, x87_errors;
+void vcpu_machine_check(struct subvmm *s)
+{
+    (void)s;machine_checks++;
+}
+void vcpu_x87_error(struct subvmm *s)
+{
+    x87_errors++;
+    vcpu_inject_exception(s, VEC_MF, false, 0);
+}
+
 static enum hv_err fake_page(gva_t va, uint32_t access, struct guest_fault *f, bool *device)
 {
     enum page p = PAGE_NONE;
@@ -188,6 +201,7 @@ static enum hv_err fake_page(gva_t va, uint32_t access, struct guest_fault *f, b
         *device = data_is_device || device_page[(va.v - DATA_VA) / 4096];
     } else if (va.v >= CODE_VA && va.v < CODE_VA + CODE_BYTES) {
         p = code_page[(va.v - CODE_VA) / 4096];
+        *device = code_device && va.v >= CODE_VA + 4096;
     }
     if (p == PAGE_RW || (p == PAGE_RO && !(access & PFEC_W)))
         return HV_OK;
@@ -305,7 +319,7 @@ static void setup(void)
     segs.seg[SEG_CS].attr = 0xa9b;
     sv->vm = &vm;
     debug = (struct vcpu_debug){.dr7 = 0x400};
-    sv->native = (struct native){native_area, hpa(NATIVE_HPA), 2};
+    sv->native = (struct native){native_area, hpa(NATIVE_HPA), 2, false};
     isolated = false;
     sv->vcpu.ctl = (struct vcpu_ctl){.cr0 = CR0_PE | CR0_PG | CR0_WP, .efer = EFER_LME | EFER_LMA};
     sv->vcpu.regs.rflags = RFLAGS_FIXED1;
@@ -313,7 +327,7 @@ static void setup(void)
     for (unsigned i = 0; i < DATA_PAGES; i++)
         data_page[i] = PAGE_RW;
     code_page[0] = code_page[1] = PAGE_RO;
-    data_is_device = memory_busy = false;
+    data_is_device = memory_busy = code_device = false;
     memset(device_page, 0, sizeof(device_page));
     contend = 0;
     actions = 0;

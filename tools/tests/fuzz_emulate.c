@@ -3,6 +3,8 @@
  * segments, mode and pages. It ends within its bounds, stores nowhere but in pages the guest may
  * write, and leaves either an instruction performed, an exception to inject, or everything as it
  * was. */
+#include "hv/port/cpu.h"
+#include "hv/port/machine.h"
 #include "tools/tests/emulate_rig.h"
 
 /* Of one instruction: the widest operand, an XSAVE area, read and written in pieces. */
@@ -10,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct fuzz_input { /* the first bytes; the rest is code */
+struct given { /* the first bytes; the rest is code */
     uint8_t mode, kind, pages, reg[16], seg[6], rflags[3], contend, port, batch;
 };
 static uint8_t before[DATA_BYTES], code_before[CODE_BYTES];
@@ -26,6 +28,7 @@ static void check(bool ok, const char *what)
 /* The processor of emulate_native.c: the space is what it should be, and anything may happen in it.
  */
 static uint8_t outcome;
+static bool written; /* the code as well */
 static void visit(uint64_t *table, unsigned level, unsigned top)
 {
     for (unsigned i = 0; i < (top == 3 && level == 3 ? 4u : 512u); i++) {
@@ -38,15 +41,60 @@ static void visit(uint64_t *table, unsigned level, unsigned top)
         if (level > 1) {
             visit((uint64_t *)(void *)next, level - 1, top);
         } else if (outcome & 0x80) { /* every page is written, all over */
+            written = true;
             memset(next, 0xc3, PAGE_SIZE);
             table[i] |= PTE_D;
         }
     }
 }
+/* Outside long mode the root is four entries where 32 bits reach them. */
+static bool root_right(unsigned levels)
+{
+    hpa_t low;
+    const uint8_t *at = port_low_memory(0, &low);
+
+    if (levels == 4)
+        return native_root.v == NATIVE_HPA;
+    return native_root.v == low.v + PORT_LOW_NATIVE &&
+           !memcmp(at + PORT_LOW_NATIVE, native_area, 4 * sizeof(uint64_t));
+}
+/* A byte of the space, -1: not there. */
+static int space_byte(uint64_t va, unsigned levels)
+{
+    const uint64_t *table = (const uint64_t *)(void *)native_area;
+
+    for (unsigned level = levels; level >= 1; level--) {
+        uint64_t e = table[va >> (3 + 9 * level) & (level == 3 && levels == 3 ? 3 : 511)];
+        if (!(e & PTE_P))
+            return -1;
+        table = (const uint64_t *)(void *)(native_area + ((e & PTE_ADDR) - NATIVE_HPA));
+    }
+    return ((const uint8_t *)table)[va & PAGE_MASK];
+}
+/* One instruction is there, and nothing behind it that runs on. */
+static void code_right(struct vcpu *v, unsigned levels)
+{
+    struct vcpu_code c;
+    uint8_t b[15];
+    size_t n = 0;
+    struct insn in;
+
+    vcpu_ops->code(v, &c);
+    unsigned mode = fetch_mode(v, &c);
+    uint64_t base = v->regs.rip + (mode == 8 ? 0 : c.base);
+    uint64_t mask = emu_size_mask(mode == 8 ? 8 : 4);
+    for (int byte; n < sizeof(b) && (byte = space_byte((base + n) & mask, levels)) >= 0; n++)
+        b[n] = (uint8_t)byte;
+    check(insn_decode(b, n, mode, &in) == HV_OK, "no instruction to perform");
+    int behind = space_byte((base + in.length) & mask, levels);
+    check(behind < 0 || behind == 0xf4, "it would run on");
+}
 static void processor(struct vcpu *v, struct vmexit *x)
 {
     unsigned levels = v->ctl.efer & EFER_LMA ? 4 : 3;
-    check(isolated && native_root.v == NATIVE_HPA, "not isolated");
+    check(isolated && root_right(levels), "not isolated");
+    if (!written)
+        code_right(v, levels);
     visit((uint64_t *)(void *)native_area, levels, levels);
     x->vector = outcome >> 2 & 31;
     x->error_valid = outcome & 1;
@@ -88,7 +136,7 @@ static uint64_t pick(uint8_t b)
     return base[b & 15] + (uint64_t)(int64_t)((b >> 4) - 8);
 }
 
-static void machine(const struct fuzz_input *in)
+static void machine(const struct given *in)
 {
     static const uint8_t levels[] = {0, 3};
     setup();
@@ -99,7 +147,9 @@ static void machine(const struct fuzz_input *in)
         data_page[i] = (enum page)(((in->pages >> (i * 2)) & 3) % 3);
     code_page[1] = in->batch & 1 ? PAGE_RO : PAGE_NONE;
     data_is_device = in->kind & 0x20;
+    code_device = data_is_device && in->contend & 8; /* read-only, right behind the code */
     outcome = in->port;
+    written = false;
     memory_busy = in->batch == 0xff;
     xsave_bytes = in->batch & 4 ? 2696 : 832;
     debug.dr[0] = pick(in->contend);
@@ -139,7 +189,7 @@ static void machine(const struct fuzz_input *in)
         sv->vcpu.ctl.cr4 = CR4_SMAP | CR4_SMEP | CR4_PAE;
 }
 
-static void put_code(const uint8_t *code, size_t n, const struct fuzz_input *in)
+static void put_code(const uint8_t *code, size_t n, const struct given *in)
 {
     uint64_t at = in->kind & 0x10 ? CODE_VA + 4096 - n % 16 : CODE_VA;
     memset((void *)CODE_VA, 0x90, CODE_BYTES);
@@ -147,7 +197,7 @@ static void put_code(const uint8_t *code, size_t n, const struct fuzz_input *in)
     sv->vcpu.regs.rip = at - segs.seg[SEG_CS].base;
 }
 
-static struct vmexit exit_of(const struct fuzz_input *in)
+static struct vmexit exit_of(const struct given *in)
 {
     struct vmexit x = exit_pf(in->pages & 1 ? PFEC_W : PFEC_P);
     if ((in->kind & 7) == 1) {
@@ -203,7 +253,7 @@ static void check_result(enum emulate_result r, const struct vcpu_regs *old)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct fuzz_input in;
+    struct given in;
     if (size <= sizeof(in))
         return 0;
     if (!sv)

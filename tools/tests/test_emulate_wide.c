@@ -390,6 +390,110 @@ static void test_space(void)
     }
 }
 
+/* --- the operand close to the instruction --- */
+
+/* mul dword [rip + n], between the pages of RAM that holds it and of the device behind. */
+static enum emulate_result close_by(uint64_t at, int32_t n)
+{
+    uint8_t b[6] = {0xf7, 0x25};
+
+    memcpy(b + 2, &n, sizeof(n));
+    setup();
+    device_page[1] = true;
+    levels = 4;
+    runs = interrupts = 0;
+    ending = (struct vmexit){.kind = EXIT_HLT};
+    end_rip = at + sizeof(b);
+    on_run = on_entry;
+    enum emulate_result r = run_at(at, b, sizeof(b));
+    on_run = NULL;
+    return r;
+}
+
+/* The bytes behind the instruction would be the guest's: it would go on there. */
+static void test_close(void)
+{
+    const uint64_t end = DATA_VA + 4096;
+
+    tap_ok(close_by(end - 8, 0) == EMULATE_DECLINED && runs == 0, "an operand behind it: not run");
+    tap_ok(close_by(end - 6, -2) == EMULATE_DECLINED && runs == 0, "... over it");
+    tap_ok(close_by(end - 12, 4) == EMULATE_DECLINED && runs == 0, "... in its page");
+    tap_ok(close_by(end - 6, 64) == EMULATE_DECLINED && runs == 0, "... in that of the next one");
+    tap_ok(close_by(end - 7, 64) == EMULATE_DONE && runs == 1, "... in another one: run");
+    setup();
+    segs.seg[SEG_CS] = (struct segment){0x10, 0x9b, 0xffff, CODE_VA - 0x10000 + 2};
+    data_is_device = true;
+    sv->vcpu.ctl.efer = 0;
+    REG(RBX) = 0x40;
+    segs.seg[SEG_DS].base = DATA_VA;
+    levels = 3;
+    runs = 0;
+    on_run = on_entry;
+    tap_ok(RUN(0xf7, 0x27) == EMULATE_DECLINED && runs == 0, "it ends where IP does: not run");
+    on_run = NULL;
+}
+
+/* --- an x87 store of just the bytes that stand for nothing stored --- */
+
+static unsigned stores;
+static void on_store(struct vcpu *v, struct vmexit *x)
+{
+    const uint8_t *code = walk(CODE_VA);
+
+    x->kind = EXIT_HLT;
+    v->regs.rip += 2;
+    if (code[0] == 0xdf && code[1] == 0xe0) { /* FNSTSW AX */
+        v->regs.gpr[RAX] = 0;
+        return;
+    }
+    uint64_t *e = (uint64_t *)native_area;
+    for (unsigned level = 4; level > 1; level--)
+        e = (uint64_t *)(native_area +
+                         ((e[(CODE_VA + 4096) >> (3 + 9 * level) & 511] & PTE_ADDR) - NATIVE_HPA));
+    e[(CODE_VA + 4096) >> 12 & 511] |= PTE_D;
+    stores++;
+}
+
+static void test_store_of_fill(void)
+{
+    setup();
+    data_is_device = true; /* so says the exit */
+    code_page[1] = PAGE_RW;
+    code_device = true;
+    levels = 4;
+    REG(RDI) = CODE_VA + 4096 + 64;
+    on_run = on_store;
+    tap_ok(RUN(0xd9, 0x1f) == EMULATE_DONE && stores == 1, "fstp dword [rdi]");
+    on_run = NULL;
+    tap_ok(mmio_count == 1 && last_mmio.write && last_mmio.value == 0xf4f4f4f4,
+           "... of HLTs is a store like another one");
+}
+
+/* --- a machine check while it runs --- */
+
+static void test_machine_check(void)
+{
+    const struct vmexit mc = {.kind = EXIT_EXCEPTION, .vector = VEC_MC};
+
+    machine_checks = 0;
+    tap_ok(alone(0, mc, CODE_VA + 2) == EMULATE_DONE && REG(RAX) == 0x77 && machine_checks == 1,
+           "behind the instruction: it is done, and the machine check dealt with");
+    tap_ok(alone(0, mc, CODE_VA) == EMULATE_RETRY && runs == 1 && machine_checks == 2,
+           "before it: at once, and the instruction another time");
+    tap_ok(alone(0, (struct vmexit){.kind = EXIT_HLT}, CODE_VA + 2) == EMULATE_DONE &&
+               machine_checks == 2,
+           "once each");
+}
+
+static void test_x87_error(void)
+{
+    const struct vmexit mf = {.kind = EXIT_EXCEPTION, .vector = VEC_MF};
+
+    x87_errors = 0;
+    tap_ok(fault(alone(0, mf, CODE_VA), VEC_MF) && x87_errors == 1,
+           "an x87 error goes the way of those that the guest meets itself");
+}
+
 int main(void)
 {
     rig_open();
@@ -401,5 +505,9 @@ int main(void)
     test_selectors();
     test_alone();
     test_space();
+    test_close();
+    test_store_of_fill();
+    test_machine_check();
+    test_x87_error();
     return rig_close();
 }

@@ -53,7 +53,7 @@ static void refused(const void *bytes, size_t n, uint32_t error)
 static void test_svm(void)
 {
     static const uint8_t hidden[] = {0xd8, 0xda, 0xdb, 0xdc, 0xdd, 0xde, 0xdf, 0xfe, 0xff};
-    static const uint8_t others[] = {0xd0, 0xd1, 0xf8, 0xf9, 0xe0, 0xf0, 0x58};
+    static const uint8_t others[] = {0xd0, 0xd1, 0xd9, 0xf8, 0xf9, 0xe0, 0xf0, 0x58};
 
     rig_new(1, false);
     for (unsigned cpl = 0; cpl <= 3; cpl++) {
@@ -78,6 +78,8 @@ static void test_svm(void)
         tap_ok(took(VEC_GP), "bytes that have become UD2: #GP as it was raised");
         refused("\x0f\x29\x01", 3, 0);
         tap_ok(took(VEC_GP), "MOVAPS: #GP");
+        refused("\x0f\x28\x05\x00\x0f\x01\xd8", 7, 0);
+        tap_ok(took(VEC_GP), "... at an address that looks like such an instruction");
     }
     vendor[0].segs.cpl = 0;
     bsp()->injected = (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = VEC_PF};
