@@ -181,7 +181,8 @@ void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
 static unsigned machine_checks, x87_errors;
 void vcpu_machine_check(struct subvmm *s)
 {
-    (void)s;machine_checks++;
+    (void)s;
+    machine_checks++;
 }
 void vcpu_x87_error(struct subvmm *s)
 {
