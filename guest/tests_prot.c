@@ -123,7 +123,7 @@ static void store_with_ac(void *arg)
     uint64_t flags = save_flags();
 
     load_flags(flags | RFLAGS_AC);
-    store64(a->va, a->value);
+    *(volatile uintptr_t *)(uintptr_t)a->va = (uintptr_t)a->value; /* one MOV, also in 32 bits */
     load_flags(flags);
 }
 

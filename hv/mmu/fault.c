@@ -73,23 +73,6 @@ static bool spurious(struct mmu *m, const struct walk *w, uint64_t sets)
            !(w->access & PFEC_U);
 }
 
-bool flip_needed(const struct mmu *m, const struct walk *w)
-{
-    return !(m->regs.cr0 & CR0_WP) && (m->regs.cr4 & CR4_SMAP) && m->paged && w->eff_u &&
-           !w->eff_w && (w->access & (PFEC_W | PFEC_U)) == PFEC_W;
-}
-
-bool flip_granted(struct mmu *m, const struct walk *w)
-{
-    uint64_t page = (w->va.v >> PAGE_SHIFT) + 1;
-    bool next = page == m->flip_page + 1 || page == m->flip_page - 1;
-    bool now = m->flipped[0] ? next && !m->flipped[1] : page == m->flip_va;
-
-    m->flip_va = 0;
-    m->flip_page = now ? page : m->flip_page;
-    return now;
-}
-
 enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_ac,
                            struct mmu_fault_out *out)
 {

@@ -175,6 +175,23 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     return FILL_DONE;
 }
 
+bool flip_needed(const struct mmu *m, const struct walk *w)
+{
+    return !(m->regs.cr0 & CR0_WP) && (m->regs.cr4 & CR4_SMAP) && m->paged && w->eff_u &&
+           !w->eff_w && (w->access & (PFEC_W | PFEC_U)) == PFEC_W;
+}
+
+bool flip_granted(struct mmu *m, const struct walk *w)
+{
+    uint64_t page = (w->va.v >> PAGE_SHIFT) + 1;
+    bool next = page == m->flip_page + 1 || page == m->flip_page - 1;
+    bool now = m->flipped[0] ? next && !m->flipped[1] : page == m->flip_va;
+
+    m->flip_va = 0;
+    m->flip_page = now ? page : m->flip_page;
+    return now;
+}
+
 void flip_made(struct mmu *m, uint32_t loc1)
 {
     m->flipped[m->flipped[0] != 0] = loc1;
