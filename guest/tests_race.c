@@ -430,7 +430,9 @@ static void test_birth(void)
 
 /* A system that looks which pages are in use clears A without a flush, by whatever CPU, and comes
  * back later. A TLB forgets by and by; here a page that is touched all the time has A again behind
- * the timer interrupt after the next one. */
+ * one of the next timer interrupts (no more often than every 2 ms is looked, and interrupts that
+ * waited come close together). */
+#define AGE_IRQS 500
 struct age {
     pte_t *pte[8];
     unsigned looker;
@@ -447,7 +449,7 @@ static void age_job(void *arg)
             pte_clear(t->pte[r % 8], PTE_A);
         barrier_wait(&t->b, ncpus);
         uint64_t n = irqs(0, VEC_TEST);
-        while (me == 0 && !(pte_read(t->pte[r % 8]) & PTE_A) && irqs(0, VEC_TEST) < n + 3)
+        while (me == 0 && !(pte_read(t->pte[r % 8]) & PTE_A) && irqs(0, VEC_TEST) < n + AGE_IRQS)
             (void)load64(TEST_VA + r % 8 * PAGE);
         if (me == 0)
             CHECK(pte_read(t->pte[r % 8]) & PTE_A, "round %u: not seen to be in use", r);
