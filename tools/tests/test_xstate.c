@@ -53,6 +53,9 @@ static void test_shown(void)
     tap_ok(cr_write(bsp(), 4, 0) && !(leaf(1, 0, 2) & BIT(27)), "... and gone again");
     tap_eq(leaf(7, 0, 2) & (BIT(3) | BIT(4) | BIT(7) | BIT(16)), 0, "PKU, CET, LA57 stay hidden");
     tap_eq(leaf(7, 0, 3) & (BIT(22) | BIT(24) | BIT(25)), 0, "so does AMX");
+    /* What insn_extent leaves out because it is hidden: tools/tests/test_extent.c. */
+    tap_eq(leaf(7, 1, 0), BIT(4) | BIT(5) | BIT(23), "sub-leaf 1: AVX-VNNI, BF16, AVX-IFMA only");
+    tap_eq(leaf(7, 1, 1) | leaf(7, 1, 2) | leaf(7, 1, 3), 0, "... nothing in EBX, ECX, EDX");
 }
 
 static void test_leaf(void)
