@@ -19,7 +19,7 @@ def kept(results, elf):
     """What compilers call without being told to: dropped by link-time optimisation, the next version's link fails. And what
     debuggers stop at by name."""
     names = set(re.findall(r" [Tt] (\w+)$", results.command(["nm", elf], 60), re.M))
-    for name in ("memcpy", "memmove", "memset", "memcmp", "strlen", "exit_dispatch", "subvmm_run", "subvmm_end"):
+    for name in ("memcpy", "memmove", "memset", "memcmp", "strlen", "exit_dispatch", "subvmm_run", "vm_end"):
         results.expect(name in names, "%s has no %s" % (elf, name))
 
 
