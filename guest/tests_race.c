@@ -461,7 +461,7 @@ static void test_aging(void)
 {
     struct age t = {.looker = ncpus - 1};
 
-    if (!options.hosted) {
+    if (!on_patchbay()) {
         test_skip("a TLB may keep what nobody flushes");
         return;
     }

@@ -135,6 +135,17 @@ static inline void xrstor(const void *area, uint64_t components)
                        "d"((uint32_t)(components >> 32))
                      : "memory");
 }
+/* XSAVEC, to an area as above, with all ones in YMM0 and zeros in the others, and zeros in all of
+ * them afterwards. XCR0 has x87, SSE and AVX. */
+static inline void xsavec_of_ones(void *area, uint64_t components)
+{
+    __asm__ volatile("vzeroall; vpcmpeqd %%xmm0, %%xmm0, %%xmm0; vinsertf128 $1, %%xmm0, %%ymm0, "
+                     "%%ymm0; xsavec64 (%[area]); vzeroall"
+                     :
+                     : [area] "r"(area), "a"((uint32_t)components),
+                       "d"((uint32_t)(components >> 32))
+                     : "memory");
+}
 static inline uint64_t read_rflags(void)
 {
     uint64_t v;

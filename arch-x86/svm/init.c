@@ -108,6 +108,7 @@ static void svm_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
     out[1] = r.ebx;
     out[2] = r.ecx;
     out[3] = r.edx;
+    quirks_cpuid(leaf, subleaf, out);
 }
 
 void svm_panic_dump(void (*emit)(const char *line))

@@ -17,6 +17,7 @@
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/probe.h"
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/features.h"
 #include "arch-x86/defs/pc.h"
 #include "arch-x86/defs/svm.h"
 #include "arch-x86/defs/vmcb.h"
@@ -29,9 +30,42 @@
 #define TICK_HZ 100u
 #define ISA_IRQ_PIT 0
 #define DR6_BS (1ull << 14)
+#define DR7_GD (1ull << 13)
+#define LEAF_XSTATE 0xd
+#define XSTATE_AVX_AT 576 /* behind the header, in the compacted form too if SSE and x87 are saved */
+#define L1_EAX_XSAVEC BIT(1)
+#define L1_ECX_AVX BIT(28) /* of leaf 1 */
 
 struct quirks quirks;
 extern const char svm_after_vmrun[]; /* enter.S */
+
+/* Bochs 2.7's XSAVEC writes the AVX state behind SSE's without a place for the header, which it
+ * overwrites: XRSTOR of the area is #GP, or gives other registers. The host uses no vector
+ * registers; the guest's get their initial values later. */
+static bool xsavec_misplaces(void)
+{
+    static _Alignas(64) uint8_t area[1024];
+    const uint64_t needed = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+
+    if (!cpu_features.xsave || !(cpuid(1, 0).ecx & L1_ECX_AVX) ||
+        !(cpuid(LEAF_XSTATE, 1).eax & L1_EAX_XSAVEC) ||
+        (cpuid(LEAF_XSTATE, 0).eax & needed) != needed)
+        return false;
+    uint64_t before = xgetbv(0);
+    xsetbv(0, needed);
+    xsavec_of_ones(area, needed);
+    xsetbv(0, before);
+    for (unsigned i = 0; i < 16; i++)
+        if (area[XSTATE_AVX_AT + i] != 0xff)
+            return true;
+    return false;
+}
+
+void quirks_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+{
+    if (leaf == LEAF_XSTATE && subleaf == 1 && quirks.xsavec_misplaces)
+        r[0] &= ~(uint32_t)L1_EAX_XSAVEC;
+}
 
 void quirks_detect(const struct probe_result *r)
 {
@@ -43,7 +77,10 @@ void quirks_detect(const struct probe_result *r)
         .cr_reads = r->cr_reads,
         .task_switch_silent = probe_silent(r, PROBE_task_switch),
         .xsetbv_silent = probe_silent(r, PROBE_xsetbv),
+        .xsavec_misplaces = xsavec_misplaces(),
     };
+    if (quirks.xsavec_misplaces)
+        log_info("check", "XSAVEC     has the AVX state in the wrong place: the guest has XSAVE");
     if (quirks.intr_needs_guest_if)
         log_info("svm", "NMIs as doorbells, and a tick by NMI");
 }
@@ -64,7 +101,8 @@ void quirks_start(void)
 }
 
 /* APM 15.12.2 "#DB (Debug)": DR6 is written before the intercept. Where it is not, the cause is
- * known only if no other is possible: one breakpoint, or single-stepping without any. */
+ * known only if no other is possible: one breakpoint, or single-stepping without any; the step's
+ * instruction may have cleared TF, as POPF does. */
 bool quirks_after_exit(struct vmcb *b)
 {
     uint64_t causes = b->save.rflags & RFLAGS_TF ? DR6_BS : 0;
@@ -74,6 +112,8 @@ bool quirks_after_exit(struct vmcb *b)
     for (unsigned n = 0; n < 4; n++)
         if (b->save.dr7 >> 2 * n & 3)
             causes |= 1ull << n;
+    if (!causes && !(b->save.dr7 & DR7_GD))
+        causes = DR6_BS;
     if (causes & (causes - 1))
         return false;
     b->save.dr6 |= causes;

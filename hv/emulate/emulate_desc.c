@@ -15,7 +15,7 @@
 #define DESC_G BIT(55)
 #define DESC_DPL(d) ((unsigned)((d) >> 45) & 3)
 #define DESC_TYPE(d) ((unsigned)((d) >> 40) & 15)
-#define LAR_MASK 0x00f0ff00u /* 19..16 are the limit's */
+#define LAR_MASK 0x00ffff00u /* "LAR" in chapter 4; 19..16 are the limit's */
 #define SEG_PRESENT BIT(7)
 
 /* Is sel within its table? Then *desc. */

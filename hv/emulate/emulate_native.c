@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Instructions on device memory that emulate_ops.c has no handler for: the processor performs them
- * itself, as a guest in an address space that holds nothing but the instruction and its operand.
+/* Instructions on device memory, and stores to RAM that the guest must not make itself, that
+ * emulate_ops.c has no handler for: the processor performs them itself, as a guest in an address
+ * space that holds nothing but the instruction and its operand.
  *
  * Why so: media and x87 registers are the guest's at all times (the hypervisor uses none), so only
  * the guest can use them; and what the processor does needs no second description here, neither its
@@ -383,6 +384,31 @@ static enum hv_err native_part(struct emu *e, gva_t va, const struct insn_extent
     return HV_OK;
 }
 
+/* A traced page: the guest does it itself once the page is released. But under SMAP with CR0.WP
+ * clear a supervisor's store must not run in the guest (flip_needed of hv/mmu), where the rights
+ * that it needs would last for longer. What is locked has to be one access: not done here. */
+static bool for_the_guest(const struct emu *e)
+{
+    const struct vcpu_ctl *c = &e->s->vcpu.ctl;
+    hpa_t h;
+
+    return p2m_lookup(&e->s->p2m, e->at, &h) &&
+           ((c->cr0 & CR0_WP) || !(c->cr4 & CR4_SMAP) || e->code.cpl == 3 || e->in.lock);
+}
+
+/* Is it the operand whose access exited? */
+static bool operand_exited(const struct emu *e, const struct emu_span *span)
+{
+    hpa_t h;
+
+    if (!p2m_lookup(&e->s->p2m, e->at, &h))
+        return !span->ram[0] || (span->len[1] && !span->ram[1]);
+    for (unsigned i = 0; i < 2 && span->len[i]; i++)
+        if (gpa_gfn(span->at[i]).v == gpa_gfn(e->at).v)
+            return true;
+    return false;
+}
+
 enum hv_err emu_native(struct emu *e)
 {
     struct insn_extent x;
@@ -391,8 +417,8 @@ enum hv_err emu_native(struct emu *e)
     struct space sp;
     gva_t va;
 
-    if (!e->s->native.area)
-        return HV_UNSUPPORTED; /* too few ASIDs */
+    if (!e->s->native.area || for_the_guest(e))
+        return HV_UNSUPPORTED; /* also: too few ASIDs */
     TRY(emu_fetch_bytes(e));   /* what is decoded is what will run */
     if (e->in.op != op) {      /* another CPU changes the code */
         e->busy = true;
@@ -404,8 +430,8 @@ enum hv_err emu_native(struct emu *e)
     TRY(emu_span_open(e, va, x.size, x.access & EXTENT_W, &span));
     if (!x.access) /* a device has no cache lines */
         return HV_OK;
-    if (span.ram[0] && (span.ram[1] || !span.len[1]))
-        return HV_UNSUPPORTED; /* another access of the instruction is what exited */
+    if (!operand_exited(e, &span))
+        return HV_UNSUPPORTED; /* another access of the instruction is */
     if (beside_code(e, va, x.size))
         return HV_UNSUPPORTED;
     if (x.access & EXTENT_PART)

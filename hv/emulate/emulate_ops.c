@@ -371,11 +371,8 @@ static enum hv_err (*const emu_op[])(struct emu *) = {
 
 enum hv_err emu_execute(struct emu *e)
 {
-    hpa_t h;
-
     if (e->in.op < ARRAY_SIZE(emu_op) && emu_op[e->in.op] &&
         !(e->in.op == INSN_CMPXCHG8B && e->in.opsize != 8))
         return emu_op[e->in.op](e);
-    /* A traced page: the guest does it itself once the page is released. */
-    return p2m_lookup(&e->s->p2m, e->at, &h) ? HV_UNSUPPORTED : emu_native(e);
+    return emu_native(e);
 }

@@ -239,8 +239,9 @@ void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fa
 /* --- fault.c --- */
 /* CR0.WP = 0 with CR4.SMAP, and the supervisor stores to a user's page that is not writable. A spte
  * with U=0 would let it do so with RFLAGS.AC clear as well, and AC changes without exits: it is
- * emulated. What the emulator declines (mmu_write_fallback) has such a spte for one entry; and if
- * the next fault is for the page beside, both have one, for a store over the border needs both. */
+ * emulated, or performed alone (emulate_native.c). What the emulator declines all the same, mostly
+ * what is locked (mmu_write_fallback), has such a spte for one entry; and if the next fault is for
+ * the page beside, both have one, for a store over the border needs both. */
 bool flip_needed(const struct mmu *m, const struct walk *w);
 bool flip_granted(struct mmu *m, const struct walk *w);
 

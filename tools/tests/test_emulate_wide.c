@@ -241,7 +241,7 @@ static void test_selectors(void)
     descriptor(0x28, 0x00008e0000080000); /* gate */
     descriptor(0x30, 0x00cffe000000ffff); /* conforming code, readable, DPL 3 */
     descriptor(0x38, 0x00cf98000000ffff); /* code, not readable */
-    tap_ok(ask(LAR, 0x08) && REG(RBX) == 0xc09a00, "LAR of code");
+    tap_ok(ask(LAR, 0x08) && REG(RBX) == 0xcf9a00, "LAR of code");
     tap_ok(ask(LSL, 0x08) && REG(RBX) == 0xffffffff, "LSL in pages");
     tap_ok(ask(LSL, 0x18) && REG(RBX) == 0x5678, "LSL in bytes");
     tap_ok(!ask(LAR, 0) && !ask(LAR, 3) && !ask(LAR, 0x50) && REG(RBX) == 0x5555555566666666,

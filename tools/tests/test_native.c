@@ -376,6 +376,41 @@ static void test_vex(unsigned map, unsigned cases)
                c.faults, c.undefined);
 }
 
+/* --- a store to RAM --- */
+
+static enum emulate_result store_movq(uint64_t cr0, uint64_t cr4, unsigned page)
+{
+    static const uint8_t movq[] = {0x66, 0x0f, 0xd6, 0x07}; /* [rdi], xmm0 */
+    struct vmexit x = exit_pf(PFEC_W | PFEC_P);
+
+    memcpy(insn, movq, sizeof(movq));
+    insn_len = sizeof(movq);
+    insn_at = build_stub(insn, insn_len);
+    setup();
+    data_is_device = false;
+    memcpy(xstate_in, xstate_default, sizeof(xstate_in));
+    memset(xstate_in + 160, 0x5a, 16); /* XMM0 */
+    xstate_in[512] |= 2;
+    memset(STUB->gpr, 0, sizeof(STUB->gpr));
+    sv->vcpu.regs.gpr[RDI] = DATA_VA + 8;
+    sv->vcpu.regs.rip = insn_at;
+    sv->vcpu.ctl.cr0 = CR0_PE | CR0_PG | cr0;
+    sv->vcpu.ctl.cr4 = CR4_PAE | cr4;
+    entries = 0;
+    return emulate_insn(sv, &x, gpa(DATA_VA + page * PAGE_SIZE - GPA_OFFSET));
+}
+
+static void test_ram(void)
+{
+    const uint64_t *at = (const uint64_t *)(DATA_VA + 8);
+
+    tap_ok(store_movq(CR0_WP, CR4_SMAP, 0) == EMULATE_DECLINED && !*at, "the guest's: WP set");
+    tap_ok(store_movq(0, 0, 0) == EMULATE_DECLINED && !*at, "the guest's: no SMAP");
+    tap_ok(store_movq(0, CR4_SMAP, 0) == EMULATE_DONE && *at == 0x5a5a5a5a5a5a5a5aull && !at[1],
+           "WP clear under SMAP: performed");
+    tap_ok(store_movq(0, CR4_SMAP, 1) == EMULATE_DECLINED && !*at, "another page has faulted");
+}
+
 int main(int argc, char **argv)
 {
     static uint8_t alt[65536] __attribute__((aligned(16)));
@@ -399,5 +434,6 @@ int main(int argc, char **argv)
         test_legacy(map, cases);
     for (unsigned map = 1; map < 4; map++)
         test_vex(map, cases);
+    test_ram();
     return rig_close();
 }
