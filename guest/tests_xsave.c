@@ -267,7 +267,7 @@ static void do_xrstor(void *area)
     asm volatile("xrstor (%0)" : : "r"(area), "a"(7), "d"(0) : "memory");
 }
 
-#define XSAVEC_MISPLACED 416 /* where Bochs 2.7 has the AVX state: within SSE's, then the header */
+#define XSAVEC_MISPLACED 416 /* where Bochs 2.7 has the AVX state */
 
 static void test_compacted(void)
 {
@@ -306,10 +306,8 @@ static void test_compacted(void)
 }
 
 static const struct test tests[] = {
-    {"xsave.cpuid", test_cpuid, 1},
-    {"xsave.faults", test_faults, 1},
-    {"xsave.foreign", test_foreign, 1},
-    {"xsave.registers", test_registers, 1},
+    {"xsave.cpuid", test_cpuid, 1},         {"xsave.faults", test_faults, 1},
+    {"xsave.foreign", test_foreign, 1},     {"xsave.registers", test_registers, 1},
     {"xsave.compacted", test_compacted, 1},
 };
 const struct test_group tests_xsave = GROUP(tests);

@@ -32,7 +32,7 @@
 #define DR6_BS (1ull << 14)
 #define DR7_GD (1ull << 13)
 #define LEAF_XSTATE 0xd
-#define XSTATE_AVX_AT 576 /* behind the header, in the compacted form too if SSE and x87 are saved */
+#define XSTATE_AVX_AT 576 /* behind the header, compacted or not */
 #define L1_EAX_XSAVEC BIT(1)
 #define L1_ECX_AVX BIT(28) /* of leaf 1 */
 
