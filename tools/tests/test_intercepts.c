@@ -36,6 +36,10 @@ void svm_enter(struct vcpu_regs *regs, uint64_t vmcb_hpa, uint64_t host_hpa)
 {
     (void)regs, (void)vmcb_hpa, (void)host_hpa;
 }
+void quirks_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+{
+    (void)leaf, (void)subleaf, (void)r;
+}
 bool quirks_after_exit(struct vmcb *b)
 {
     return !b;
