@@ -33,9 +33,10 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"make soak .*|build/sim2/sim .*", "unit/sim"),
     (r"make build/fuzz/.*", "unit/fuzz"),
     (r"tools/matrix\.sh .*", BY_HAND + "it makes whole systems"),
+    (r"nice sh findings/\S+\.sh", BY_HAND + "it fetches what it tries"),
     (r"(sudo )?apt(-get)? install .*|git clone .*", BY_HAND + "before there is anything to check"),
 ]
-COMMAND = re.compile(r"(?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )*(?:sudo apt|git clone|make |tools/\S+\.(?:py|sh)\b|python3 |guest/\S+\.sh|"
+COMMAND = re.compile(r"(?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )*(?:sudo apt|git clone|make |tools/\S+\.(?:py|sh)\b|python3 |guest/\S+\.sh|nice sh |"
                      r"build/(?:sim|model|fuzz)|echo .*\| make)")
 
 
@@ -123,7 +124,7 @@ def links(name, text):
             problems.append("%s: the link %s leads nowhere" % (name, target))
         elif mark and mark not in [anchor(h) for h in re.findall(r"(?m)^#+ (.*)$", lint.read(full))]:
             problems.append("%s: %s has no heading for #%s" % (name, full, mark))
-    for path in re.findall(r"`((?:boot|arch-x86|hv|guest|tools)/[\w./-]*)`", body):
+    for path in re.findall(r"`((?:boot|arch-x86|hv|guest|tools|findings)/[\w./-]*)`", body):
         if not os.path.exists(path) and not re.search(r"NAME", path):
             problems.append("%s names %s, which does not exist" % (name, path))
     return problems
