@@ -308,7 +308,9 @@ static void test_watch(void)
                  :
                  : "D"(&target[4])
                  : "ecx", "edx", "memory");
-    CHECK_EQ(hits, 2, "REP INSB of two bytes there");
+    /* QEMU 10 looks at what INS writes only behind the whole REP, and its single step counts one
+     * more. */
+    CHECK_DEVICE(hits == 2, "REP INSB of two bytes there: %u hits, want 2", hits);
     watch(0x61);
     asm volatile("mov %0, %%dr7" : : "r"((word_t)0x20402)); /* a port, one byte */
     (void)inb(0x61);
@@ -349,7 +351,7 @@ static void test_step(void)
                  :
                  : "D"(target), "c"(3), "d"(0x61)
                  : "memory", "cc");
-    CHECK_EQ(steps, 6, "REP INSB of three steps each time");
+    CHECK_DEVICE(steps == 6, "REP INSB of three steps each time: %u, want 6", steps);
     watch_end();
     dev_end();
 }

@@ -139,9 +139,9 @@ enum hv_err fetch_bytes(struct subvmm *s, struct fetch *f)
 enum hv_err fetch_decode(struct subvmm *s, const struct vmexit *x, struct insn *out)
 {
     uint8_t bytes[INSN_MAX];
-    struct vcpu_fault fault;
+    struct vcpu_fault fault = {0};
     struct vcpu_code c;
-    struct insn in;
+    struct insn in = {0};
 
     vcpu_ops->code(&s->vcpu, &c);
     unsigned mode = fetch_mode(&s->vcpu, &c);
