@@ -30,7 +30,6 @@
 #define TICK_HZ 100u
 #define ISA_IRQ_PIT 0
 #define DR6_BS (1ull << 14)
-#define DR7_GD (1ull << 13)
 #define LEAF_XSTATE 0xd
 #define XSTATE_AVX_AT 576 /* behind the header, compacted or not */
 #define L1_EAX_XSAVEC BIT(1)
@@ -101,8 +100,7 @@ void quirks_start(void)
 }
 
 /* APM 15.12.2 "#DB (Debug)": DR6 is written before the intercept. Where it is not, the cause is
- * known only if no other is possible: one breakpoint, or single-stepping without any; the step's
- * instruction may have cleared TF, as POPF does. */
+ * known only if no other is possible: one breakpoint, or single-stepping without any. */
 bool quirks_after_exit(struct vmcb *b)
 {
     uint64_t causes = b->save.rflags & RFLAGS_TF ? DR6_BS : 0;
@@ -112,8 +110,6 @@ bool quirks_after_exit(struct vmcb *b)
     for (unsigned n = 0; n < 4; n++)
         if (b->save.dr7 >> 2 * n & 3)
             causes |= 1ull << n;
-    if (!causes && !(b->save.dr7 & DR7_GD))
-        causes = DR6_BS;
     if (causes & (causes - 1))
         return false;
     b->save.dr6 |= causes;
