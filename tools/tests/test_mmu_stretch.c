@@ -108,9 +108,15 @@ static void flush(void)
 /* A process maps one page many times, and exits. */
 static uint64_t aliases(unsigned n)
 {
+    unsigned writable = 0;
+
     rig_up("", POOL);
     tables(n, same_frame);
     touch(n, 16);
+    for (unsigned t = 0; t < n; t++)
+        for (unsigned i = 0; i < 512; i++)
+            writable += !!(leaf(0, address(t, i)) & PTE_W);
+    tap_ok(writable && writable <= MMU_ALIASES, "a frame has %u writable sptes", writable);
     for (unsigned t = 0; t < n; t++)
         put(0, PD, t, 0);
     begin();
