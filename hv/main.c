@@ -123,14 +123,15 @@ static void on_debug_exit(void *ctx, uint32_t value)
     port_debug_exit(value);
 }
 
-static void make_memory(struct vm *vm)
+static void make_memory(struct vm *vm, const struct boot_info *bi)
 {
     hpa_t words;
     uint64_t nframes, bytes;
 
     /* Trace words: one per guest frame, and one per region; guest RAM is at most what is free. */
     uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() +
-                    (phys_free_bytes() > LITTLE_MEMORY ? 4 : 2) * REGION_SIZE;
+                    (phys_free_bytes() > LITTLE_MEMORY ? 4 : 2) * REGION_SIZE +
+                    vm_devices_bytes(vm->opt, bi->module, bi->nmodules);
     if (vm_memory_init(vm, vm->opt, keep) != HV_OK)
         hv_stop("no memory for a guest (see above)");
     nframes = vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
@@ -173,8 +174,9 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
 
     vm->opt = &hv_opt;
     vm->ncpus = ncpus < HV_MAX_CPUS ? ncpus : HV_MAX_CPUS;
-    make_memory(vm);
+    make_memory(vm, bi);
     make_devices(vm);
+    vm_devices_make(vm, bi->module, bi->nmodules);
     if (vm_load(vm, bi->module, bi->nmodules) != HV_OK)
         hv_stop("no guest to run: see the lines above");
     subvmm_end_hook = vm_ended;

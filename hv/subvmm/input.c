@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Console keys on their way to the guest's COM1, past the monitor. They wait in a queue while the
- * UART is full, so that the monitor's keys are seen although a guest that hangs takes nothing.
- * Tested by tools/tests/test_mon.c and test_input.c. */
+/* Console keys on their way to the guest's COM1 or virtio console, past the monitor. They wait in a
+ * queue while the UART is full, so that the monitor's keys are seen although a guest that hangs
+ * takes nothing. Tested by tools/tests/test_mon.c and test_input.c. */
 #include "hv/base/log.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
 #include "hv/subvmm/life.h"
+#include "hv/vdev/virtio/devices.h"
 #include "hv/vm/vm.h"
 
 #define DEAF_S 10 /* a guest that took no key for so long may never: the escape comes first */
@@ -97,6 +98,15 @@ static void queue_moved(void)
     queue.lost_said = queue.lost;
 }
 
+/* The guest reads its serial line, or else its virtio console if it has one. */
+static bool key_give(struct subvmm *s, unsigned key)
+{
+    struct vconsole *c = s->vm->console;
+    if (!c || vpc_uart_listens(s->vm->pc) || !vconsole_listens(c))
+        return vpc_uart_input(s->vm->pc, key);
+    return key == VPC_UART_BREAK || vconsole_input(c, s->cpu, (uint8_t)key);
+}
+
 void input_pump(struct subvmm *s)
 {
     if (!watch_read_begin(s)) {
@@ -105,7 +115,7 @@ void input_pump(struct subvmm *s)
         return;
     }
     keys_read(s);
-    while (queue.count && vpc_uart_input(s->vm->pc, queue.key[queue.head])) {
+    while (queue.count && key_give(s, queue.key[queue.head])) {
         queue.head = (queue.head + 1) % INPUT_QUEUE;
         queue.count--;
         queue_moved();

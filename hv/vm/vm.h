@@ -12,6 +12,8 @@ struct vm_module { /* a boot module in host memory */
     const char *string; /* "role=linux ... -- guest command line" */
 };
 #define VM_MAX_MODULES 8
+struct virtio_host;
+struct vconsole;
 struct vm {
     uint32_t ncpus; /* CPUs 0..ncpus-1 */
     struct p2m p2m;
@@ -20,6 +22,8 @@ struct vm {
     uint64_t ram_high_end; /* end of RAM above 4 GiB, 0 none */
     struct coherency *co;
     struct vpc *pc;
+    struct virtio_host *virtio; /* NULL: no such devices */
+    struct vconsole *console;   /* NULL: none */
     const struct hv_options *opt;
     /* BSP start state, set by the loader */
     uint64_t entry_rip, entry_rsi, entry_rsp, entry_cr3;

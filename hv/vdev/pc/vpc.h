@@ -68,6 +68,9 @@ uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now);
  * in every round of its loop). Any CPU's loop, no lock held. */
 #define VPC_UART_BREAK 0x100u
 bool vpc_uart_input(struct vpc *pc, unsigned what);
+/* Has the guest the receiver's interrupt on: does somebody listen on COM1? Any CPU, no lock held.
+ */
+bool vpc_uart_listens(struct vpc *pc);
 /* Has the guest said anything on its serial line or port E9 so far? Any CPU. */
 bool vpc_output_seen(const struct vpc *pc);
 /* Console text the guest wrote and that is still collected goes out now (it also does by itself

@@ -7,7 +7,7 @@
 
 /* --- module strings (loader_string.c) --- */
 #define MODULE_STRING_MAX 4096u
-enum module_role { ROLE_NONE, ROLE_LINUX, ROLE_INITRD, ROLE_RAW, ROLE_UNKNOWN };
+enum module_role { ROLE_NONE, ROLE_LINUX, ROLE_INITRD, ROLE_RAW, ROLE_DISK, ROLE_UNKNOWN };
 enum raw_mode { RAW_PROT, RAW_REAL, RAW_LONG }; /* how a raw image is entered */
 struct module_words {
     enum module_role role;
@@ -17,6 +17,10 @@ struct module_words {
     bool has_addr, has_entry;
     uint64_t addr, entry; /* of role=raw: addr=, entry= */
     enum raw_mode mode;   /* of role=raw: mode= */
+    bool read_only, has_cow;
+    uint64_t cow_bytes; /* of role=disk: ro, cow= */
+    bool has_virtio;
+    uint32_t virtio; /* of a kernel: virtio=, as the option (hv/base/options.h) */
 };
 /* HV_INVALID: not terminated within MODULE_STRING_MAX bytes. s may be NULL (empty). */
 enum hv_err module_string_parse(const char *s, struct module_words *out) HV_MUST_CHECK;
