@@ -79,9 +79,9 @@ static void require(bool good, const char *what)
 static void cpus_decide(void)
 {
     uint32_t n = acpi_info.ncpus ? acpi_info.ncpus : 1;
-    if (n > HV_MAX_CPUS) {
-        log_warn("smp", "%u CPUs, %u can be used", n, HV_MAX_CPUS);
-        n = HV_MAX_CPUS;
+    if (n > HV_MACHINE_CPUS) {
+        log_warn("smp", "%u CPUs, %u can be used", n, HV_MACHINE_CPUS);
+        n = HV_MACHINE_CPUS;
     }
     if (hv_opt.smp > n)
         log_warn("smp", "smp=%u: this machine has %u CPUs, the guest gets those", hv_opt.smp, n);

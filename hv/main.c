@@ -25,11 +25,6 @@
 #define POOL_LEAST (MMU_POOL_FLOOR * 2ull * PAGE_SIZE)
 _Static_assert(OPT_POOL_MIN >= MMU_POOL_FLOOR, "pool= may ask for too little");
 
-struct coherency *hv_coherency;
-static struct coherency main_coherency;
-static struct channel main_matrix[HV_MAX_CPUS][HV_MAX_CPUS];
-static struct vm main_vm;
-
 static uint64_t round_up(uint64_t v, uint64_t to)
 {
     return (v + to - 1) / to * to;
@@ -69,14 +64,23 @@ uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)
     return bytes & ~(bytes < 4 * REGION_SIZE ? PAGE_MASK : REGION_MASK);
 }
 
+/* A device of that VM, on one of its CPUs. */
+static void vm_end_here(struct vm *vm, uint32_t how)
+{
+    uint32_t vcpu;
+
+    ASSERT(vm_of(port_cpu(), &vcpu) == vm);
+    vm_end(vm, vcpu, how);
+}
+
 static void on_poweroff(void *ctx)
 {
-    vm_end(ctx, port_cpu(), 1);
+    vm_end_here(ctx, 1);
 }
 
 static void on_reset(void *ctx)
 {
-    vm_end(ctx, port_cpu(), 2);
+    vm_end_here(ctx, 2);
 }
 
 static void line(const char *text)
@@ -123,10 +127,29 @@ static void on_debug_exit(void *ctx, uint32_t value)
     port_debug_exit(value);
 }
 
+/* Zeroed pages for good. */
+static void *take(uint64_t bytes, const char *what)
+{
+    hpa_t at;
+
+    if (phys_alloc(bytes, PAGE_SIZE, 0, &at) != HV_OK)
+        hv_stop("no memory for %llu KiB of %s: ask for less guest RAM with mem=",
+                (unsigned long long)(bytes >> 10), what);
+    phys_clear(port_ptr(at), bytes);
+    return port_ptr(at);
+}
+
+/* Its square of the matrix is the VM's own memory: no other's channels lie in it. */
+static void make_matrix(struct vm *vm, const uint32_t *pcpu)
+{
+    vm->co = take(sizeof(*vm->co), "coherency state");
+    vm->matrix = take(sizeof(*vm->matrix) * vm->ncpus, "patch channels");
+    coherency_place(vm->co, pcpu, vm->ncpus);
+}
+
 static void make_memory(struct vm *vm)
 {
-    hpa_t words;
-    uint64_t nframes, bytes;
+    uint64_t nframes;
 
     /* Trace words: one per guest frame, and one per region; guest RAM is at most what is free. */
     uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() +
@@ -134,24 +157,15 @@ static void make_memory(struct vm *vm)
     if (vm_memory_init(vm, vm->opt, keep) != HV_OK)
         hv_stop("no memory for a guest (see above)");
     nframes = vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
-    bytes = coherency_bytes(nframes);
-    if (phys_alloc(bytes, PAGE_SIZE, 0, &words) != HV_OK)
-        hv_stop("no memory for %llu KiB of trace words: ask for less guest RAM with mem=",
-                (unsigned long long)(bytes >> 10));
-    memset(port_ptr(words), 0, bytes);
-    coherency_init(&main_coherency, vm->ncpus, nframes, port_ptr(words), main_matrix, vm->opt);
-    vm->co = &main_coherency;
+    vm->words = take(coherency_bytes(nframes), "trace words");
+    coherency_init(vm->co, vm->ncpus, nframes, vm->words, vm->matrix, vm->opt);
 }
 
 static void make_devices(struct vm *vm)
 {
     const uint64_t four_gib = 1ull << 32;
-    hpa_t at;
 
-    if (phys_alloc(vpc_sizeof(), PAGE_SIZE, 0, &at) != HV_OK)
-        hv_stop("no memory for the virtual devices: ask for less guest RAM with mem=");
-    memset(port_ptr(at), 0, vpc_sizeof());
-    vm->pc = port_ptr(at);
+    vm->pc = take(vpc_sizeof(), "virtual devices");
     vpc_init(vm->pc,
              &(struct vpc_config){
                  .ncpus = vm->ncpus,
@@ -169,10 +183,15 @@ static void make_devices(struct vm *vm)
 
 void hv_main(const struct boot_info *bi, uint32_t ncpus)
 {
-    struct vm *vm = &main_vm;
+    struct vm *vm = &vm_table[0];
+    uint32_t pcpu[HV_MAX_CPUS];
 
+    vm_count = 1;
     vm->opt = &hv_opt;
     vm->ncpus = ncpus < HV_MAX_CPUS ? ncpus : HV_MAX_CPUS;
+    for (uint32_t c = 0; c < vm->ncpus; c++)
+        pcpu[c] = c;
+    make_matrix(vm, pcpu);
     make_memory(vm);
     make_devices(vm);
     if (vm_load(vm, bi->module, bi->nmodules) != HV_OK)
@@ -180,7 +199,7 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
     subvmm_end_hook = vm_ended;
     subvmm_key_hook = mon_key;
     subvmm_monitor_hook = mon_answer;
-    kvmclock_init();
+    kvmclock_init(vm);
     if (vm->opt->test)
         vm_poison_place();
     phys_seal();
@@ -189,13 +208,15 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
              vm->entry_real   ? "real mode"
              : vm->entry_long ? "64-bit"
                               : "32-bit");
-    hv_coherency = vm->co; /* interrupt handlers post from here on */
+    coherency_give(vm->co); /* interrupt handlers post from here on */
 }
 
 _Noreturn void hv_cpu_main(uint32_t cpu, void *priv, hpa_t priv_hpa, uint64_t priv_bytes)
 {
     uint64_t head = private_head();
+    uint32_t vcpu;
+    struct vm *vm = vm_of(cpu, &vcpu);
 
-    ASSERT(cpu < main_vm.ncpus && priv_bytes > head);
-    subvmm_run(priv, &main_vm, (uint8_t *)priv + head, hpa(priv_hpa.v + head), priv_bytes - head);
+    ASSERT(vm && priv_bytes > head);
+    subvmm_run(priv, vm, (uint8_t *)priv + head, hpa(priv_hpa.v + head), priv_bytes - head);
 }

@@ -15,9 +15,6 @@ struct boot_info { /* filled by boot/ from multiboot 1 or 2, neutral */
     uint32_t fb_pitch, fb_width, fb_height, fb_bpp, fb_type;
 };
 extern struct boot_info boot_info;
-/* The coherency state of VM 0: defined in hv/main.c, NULL until hv_main has initialised it. The
- * timer and console interrupt handlers of arch-x86 post their actions to it. */
-extern struct coherency *hv_coherency;
 
 /* Bytes of private memory one CPU needs (struct subvmm, shadow pool) for that much guest RAM: pool
  * = RAM / 512 plus a working set, or pool=N. Multiple of 2 MiB. */

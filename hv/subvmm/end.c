@@ -18,7 +18,7 @@ _Noreturn void subvmm_finish(struct subvmm *s)
     uint64_t until = port_tsc() + END_WAIT_S * port_tsc_hz();
 
     s->vcpu.state = VCPU_STOPPED;
-    while ((vm_stopped_set() & others) != others && port_tsc() < until) {
+    while ((vm_stopped_set(vm) & others) != others && port_tsc() < until) {
         (void)mmu_serve(&s->mmu);
         port_relax();
     }

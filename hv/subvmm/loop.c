@@ -153,9 +153,9 @@ static void enter(struct subvmm *s)
     v->ring_rip = v->regs.rip;
     mmu_entered(&s->mmu, &root);
     s->entered_tsc = port_tsc();
-    profile_border(s->cpu, PROFILE_BEFORE);
+    profile_border(s->pcpu, PROFILE_BEFORE);
     vcpu_ops->run(v, &x);
-    profile_exit(s->cpu, x.kind);
+    profile_exit(s->pcpu, x.kind);
     mode_leave(&s->coh);
     s->entries++;
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
@@ -164,9 +164,9 @@ static void enter(struct subvmm *s)
     xstate_sync(s);
     events_settle(s, &x);
     pveoi_sync(s);
-    profile_border(s->cpu, PROFILE_AFTER);
+    profile_border(s->pcpu, PROFILE_AFTER);
     exit_dispatch(s, &x);
-    profile_border(s->cpu, PROFILE_HANDLER);
+    profile_border(s->pcpu, PROFILE_HANDLER);
     if (s->vm->opt->audit)
         audit(s);
 }
@@ -183,7 +183,7 @@ static void halt(struct subvmm *s)
     }
     port_halt();
     mode_leave(&s->coh);
-    profile_restart(s->cpu);
+    profile_restart(s->pcpu);
 }
 
 static void halted(struct subvmm *s)
@@ -207,7 +207,7 @@ void subvmm_round(struct subvmm *s)
 {
     take_actions(s);
     (void)mmu_serve(&s->mmu);
-    if (vm_is_finisher(s->cpu))
+    if (vm_is_finisher(s->vm, s->cpu))
         subvmm_finish(s);
     if (s->vcpu.state != VCPU_STOPPED) {
         if (input_waits(s))
@@ -228,7 +228,7 @@ void subvmm_round(struct subvmm *s)
         halted(s);
         break;
     case VCPU_STOPPED:
-        vm_mark_stopped(s->cpu);
+        vm_mark_stopped(s->vm, s->cpu);
         halt(s);
         break;
     case VCPU_WAIT_SIPI:
@@ -238,6 +238,17 @@ void subvmm_round(struct subvmm *s)
     }
 }
 
+/* The VCPU of that VM which this CPU hosts. */
+static uint32_t vcpu_here(const struct vm *vm)
+{
+    uint32_t c = 0;
+
+    while (c < vm->ncpus && vm_pcpu(vm, c) != port_cpu())
+        c++;
+    ASSERT(c < vm->ncpus);
+    return c;
+}
+
 enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
                         uint64_t pool_bytes)
 {
@@ -245,11 +256,12 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     struct mmu_config cfg;
 
     memset(s, 0, sizeof(*s));
-    s->cpu = s->vcpu.cpu = port_cpu();
+    s->pcpu = s->vcpu.cpu = port_cpu();
+    s->cpu = vcpu_here(vm);
     s->vm = vm;
     s->p2m = vm->p2m;
     s->timer_armed = s->watch_at = UINT64_MAX;
-    if (s->cpu == 0)
+    if (s->pcpu == 0)
         input_start();
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Who reads the console. CPU 0, until it hangs in the hypervisor: then CPU 1, which looks at it
+/* Who reads the console. CPU 0 of the machine, until it hangs in the hypervisor: then CPU 1, which looks at it
  * once a second, says so and takes over, so that the monitor stays within reach. Tested by
  * tools/tests/test_mon.c and the gdb group of `make check`. */
 #include "hv/base/log.h"
@@ -31,10 +31,10 @@ static struct { /* the deputy's own */
 void watch_start(struct subvmm *s)
 {
     guestwatch_start(s);
-    if (s->cpu == FIRST) {
+    if (s->pcpu == FIRST) {
         atomic_store_explicit(&reader, FIRST, memory_order_relaxed);
         atomic_store_explicit(&inside, false, memory_order_relaxed);
-    } else if (s->cpu == DEPUTY) {
+    } else if (s->pcpu == DEPUTY) {
         seen.looks = seen.refused = 0;
         port_console_poll(LOOK_US);
     }
@@ -42,8 +42,8 @@ void watch_start(struct subvmm *s)
 
 bool watch_read_begin(const struct subvmm *s)
 {
-    if (s->cpu != FIRST)
-        return atomic_load_explicit(&reader, memory_order_relaxed) == s->cpu;
+    if (s->pcpu != FIRST)
+        return atomic_load_explicit(&reader, memory_order_relaxed) == s->pcpu;
     /* Store, then load: pairs with take_over, which stores and loads the other way round. seq_cst,
      * so that not both go on. */
     atomic_store_explicit(&inside, true, memory_order_seq_cst);
@@ -55,13 +55,13 @@ bool watch_read_begin(const struct subvmm *s)
 
 void watch_read_end(const struct subvmm *s)
 {
-    if (s->cpu == FIRST)
+    if (s->pcpu == FIRST)
         atomic_store_explicit(&inside, false, memory_order_release);
 }
 
 void watch_beat(const struct subvmm *s)
 {
-    if (s->cpu == FIRST) /* it alone writes; pairs with silent */
+    if (s->pcpu == FIRST) /* it alone writes; pairs with silent */
         atomic_store_explicit(&beats, atomic_load_explicit(&beats, memory_order_relaxed) + 1,
                               memory_order_relaxed);
 }
@@ -87,11 +87,11 @@ static void take_over(const struct subvmm *s)
         hv_snprintf(where, sizeof(where), "nothing: it does not answer one");
     if (!silent()) /* it only had no time */
         return;
-    atomic_store_explicit(&reader, s->cpu, memory_order_seq_cst); /* pairs with watch_read_begin */
+    atomic_store_explicit(&reader, s->pcpu, memory_order_seq_cst); /* pairs with watch_read_begin */
     if (atomic_load_explicit(&inside, memory_order_seq_cst)) {
         atomic_store_explicit(&reader, FIRST, memory_order_seq_cst);
         /* it may have found itself replaced meanwhile, with a key in the console */
-        action_post(s->vm->co, s->cpu, FIRST, ACTION_INPUT);
+        action_manage(&s->coh, FIRST, ACTION_INPUT);
         if (++seen.refused == KEY_S / LOOKS)
             say(KEY_S, where, "it is at a key of the console");
         return;
@@ -100,12 +100,20 @@ static void take_over(const struct subvmm *s)
     port_console_poll(POLL_US);
 }
 
+static uint32_t mode_of_first(void)
+{
+    uint32_t vcpu;
+    const struct coherency *co = coherency_of(FIRST, &vcpu);
+
+    return co ? atomic_load_explicit(&co->cpu[vcpu].mode, memory_order_relaxed) : MODE_OFFLINE;
+}
+
 void watch_look(const struct subvmm *s)
 {
-    uint32_t mode = atomic_load_explicit(&s->vm->co->cpu[FIRST].mode, memory_order_relaxed);
+    uint32_t mode = mode_of_first();
     uint64_t now = port_tsc();
 
-    if (s->cpu != DEPUTY || atomic_load_explicit(&reader, memory_order_relaxed) != FIRST ||
+    if (s->pcpu != DEPUTY || atomic_load_explicit(&reader, memory_order_relaxed) != FIRST ||
         now - seen.tsc < LOOK_US * (port_tsc_hz() / 1000000) / 2)
         return;
     seen.tsc = now;

@@ -4,45 +4,50 @@
 #include "hv/coherency/actions.h"
 #include "hv/vm/vm.h"
 
-/* CPUs that will not enter the guest again; set by each, read by the finisher. */
-static _Atomic cpuset_t end_stopped;
-/* CPUs whose VCPU runs or is halted: not before SIPI, not parked. */
-static _Atomic cpuset_t end_active;
-/* CPU number + 1 of the one that finishes; 0 none yet. Written once, before ACTION_STOP is posted.
- */
-static _Atomic uint32_t end_finisher;
+struct vm vm_table[VM_MAX];
+uint32_t vm_count;
 
-void vm_set_active(uint32_t cpu, bool active)
+struct vm *vm_of(uint32_t pcpu, uint32_t *vcpu)
+{
+    const struct coherency *co = coherency_of(pcpu, vcpu);
+
+    for (uint32_t i = 0; co && i < vm_count; i++)
+        if (vm_table[i].co == co)
+            return &vm_table[i];
+    return NULL;
+}
+
+void vm_set_active(struct vm *vm, uint32_t cpu, bool active)
 {
     if (active)
-        atomic_fetch_or(&end_active, 1u << cpu);
+        atomic_fetch_or(&vm->active, 1u << cpu);
     else
-        atomic_fetch_and(&end_active, ~(1u << cpu));
+        atomic_fetch_and(&vm->active, ~(1u << cpu));
 }
 
-bool vm_any_active(void)
+bool vm_any_active(const struct vm *vm)
 {
-    return atomic_load(&end_active) != 0;
+    return atomic_load(&vm->active) != 0;
 }
 
-cpuset_t vm_active_set(void)
+cpuset_t vm_active_set(const struct vm *vm)
 {
-    return atomic_load(&end_active);
+    return atomic_load(&vm->active);
 }
 
-cpuset_t vm_stopped_set(void)
+cpuset_t vm_stopped_set(const struct vm *vm)
 {
-    return atomic_load(&end_stopped);
+    return atomic_load(&vm->stopped);
 }
 
-void vm_mark_stopped(uint32_t cpu)
+void vm_mark_stopped(struct vm *vm, uint32_t cpu)
 {
-    atomic_fetch_or(&end_stopped, 1u << cpu);
+    atomic_fetch_or(&vm->stopped, 1u << cpu);
 }
 
-bool vm_is_finisher(uint32_t cpu)
+bool vm_is_finisher(const struct vm *vm, uint32_t cpu)
 {
-    return atomic_load_explicit(&end_finisher, memory_order_acquire) == cpu + 1;
+    return atomic_load_explicit(&vm->finisher, memory_order_acquire) == cpu + 1;
 }
 
 HV_ANCHOR void vm_end(struct vm *vm, uint32_t cpu, uint32_t how)
@@ -51,7 +56,7 @@ HV_ANCHOR void vm_end(struct vm *vm, uint32_t cpu, uint32_t how)
 
     if (!atomic_compare_exchange_strong(&vm->ended, &none, how))
         return; /* another CPU was first: its ACTION_STOP is on the way */
-    atomic_store_explicit(&end_finisher, cpu + 1, memory_order_release);
+    atomic_store_explicit(&vm->finisher, cpu + 1, memory_order_release);
     for (uint32_t c = 0; c < vm->ncpus; c++)
         if (c != cpu)
             action_post(vm->co, cpu, c, ACTION_STOP);

@@ -39,7 +39,7 @@ struct fake_cpu {
     _Atomic bool irq_off;
     _Atomic uint64_t poll_us; /* last port_console_poll */
 };
-extern struct fake_cpu fake_cpu[HV_MAX_CPUS];
+extern struct fake_cpu fake_cpu[HV_MACHINE_CPUS];
 
 /* The x87 environment of every CPU; port_x87_clear drops the error from its status word. */
 extern uint32_t fake_x87[X87_ENV_WORDS];
