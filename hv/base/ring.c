@@ -44,8 +44,9 @@ void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
 uint64_t ring_head(uint32_t cpu)
 {
     /* pairs with the release in ring_add */
-    return cpu < HV_MACHINE_CPUS ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
-                             : 0;
+    return cpu < HV_MACHINE_CPUS
+               ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
+               : 0;
 }
 
 bool ring_get(uint32_t cpu, uint64_t n, struct ring_event *out)

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HV_MAX_CPUS 31       /* of a VM: width of the CPU sets in a trace word */
+#define HV_MAX_CPUS 31      /* of a VM: width of the CPU sets in a trace word */
 #define HV_MACHINE_CPUS 128 /* of the machine */
 #define PAGE_SHIFT 12
 #define PAGE_SIZE 4096u

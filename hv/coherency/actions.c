@@ -51,8 +51,12 @@ void action_manage(const struct coh_cpu *self, uint32_t pcpu, uint64_t bits)
     uint32_t vcpu;
     struct coherency *co = coherency_of(pcpu, &vcpu);
 
-    if (co)
-        action_post(co, co == self->co ? self->cpu : ACTION_OUTSIDE, vcpu, bits);
+    if (!co)
+        return;
+    action_post(co, co == self->co ? self->cpu : ACTION_OUTSIDE, vcpu, bits);
+    uint32_t mode = atomic_load_explicit(&co->cpu[vcpu].mode, memory_order_seq_cst);
+    if (pcpu != self->pcpu && mode != MODE_GUEST && mode != MODE_HALTED)
+        ring(co, ACTION_OUTSIDE, vcpu, bits); /* the VM may be off: asleep in no mode */
 }
 
 uint64_t action_take(struct coh_cpu *self, uint64_t mask)

@@ -127,8 +127,8 @@ size_t coherency_bytes(uint64_t nframes);
 /* Ties VCPU c to CPU pcpu[c] of the machine, before coherency_init and for good: a CPU hosts one
  * VCPU of one VM. Without it VCPU c is on CPU c. Context: boot, one CPU. */
 void coherency_place(struct coherency *co, const uint32_t *pcpu, uint32_t ncpus);
-/* After coherency_init: these CPUs of the machine are this VM's. Asserts that no other VM has one of
- * them. Context: boot, one CPU. */
+/* After coherency_init: these CPUs of the machine are this VM's. Asserts that no other VM has one
+ * of them. Context: boot, one CPU. */
 void coherency_give(struct coherency *co);
 /* The VM that a CPU of the machine was given to, and which VCPU of it; NULL: none. This is what an
  * interrupt handler knows about VMs. Any CPU, any context. */

@@ -233,8 +233,9 @@ cpuset_t mon_ask(struct subvmm *s, const struct vm *vm, cpuset_t to, enum ask_ki
             continue;
         }
         /* Withdrawn, unless the owner has just begun. */
-        bool busy = !atomic_compare_exchange_strong_explicit(
-            &asks[vm_pcpu(vm, c)].state, &state, ASK_FREE, memory_order_relaxed, memory_order_relaxed);
+        bool busy =
+            !atomic_compare_exchange_strong_explicit(&asks[vm_pcpu(vm, c)].state, &state, ASK_FREE,
+                                                     memory_order_relaxed, memory_order_relaxed);
         print_silence(vm, c, seconds, busy);
     }
     return done;

@@ -28,9 +28,9 @@ enum ask_kind {
     ASK_AUDIT, /* every spte; findings are logged */
     ASK_PAUSE, /* pauses or resumes the VCPU: changes state */
 };
-/* Asks each VCPU of `to` of that VM, waits for the answers no longer than a bound, serving requests meanwhile,
- * and prints them in the order of CPUs. For one that does not answer: what is public. Returns those
- * that answered. Context: as mon_key. */
+/* Asks each VCPU of `to` of that VM, waits for the answers no longer than a bound, serving requests
+ * meanwhile, and prints them in the order of CPUs. For one that does not answer: what is public.
+ * Returns those that answered. Context: as mon_key. */
 cpuset_t mon_ask(struct subvmm *s, const struct vm *vm, cpuset_t to, enum ask_kind kind,
                  uint64_t arg);
 

@@ -128,7 +128,7 @@ static void run_devices(struct subvmm *s, const struct words *w)
     uint64_t lost;
 
     vpc_dump(s->vm->pc, mon_emit);
-    input_counts(&waiting, &lost);
+    input_counts(s->vm, &waiting, &lost);
     mon_say("  console input: %u keys wait for the uart, %llu lost", waiting,
             (unsigned long long)lost);
 }

@@ -13,7 +13,7 @@
 #include "hv/vcpu/rules.h"
 #include "hv/vm/vm.h"
 
-#define LOOKS 30u /* seconds */
+#define LOOKS 30u       /* seconds */
 #define PLACE_BYTES 64u /* a loop of a few instructions */
 #define LINE 400
 
@@ -110,9 +110,9 @@ static void say_dead(struct subvmm *s)
     monitor_hint(s, hint, sizeof(hint));
     for (uint32_t c = 0; c < s->vm->ncpus && n < sizeof(where); c++)
         if (atomic_load_explicit(&s->vm->watch.dead, memory_order_acquire) & 1u << c)
-            n += (size_t)hv_snprintf(
-                where + n, sizeof(where) - n, " cpu%u 0x%llx", c,
-                (unsigned long long)atomic_load_explicit(&s->vm->watch.dead_rip[c], memory_order_relaxed));
+            n += (size_t)hv_snprintf(where + n, sizeof(where) - n, " cpu%u 0x%llx", c,
+                                     (unsigned long long)atomic_load_explicit(
+                                         &s->vm->watch.dead_rip[c], memory_order_relaxed));
     log_warn("watch",
              "the guest stands: every VCPU is in HLT with interrupts off; RIP%s; cpu%u %s%s", where,
              s->cpu, vcpu_mode_name(s), hint);

@@ -207,8 +207,10 @@ void subvmm_round(struct subvmm *s)
 {
     take_actions(s);
     (void)mmu_serve(&s->mmu);
-    if (vm_is_finisher(s->vm, s->cpu))
+    if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {
         subvmm_finish(s);
+        return;
+    }
     if (s->vcpu.state != VCPU_STOPPED) {
         if (input_waits(s))
             input_pump(s);
@@ -227,9 +229,8 @@ void subvmm_round(struct subvmm *s)
         mmu_drain(&s->mmu);
         halted(s);
         break;
-    case VCPU_STOPPED:
+    case VCPU_STOPPED: /* once: from here on the VM may be made anew under this CPU */
         vm_mark_stopped(s->vm, s->cpu);
-        halt(s);
         break;
     case VCPU_WAIT_SIPI:
     case VCPU_PARKED:
@@ -259,9 +260,10 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     s->pcpu = s->vcpu.cpu = port_cpu();
     s->cpu = vcpu_here(vm);
     s->vm = vm;
+    s->epoch = atomic_load_explicit(&vm->epoch, memory_order_acquire);
     s->p2m = vm->p2m;
     s->timer_armed = s->watch_at = UINT64_MAX;
-    if (s->pcpu == 0)
+    if (s->pcpu == 0 && !s->epoch) /* else nothing was typed yet, or it is kept */
         input_start();
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
@@ -283,8 +285,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     return HV_OK;
 }
 
-HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
-                                    uint64_t pool_bytes)
+static void begin(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa, uint64_t pool_bytes)
 {
     enum hv_err err = subvmm_init(s, vm, pool, pool_hpa, pool_bytes);
     if (err == HV_RANGE)
@@ -294,7 +295,17 @@ HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool,
             "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",
             port_cpu(), (unsigned long long)(pool_bytes >> 10));
     watch_start(s);
+    s->input.ready = s->epoch > 1; /* keys may have come meanwhile */
     action_online(&s->coh);
-    for (;;)
-        subvmm_round(s);
+}
+
+HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                                    uint64_t pool_bytes)
+{
+    for (;;) {
+        begin(s, vm, pool, pool_hpa, pool_bytes);
+        while (!subvmm_over(s))
+            subvmm_round(s);
+        subvmm_off(s);
+    }
 }

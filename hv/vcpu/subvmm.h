@@ -49,6 +49,8 @@ struct subvmm {
     bool kick_soon; /* an event waits that no window can announce: exit soon */
     bool kick_now;  /* ... as soon as what this entry injects is delivered */
     struct vm *vm;
+    uint32_t epoch;   /* which life of the VM this is: struct vm.epoch */
+    bool finished;    /* it was the finisher, and is done */
     uint64_t entries; /* VMRUNs so far */
     uint64_t last_audit;
     uint64_t timer_armed;       /* deadline of the physical timer, UINT64_MAX none */

@@ -116,7 +116,7 @@ void fake_reset(void)
     fake_console_clear();
     console_input = "";
     console_input_len = console_breaks = 0;
-    debugcon_len = 0;
+    debugcon_len = own_len = 0;
     fake_no_debugcon = false;
     debugcon[0] = 0;
     debug_exit = UINT64_MAX;
@@ -281,6 +281,28 @@ void port_console_raw(const char *text, size_t len)
 {
     port_console_write(text, len);
     console_raw_bytes += len;
+}
+static char own_text[4096];
+static size_t own_len;
+int port_console_own(const char *spec)
+{
+    return strcmp(spec, "com2") == 0 ? 0 : -1;
+}
+void port_console_own_write(unsigned port, const char *text, size_t len)
+{
+    ASSERT(port == 0 && own_len + len < sizeof(own_text));
+    memcpy(own_text + own_len, text, len);
+    own_len += len;
+    own_text[own_len] = 0;
+}
+int port_console_own_read(unsigned port)
+{
+    ASSERT(port == 0);
+    return -1;
+}
+const char *fake_console_own(void)
+{
+    return own_text;
 }
 int port_console_read(void)
 {
