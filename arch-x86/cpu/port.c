@@ -24,7 +24,7 @@ uint32_t port_cpu(void)
 /* In the image, which lies where it was linked: below 4 GiB, virtual = physical. */
 void *port_low_memory(uint32_t cpu, hpa_t *at)
 {
-    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MAX_CPUS][PORT_LOW_BYTES];
+    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MACHINE_CPUS][PORT_LOW_BYTES];
 
     *at = hpa((uintptr_t)low[cpu]);
     return low[cpu];

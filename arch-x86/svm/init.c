@@ -12,9 +12,9 @@ struct svm_page {
     _Alignas(4096) uint8_t byte[PAGE_SIZE];
 };
 /* Static, so that no allocator is needed; identity-mapped like the whole image. */
-static struct svm_page svm_hsave[HV_MAX_CPUS], svm_host[HV_MAX_CPUS];
-static struct vmcb svm_vmcb[HV_MAX_CPUS];
-static struct svm_vcpu svm_vcpus[HV_MAX_CPUS];
+static struct svm_page svm_hsave[HV_MACHINE_CPUS], svm_host[HV_MACHINE_CPUS];
+static struct vmcb svm_vmcb[HV_MACHINE_CPUS];
+static struct svm_vcpu svm_vcpus[HV_MACHINE_CPUS];
 struct svm_features svm_features;
 
 static void features_read(void)
@@ -115,7 +115,7 @@ void svm_panic_dump(void (*emit)(const char *line))
 {
     uint32_t cpu = port_cpu();
 
-    if (cpu < HV_MAX_CPUS && svm_vcpus[cpu].vmcb) {
+    if (cpu < HV_MACHINE_CPUS && svm_vcpus[cpu].vmcb) {
         struct vcpu v = {.cpu = cpu, .arch = &svm_vcpus[cpu]};
         svm_dump(&v, emit);
     }

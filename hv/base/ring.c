@@ -12,7 +12,7 @@ struct slot {
     _Atomic uint32_t kind;
 };
 _Static_assert(sizeof(struct slot) * RING_EVENTS == RING_BYTES, "memory of a ring");
-static struct slot *ring[HV_MAX_CPUS]; /* set before the CPU's first event, never changed */
+static struct slot *ring[HV_MACHINE_CPUS]; /* set before the CPU's first event, never changed */
 
 static const char *const kind_name[RING_KIND_COUNT] = {
     [RING_NONE] = "none",   [RING_EXIT] = "exit", [RING_PF] = "pf",       [RING_POST] = "post",
@@ -23,13 +23,13 @@ static const char *const kind_name[RING_KIND_COUNT] = {
 
 void ring_place(uint32_t cpu, void *memory)
 {
-    if (cpu < HV_MAX_CPUS)
+    if (cpu < HV_MACHINE_CPUS)
         ring[cpu] = memory;
 }
 
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
 {
-    if (cpu >= HV_MAX_CPUS || !ring[cpu])
+    if (cpu >= HV_MACHINE_CPUS || !ring[cpu])
         return;
     uint64_t head = atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_relaxed);
     struct slot *s = &ring[cpu][head % RING_EVENTS];
@@ -44,8 +44,9 @@ void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
 uint64_t ring_head(uint32_t cpu)
 {
     /* pairs with the release in ring_add */
-    return cpu < HV_MAX_CPUS ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
-                             : 0;
+    return cpu < HV_MACHINE_CPUS
+               ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
+               : 0;
 }
 
 bool ring_get(uint32_t cpu, uint64_t n, struct ring_event *out)

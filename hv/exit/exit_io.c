@@ -28,7 +28,7 @@ void exit_io(struct subvmm *s, const struct vmexit *x)
     uint64_t *rax = &s->vcpu.regs.gpr[RAX];
     struct vio io = {.cpu = s->cpu, .addr = x->io_port, .size = x->io_size, .write = !x->io_in};
 
-    stat_inc(s->cpu, STAT_pio);
+    stat_inc(s->pcpu, STAT_pio);
     if (x->io_string) {
         io_string(s, x);
         return;

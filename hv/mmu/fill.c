@@ -68,7 +68,7 @@ static bool fill_large(struct mmu *m, const struct walk *w, uint32_t page, unsig
     if ((rights & PTE_W) && !trace_fill_region(m->coh, gfn(base)))
         return false;
     spte_replace(m, page, idx, h.v | rights | PTE_PS | ((rights & PTE_W) ? PTE_D : 0), gfn(base));
-    stat_inc(m->cpu, STAT_fill_large);
+    stat_inc(m->pcpu, STAT_fill_large);
     return true;
 }
 
@@ -135,7 +135,7 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
                 (void)trace_clear_writer(m->coh, f); /* traced meanwhile: not worth a WHOLE */
         }
         spte_set(m, page, i, spte, f);
-        stat_inc(m->cpu, STAT_fill_batch);
+        stat_inc(m->pcpu, STAT_fill_batch);
         found++;
     }
     if (found + 1 < size / 2)
@@ -163,8 +163,8 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     spte_set(m, page, idx, h.v | rights, w->target);
     if (w->flip)
         flip_made(m, (page << 9 | idx) + 1);
-    stat_inc(m->cpu, STAT_fill_single);
-    ring_add(m->cpu, RING_FILL, w->va.v, h.v | rights);
+    stat_inc(m->pcpu, STAT_fill_single);
+    ring_add(m->pcpu, RING_FILL, w->va.v, h.v | rights);
     if (announce) {
         unsync_announce(m, w->target, old); /* before the guest runs */
         return FILL_DONE;

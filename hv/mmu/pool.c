@@ -186,7 +186,7 @@ static void zap_one(struct mmu *m, uint32_t page)
     m->free_head = page;
     m->nfree++;
     m->work++;
-    stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
+    stat_set(m->pcpu, STAT_shadow_pages, m->npages - m->nfree);
     if (source)
         rmap_regain(m, f);
 }
@@ -269,7 +269,7 @@ static void reclaim(struct mmu *m)
     ASSERT(best != SP_NONE); /* the floor is far above what one walk holds */
     sp_zap(m, best);
     m->changed = changed; /* that is nothing the walk stands on */
-    stat_inc(m->cpu, STAT_reclaims);
+    stat_inc(m->pcpu, STAT_reclaims);
 }
 
 static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
@@ -288,8 +288,8 @@ static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
     uint32_t *head = &m->shash[shash_of(m, f)];
     s->hash_next = *head;
     *head = page;
-    stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
-    stat_max(m->cpu, STAT_shadow_pages_high, m->npages - m->nfree);
+    stat_set(m->pcpu, STAT_shadow_pages, m->npages - m->nfree);
+    stat_max(m->pcpu, STAT_shadow_pages_high, m->npages - m->nfree);
     return page;
 }
 

@@ -158,7 +158,7 @@ void repair_page(struct mmu *m, uint32_t page)
             serve_point(m);
         }
     }
-    stat_inc(m->cpu, STAT_unsync_reread);
+    stat_inc(m->pcpu, STAT_unsync_reread);
 }
 
 /* --- the sink of consumer_drain --- */
@@ -212,7 +212,7 @@ static void repair_whole(struct mmu *m, gfn_t f)
     while (p != SP_NONE) {
         if (unsync_must_zap(m, &m->sps[p])) {
             sp_zap(m, p);
-            stat_inc(m->cpu, STAT_zaps);
+            stat_inc(m->pcpu, STAT_zaps);
             p = sp_first(m, f);
         } else {
             unsync_list(m, p);

@@ -122,7 +122,7 @@ static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
     } else if (new &PTE_W) {
         chain_add(m, &m->rhash[rhash_of(m, new &PTE_ADDR)], loc);
         m->rmap_used++;
-        stat_max(m->cpu, STAT_rmap_high, m->rmap_used);
+        stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
     }
 }
 
@@ -158,7 +158,7 @@ static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
     if (!l)
         return;
     uint64_t fewer = spte_is_leaf(level, spte) ? m->sptes[l - 1] & ~(PTE_W | PTE_D) : 0;
-    stat_inc(m->cpu, STAT_crowded);
+    stat_inc(m->pcpu, STAT_crowded);
     spte_set(m, (l - 1) >> 9, (l - 1) & 511, fewer, f); /* which makes nothing new */
 }
 
@@ -290,7 +290,7 @@ void rmap_drop_writable(struct mmu *m, gfn_t f)
     }
     while ((l = rmap_first(m, h.v & ~REGION_MASK, true))) { /* lazy split */
         spte_set(m, (l - 1) >> 9, (l - 1) & 511, 0, f);
-        stat_inc(m->cpu, STAT_split_large);
+        stat_inc(m->pcpu, STAT_split_large);
     }
     /* A bit may have been set for a mapping that was never made. */
     if (trace_word(m->coh, f) & TRACE_WRITER(m->cpu))

@@ -106,7 +106,8 @@ struct mmu_left {  /* a frame left not long ago */
 struct mmu {
     struct mmu_config cfg;
     struct coh_cpu *coh;
-    uint32_t cpu;
+    uint32_t cpu;         /* VCPU: in trace words */
+    uint32_t pcpu;        /* CPU of the machine: statistics, events */
     struct mmu_regs regs; /* guest's view */
     bool paged;           /* CR0.PG */
     unsigned top;         /* level of the hardware root: 4, or 3 for PAE-format roots */

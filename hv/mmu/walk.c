@@ -187,7 +187,7 @@ enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
 {
     bool by_links = true;
 
-    stat_inc(m->cpu, STAT_walks);
+    stat_inc(m->pcpu, STAT_walks);
     for (unsigned tries = 0; tries < WALK_TRIES; tries++) {
         m->walk++;
         m->changed = false;
@@ -199,7 +199,7 @@ enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
         }
         if (err != HV_AGAIN)
             return err;
-        stat_inc(m->cpu, STAT_walk_restarts);
+        stat_inc(m->pcpu, STAT_walk_restarts);
     }
     return HV_AGAIN;
 }

@@ -153,9 +153,9 @@ static void enter(struct subvmm *s)
     v->ring_rip = v->regs.rip;
     mmu_entered(&s->mmu, &root);
     s->entered_tsc = port_tsc();
-    profile_border(s->cpu, PROFILE_BEFORE);
+    profile_border(s->pcpu, PROFILE_BEFORE);
     vcpu_ops->run(v, &x);
-    profile_exit(s->cpu, x.kind);
+    profile_exit(s->pcpu, x.kind);
     mode_leave(&s->coh);
     s->entries++;
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
@@ -164,9 +164,9 @@ static void enter(struct subvmm *s)
     xstate_sync(s);
     events_settle(s, &x);
     pveoi_sync(s);
-    profile_border(s->cpu, PROFILE_AFTER);
+    profile_border(s->pcpu, PROFILE_AFTER);
     exit_dispatch(s, &x);
-    profile_border(s->cpu, PROFILE_HANDLER);
+    profile_border(s->pcpu, PROFILE_HANDLER);
     if (s->vm->opt->audit)
         audit(s);
 }
@@ -183,7 +183,7 @@ static void halt(struct subvmm *s)
     }
     port_halt();
     mode_leave(&s->coh);
-    profile_restart(s->cpu);
+    profile_restart(s->pcpu);
 }
 
 static void halted(struct subvmm *s)
@@ -207,8 +207,10 @@ void subvmm_round(struct subvmm *s)
 {
     take_actions(s);
     (void)mmu_serve(&s->mmu);
-    if (vm_is_finisher(s->cpu))
+    if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {
         subvmm_finish(s);
+        return;
+    }
     if (s->vcpu.state != VCPU_STOPPED) {
         if (input_waits(s))
             input_pump(s);
@@ -227,15 +229,25 @@ void subvmm_round(struct subvmm *s)
         mmu_drain(&s->mmu);
         halted(s);
         break;
-    case VCPU_STOPPED:
-        vm_mark_stopped(s->cpu);
-        halt(s);
+    case VCPU_STOPPED: /* once: from here on the VM may be made anew under this CPU */
+        vm_mark_stopped(s->vm, s->cpu);
         break;
     case VCPU_WAIT_SIPI:
     case VCPU_PARKED:
         halt(s);
         break;
     }
+}
+
+/* The VCPU of that VM which this CPU hosts. */
+static uint32_t vcpu_here(const struct vm *vm)
+{
+    uint32_t c = 0;
+
+    while (c < vm->ncpus && vm_pcpu(vm, c) != port_cpu())
+        c++;
+    ASSERT(c < vm->ncpus);
+    return c;
 }
 
 enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
@@ -245,11 +257,13 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     struct mmu_config cfg;
 
     memset(s, 0, sizeof(*s));
-    s->cpu = s->vcpu.cpu = port_cpu();
+    s->pcpu = s->vcpu.cpu = port_cpu();
+    s->cpu = vcpu_here(vm);
     s->vm = vm;
+    s->epoch = atomic_load_explicit(&vm->epoch, memory_order_acquire);
     s->p2m = vm->p2m;
     s->timer_armed = s->watch_at = UINT64_MAX;
-    if (s->cpu == 0)
+    if (s->pcpu == 0 && !s->epoch) /* else nothing was typed yet, or it is kept */
         input_start();
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
@@ -271,8 +285,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     return HV_OK;
 }
 
-HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
-                                    uint64_t pool_bytes)
+static void begin(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa, uint64_t pool_bytes)
 {
     enum hv_err err = subvmm_init(s, vm, pool, pool_hpa, pool_bytes);
     if (err == HV_RANGE)
@@ -282,7 +295,17 @@ HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool,
             "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",
             port_cpu(), (unsigned long long)(pool_bytes >> 10));
     watch_start(s);
+    s->input.ready = s->epoch > 1; /* keys may have come meanwhile */
     action_online(&s->coh);
-    for (;;)
-        subvmm_round(s);
+}
+
+HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                                    uint64_t pool_bytes)
+{
+    for (;;) {
+        begin(s, vm, pool, pool_hpa, pool_bytes);
+        while (!subvmm_over(s))
+            subvmm_round(s);
+        subvmm_off(s);
+    }
 }
