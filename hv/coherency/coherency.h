@@ -108,6 +108,7 @@ struct coherency {
 struct coh_cpu {
     struct coherency *co;
     uint32_t cpu;
+    struct cpu_shared *own; /* co->cpu[cpu] */
     /* Serves this CPU's inbound requests while it waits; true if a drain or drop changed anything,
      * so that a walk in progress restarts. Set by hv/mmu. */
     bool (*serve)(void *ctx);
