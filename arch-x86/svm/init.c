@@ -24,7 +24,7 @@ static void features_read(void)
 
     svm_features.nasids = r.ebx;
     svm_features.nrips = r.edx & SVM_EDX_NRIPS;
-    svm_features.clean = r.edx & SVM_EDX_CLEAN;
+    svm_features.clean = r.edx & SVM_EDX_CLEAN ? CLEAN_ALL : 0;
     svm_features.flush_by_asid = r.edx & SVM_EDX_FLUSHBYASID;
     svm_features.assists = r.edx & SVM_EDX_ASSISTS;
     svm_features.nx = e.edx & BIT(20);
@@ -129,6 +129,7 @@ const struct vcpu_ops svm_ops = {
     .get = svm_get,
     .put = svm_put,
     .code = svm_code,
+    .mode = svm_mode,
     .inject = svm_inject,
     .set_root = svm_set_root,
     .isolate = svm_isolate,

@@ -68,12 +68,12 @@ uint64_t action_take(struct coh_cpu *self, uint64_t mask)
 
 uint64_t action_peek(const struct coh_cpu *self)
 {
-    return atomic_load_explicit(&self->co->cpu[self->cpu].action, memory_order_acquire);
+    return atomic_load_explicit(&self->own->action, memory_order_acquire);
 }
 
 bool mode_enter(struct coh_cpu *self, enum cpu_mode mode)
 {
-    struct cpu_shared *c = &self->co->cpu[self->cpu];
+    struct cpu_shared *c = self->own;
     /* An exchange, then the re-read: a plain store could still sit in the store buffer while the
      * poster reads the old mode and rings nobody. Pairs with action_post. */
     atomic_exchange_explicit(&c->mode, mode, memory_order_seq_cst);
@@ -86,7 +86,7 @@ bool mode_enter(struct coh_cpu *self, enum cpu_mode mode)
 void mode_leave(struct coh_cpu *self)
 {
     /* Late visibility costs a superfluous doorbell only. */
-    atomic_store_explicit(&self->co->cpu[self->cpu].mode, MODE_HOST, memory_order_release);
+    atomic_store_explicit(&self->own->mode, MODE_HOST, memory_order_release);
 }
 
 void action_online(struct coh_cpu *self)

@@ -112,8 +112,12 @@ void coh_cpu_init(struct coh_cpu *self, struct coherency *co, uint32_t cpu,
                   bool (*serve)(void *ctx), void *ctx)
 {
     ASSERT(cpu < co->ncpus);
-    *self =
-        (struct coh_cpu){.co = co, .cpu = cpu, .pcpu = co->pcpu[cpu], .serve = serve, .ctx = ctx};
+    *self = (struct coh_cpu){.co = co,
+                             .cpu = cpu,
+                             .pcpu = co->pcpu[cpu],
+                             .own = &co->cpu[cpu],
+                             .serve = serve,
+                             .ctx = ctx};
 }
 
 void coherency_entry4(struct coherency *co)

@@ -21,7 +21,7 @@ bool consumer_pending(const struct coh_cpu *self)
 {
     /* acquire suffices, a plain load in x86 terms: a post we must see was made before a
      * guest-visible synchronisation that came before our event */
-    return atomic_load_explicit(&self->co->cpu[self->cpu].pending, memory_order_acquire) != 0;
+    return atomic_load_explicit(&self->own->pending, memory_order_acquire) != 0;
 }
 
 /* producer: for the event ring only; RING_ANYONE where the channel is shared. */

@@ -209,6 +209,7 @@ static enum outcome space_run(struct space *sp, struct emu *e)
     for (unsigned i = 0; i < TRIES && o == INTERRUPTED && !e->s->native.machine_check; i++) {
         port_irq_off();
         vcpu_ops->set_root(v, root, sp->area->asid, true, false);
+        e->s->root_set = e->s->calm = false; /* the loop sets its own again */
         vcpu_ops->run(v, &x);
         o = outcome_of(v, &x, before.rip, next, e);
         e->s->native.machine_check |= is_machine_check(&x);

@@ -2,7 +2,6 @@
 /* The table of exit handlers and what is common to every exit.
  * Tested by tools/tests/test_exits.c. */
 #include "hv/base/ring.h"
-#include "hv/base/stats.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
 
@@ -58,7 +57,7 @@ HV_ANCHOR void exit_dispatch(struct subvmm *s, const struct vmexit *x)
 
     atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
                           memory_order_relaxed);
-    ring_add(s->pcpu, RING_EXIT, x->kind | s->entered_tsc << 8, v->regs.rip);
+    ring_put(s->pcpu, RING_EXIT, x->kind | s->entered_tsc << 8, v->regs.rip);
     if (x->redeliver && !x->untaken)
         v->pending = s->injected;
     exit_table[x->kind](s, x);

@@ -126,6 +126,7 @@ void exit_cr_read(struct subvmm *s, const struct vmexit *x)
         return;
     }
     uint64_t rip = s->vcpu.regs.rip;
+    s->calm = true;
     s->vcpu.regs.gpr[in.dst_reg & 15] = mode_width(s, cr_value(s, in.cr));
     vcpu_skip(s, x, in.length);
     if (in.cr == 3)
@@ -202,6 +203,7 @@ void exit_cr_write(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_gp0(s);
         return;
     }
+    s->calm = cr != 8; /* that one is the local APIC's */
     vcpu_skip(s, x, in.length);
 }
 

@@ -52,11 +52,14 @@ void exit_pf(struct subvmm *s, const struct vmexit *x)
 
     switch (mmu_fault(&s->mmu, x->gva, x->pfec, ac, &out)) {
     case MMU_RESUME:
+        s->calm = true;
         break;
     case MMU_FORWARD:
+        s->calm = true;
         vcpu_inject_pf(s, &out.fault);
         break;
     case MMU_EMULATE:
+        s->calm = true; /* taken back where an operand is a device */
         pf_emulate(s, x, out.gpa);
         break;
     case MMU_MMIO:

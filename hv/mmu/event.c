@@ -198,6 +198,7 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     if (m->nroots == 0)
         return HV_RANGE;
     m->low = port_low_memory(m->pcpu, &m->low_hpa);
+    m->entered = ENTERED_NONE;
     for (uint32_t i = 0; i < MMU_ROOTS; i++)
         m->roots[i] = (struct mmu_root_slot){.sp = SP_NONE, .clean_at = ~0ull};
     repair_init(m);

@@ -168,6 +168,7 @@ uint32_t root_page(struct mmu *m)
         slot = slot_take(m);
         m->roots[slot].sp = page;
         m->roots[slot].clean_at = ~0ull;
+        m->entered = ENTERED_NONE; /* it may have been this slot, of another root */
         m->sps[page].is_root = true;
         made = true;
     } else {
@@ -224,6 +225,9 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r)
     ASSERT(r->downgrades == m->downgrades && m->root + 1 == r->asid);
     ASSERT(r->flush || m->roots[m->root].clean_at == m->downgrades);
     m->roots[m->root].clean_at = m->downgrades;
+    /* Outside long mode the processor loads the PDPTEs with CR3, at each entry. */
+    m->entered = m->top == 4 ? m->root : ENTERED_NONE;
+    m->entered_at = m->downgrades;
     m->flip_entered = true;
     if (r->flush)
         stat_inc(m->pcpu, STAT_flush_all);

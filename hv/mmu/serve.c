@@ -29,6 +29,11 @@ void serve_stretch_end(struct mmu *m)
     }
 }
 
+void mmu_served(struct mmu *m)
+{
+    serve_stretch_end(m);
+}
+
 /* Requests that are there now. Each is taken from the action word when its turn comes: a drain for
  * one of them answers others by mmu_serve_drops. */
 static void serve_requests(struct mmu *m, bool drops_only)

@@ -1,7 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The loop of a sub-VMM: serve requests, take actions, run timers, then enter the guest, halt, or
  * wait, as the VCPU's state says (README "Waiting and waking"). Tested by
- * tools/tests/test_exits.c. */
+ * tools/tests/test_exits.c and test_loop.c.
+ *
+ * Rules of the quick round, which goes straight back into the guest.
+ * 1. What other CPUs and interrupt handlers want is in the action word, which mode_enter reads last
+ *    of all, or in the pending word. Both are 0, or the round is a whole one.
+ * 2. What this CPU itself may have changed: a handler that touches nothing but registers of the
+ *    VCPU and the shadow says so (calm) when it is done; whoever touches a device, the local APIC,
+ * a timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
+ *    one; so a forgotten one costs time, and one said wrongly is a bug.
+ * 3. Nothing waited to be injected when events_prepare looked last (quiet), and no end of interrupt
+ *    came in another way since (pveoi.c). What a handler raised is injected as in any round.
+ * 4. Requests count as looked at (mmu_quick), and an audit asked for is done in every round. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
@@ -91,7 +102,7 @@ static void run_timers(struct subvmm *s)
 
 /* --- guest --- */
 
-static void audit(struct subvmm *s)
+static HV_RARE void audit(struct subvmm *s)
 {
     static const uint32_t every[] = {0, 4096, 512, 1};
     uint32_t level = s->vm->opt->audit > 3 ? 3 : s->vm->opt->audit;
@@ -114,14 +125,12 @@ static bool pushes_rf(const struct vcpu_event *e)
 }
 
 /* The event decided on goes to the hardware only when the entry is certain. */
-static void inject_pending(struct subvmm *s)
+static HV_RARE void inject_event(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
 
     s->injected = v->pending;
     v->pending.type = EVENT_NONE;
-    if (s->injected.type == EVENT_NONE)
-        return;
     if (!(v->ctl.cr0 & CR0_PE)) /* real mode pushes no error code */
         s->injected.has_error = false;
     if (pushes_rf(&s->injected))
@@ -130,28 +139,28 @@ static void inject_pending(struct subvmm *s)
     vcpu_ops->inject(v, &s->injected);
 }
 
-static void enter(struct subvmm *s)
+static void inject_pending(struct subvmm *s)
+{
+    if (s->vcpu.pending.type != EVENT_NONE)
+        inject_event(s);
+    else
+        s->injected.type = EVENT_NONE;
+}
+
+/* Before anything looks at the local APIC. */
+static HV_RARE void settle(struct subvmm *s, struct vmexit *x)
+{
+    events_settle(s, x);
+    pveoi_sync(s);
+}
+
+/* In the guest and back, interrupts off: what follows an exit whatever its kind. */
+static void run_guest(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
-    struct mmu_root root;
     struct vmexit x;
 
-    events_prepare(s);
-    if (v->state != VCPU_RUNNING)
-        return;
-    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
-    port_irq_off();
-    if (!mode_enter(&s->coh, MODE_GUEST)) {
-        port_irq_on();
-        events_put_off(s);
-        return;
-    }
-    /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
-    vcpu_ops->set_root(v, root.root, root.asid, root.flush, root.flush_all);
-    inject_pending(s);
-    events_kick(s);
     v->ring_rip = v->regs.rip;
-    mmu_entered(&s->mmu, &root);
     s->entered_tsc = port_tsc();
     profile_border(s->pcpu, PROFILE_BEFORE);
     vcpu_ops->run(v, &x);
@@ -162,13 +171,63 @@ static void enter(struct subvmm *s)
      * it. */
     v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
     xstate_sync(s);
-    events_settle(s, &x);
-    pveoi_sync(s);
+    if (s->injected.type == EVENT_INTR || v->iret_rip != UINT64_MAX || v->pveoi_armed)
+        settle(s, &x);
     profile_border(s->pcpu, PROFILE_AFTER);
+    s->calm = false;
     exit_dispatch(s, &x);
     profile_border(s->pcpu, PROFILE_HANDLER);
     if (s->vm->opt->audit)
         audit(s);
+}
+
+/* false: something came in at the last moment, and the guest was not entered. */
+static HV_RARE bool enter_anew(struct subvmm *s)
+{
+    struct mmu_root root;
+
+    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
+    port_irq_off();
+    if (!mode_enter(&s->coh, MODE_GUEST)) {
+        port_irq_on();
+        return false;
+    }
+    /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
+    vcpu_ops->set_root(&s->vcpu, root.root, root.asid, root.flush, root.flush_all);
+    s->root_set = true;
+    inject_pending(s);
+    if (!s->quiet)
+        events_kick(s);
+    mmu_entered(&s->mmu, &root);
+    run_guest(s);
+    return true;
+}
+
+static HV_RARE void enter(struct subvmm *s)
+{
+    events_prepare(s);
+    if (s->vcpu.state == VCPU_RUNNING && !enter_anew(s))
+        events_put_off(s);
+}
+
+/* The quick round; false: nothing is done yet and the round is a whole one. */
+static bool enter_again(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+
+    if (!s->quiet || v->state != VCPU_RUNNING || v->pveoi_armed || !mmu_quick(&s->mmu))
+        return false;
+    if (!s->root_set || !mmu_same(&s->mmu))
+        return enter_anew(s);
+    port_irq_off();
+    if (!mode_enter(&s->coh, MODE_GUEST)) {
+        port_irq_on();
+        return false;
+    }
+    mmu_entered_same(&s->mmu);
+    inject_pending(s);
+    run_guest(s);
+    return true;
 }
 
 /* --- waiting --- */
@@ -205,6 +264,9 @@ static void halted(struct subvmm *s)
 
 void subvmm_round(struct subvmm *s)
 {
+    if (s->calm && enter_again(s))
+        return;
+    s->calm = false;
     take_actions(s);
     (void)mmu_serve(&s->mmu);
     if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {
@@ -302,6 +364,9 @@ static void begin(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa, u
 HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
                                     uint64_t pool_bytes)
 {
+    /* The address is a constant of the image, and a register holds it at less cost. */
+    struct subvmm *volatile somewhere = s;
+    s = somewhere;
     for (;;) {
         begin(s, vm, pool, pool_hpa, pool_bytes);
         while (!subvmm_over(s))

@@ -146,7 +146,7 @@ void events_put_off(struct subvmm *s)
 
 void events_settle(struct subvmm *s, struct vmexit *x)
 {
-    if (s->vcpu.step_iret)
+    if (s->vcpu.step_iret) /* iret_rip is set with it */
         step_settle(s, x);
     if (s->vcpu.iret_rip != s->vcpu.regs.rip)
         s->vcpu.iret_rip = UINT64_MAX;
@@ -191,6 +191,8 @@ void events_prepare(struct subvmm *s)
     pveoi_revoke(s);
     int top = vlapic_pending(s->vm->pc, s->cpu);
     bool irq = top >= 0;
+    /* Whatever is found below stays found while nothing of it changes (loop.c, rule 3). */
+    s->quiet = !irq && !v->nmi_pending;
     bool enabled = v->regs.rflags & RFLAGS_IF;
 
     if (v->pending.type != EVENT_NONE || nmi_prepare(s)) {

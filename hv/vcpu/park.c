@@ -83,9 +83,8 @@ void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const ch
     linear = s->vcpu.regs.rip + (vcpu_code_size(s) == 8 ? 0 : segs.seg[SEG_CS].base);
     if (x) {
         char line[120];
-        hv_snprintf(line, sizeof(line), "exit %s code %llx info1 %llx info2 %llx",
-                    vmexit_name[x->kind], (unsigned long long)x->code, (unsigned long long)x->info1,
-                    (unsigned long long)x->info2);
+        hv_snprintf(line, sizeof(line), "exit %s code %llx", vmexit_name[x->kind],
+                    (unsigned long long)x->code);
         emit(line);
     }
     dump_registers(&s->vcpu, emit);

@@ -16,10 +16,18 @@ struct input {          /* of a CPU that reads the console */
 
 #define FETCHED 32
 struct fetched { /* an instruction that exited and how it was decoded */
-    uint64_t rip, bytes[2];
+    _Alignas(64) uint64_t rip;
+    uint64_t bytes[2];
     unsigned mode; /* code size 2, 4, 8; 0: empty */
+    /* Where the bytes lie, and of which root and after how many losses the shadow said so */
+    uint32_t root;
+    uint64_t losses;
+    const uint8_t *code; /* NULL: not known */
     struct insn in;
 };
+_Static_assert(sizeof(struct fetched) == 128, "two cache lines");
+
+#define CPUID_TABLE 23 /* leaves 0 to D and 80000000 to 80000008 */
 
 #define NATIVE_AREA_PAGES 17
 /* Memory for one instruction to run alone in (emulate_native.c); area NULL: there is none. */
@@ -48,6 +56,9 @@ struct subvmm {
     bool paused;
     bool kick_soon; /* an event waits that no window can announce: exit soon */
     bool kick_now;  /* ... as soon as what this entry injects is delivered */
+    bool calm;      /* nothing but the VCPU was touched since the guest exited: loop.c, rule 2 */
+    bool quiet;     /* events_prepare found nothing that waits, and no window is open */
+    bool root_set;  /* the vendor's last root is that of the last entry */
     struct vm *vm;
     uint32_t epoch;   /* which life of the VM this is: struct vm.epoch */
     bool finished;    /* it was the finisher, and is done */
@@ -68,6 +79,8 @@ struct subvmm {
     struct input input;
     struct mmu mmu;
     struct native native;
+    uint32_t cpuid_computed; /* a bit a place: it holds nothing (cpuid.c) */
+    uint32_t cpuid[CPUID_TABLE][4];
     struct fetched fetched[FETCHED];
 };
 /* Fixes the origin of a VM's paravirtual clock, before its VCPUs run. */

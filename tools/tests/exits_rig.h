@@ -94,6 +94,11 @@ static void fv_code(const struct vcpu *v, struct vcpu_code *out)
     const struct segment *cs = &f->segs.seg[SEG_CS];
     *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, f->segs.cpl, f->debug.dr7 & 0xff};
 }
+static uint32_t fv_mode(const struct vcpu *v)
+{
+    const struct fake_vendor *f = v->arch;
+    return f->segs.seg[SEG_CS].attr | (uint32_t)f->segs.cpl << 16;
+}
 static void fv_inject(struct vcpu *v, const struct vcpu_event *e)
 {
     ((struct fake_vendor *)v->arch)->injected = *e;
@@ -162,6 +167,7 @@ static const struct vcpu_ops fake_ops = {
     .get = fv_get,
     .put = fv_put,
     .code = fv_code,
+    .mode = fv_mode,
     .inject = fv_inject,
     .set_root = fv_root,
     .isolate = fv_isolate,

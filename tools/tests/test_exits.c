@@ -223,6 +223,7 @@ static void test_topology(void)
     rig_new(1, false);
     for (uint32_t n = 1; n <= HV_MAX_CPUS; n++) {
         vm.ncpus = n;
+        cpuid_power_on(bsp());
         cpuid_answer(bsp(), 0xb, 1, r);
         uint32_t shift = r[0];
         bool good = r[1] == n && (1u << shift) >= n && (shift == 0 || (1u << (shift - 1)) < n);
