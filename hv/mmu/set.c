@@ -168,15 +168,15 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     sploc_t loc = (page << 9) | idx;
     uint64_t *slot = sp_spte(m, page, idx);
     uint64_t old = *slot;
-    bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);
 
     if (!(spte & PTE_P))
         spte = 0; /* not-present sptes carry no address: trap 34 */
-    else
-        check_target(m, s, spte, f);
     m->work++;
     if (old == spte)
         return;
+    if (spte)
+        check_target(m, s, spte, f);
+    bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);
     if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))
         lost_w = false; /* same frame, still writable */
     if (old & PTE_P)
