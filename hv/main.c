@@ -13,16 +13,8 @@
 #include "hv/port/machine.h"
 #include "hv/subvmm/life.h"
 #include "hv/vm/load/load.h"
+#include "hv/vm/share.h"
 
-/* What each CPU's shadow pool holds beside guest RAM / 512: tables of many processes at once. */
-#define POOL_WORKING_SET (8ull << 20)
-/* Page bookkeeping beside the pages: reverse map links and page descriptors, per page. */
-#define POOL_OVERHEAD_PER_PAGE 4096ull
-/* What all pools together leave: half of the memory, and so much for a guest with its tables; but a
- * sixth of a very small machine is theirs. And what one must have. */
-#define LITTLE_MEMORY (128ull << 20)
-#define POOL_LEAVES (80ull << 20)
-#define POOL_LEAST (MMU_POOL_FLOOR * 2ull * PAGE_SIZE)
 _Static_assert(OPT_POOL_MIN >= MMU_POOL_FLOOR, "pool= may ask for too little");
 
 struct coherency *hv_coherency;
@@ -30,43 +22,36 @@ static struct coherency main_coherency;
 static struct channel main_matrix[HV_MAX_CPUS][HV_MAX_CPUS];
 static struct vm main_vm;
 
-static uint64_t round_up(uint64_t v, uint64_t to)
-{
-    return (v + to - 1) / to * to;
-}
-
 static uint64_t private_head(void)
 {
-    return round_up(sizeof(struct subvmm), PAGE_SIZE);
+    return (sizeof(struct subvmm) + PAGE_SIZE - 1) & ~(uint64_t)PAGE_MASK;
+}
+
+static struct share_ask ask(uint64_t free_bytes, uint32_t ncpus)
+{
+    return (struct share_ask){
+        .free_bytes = free_bytes,
+        .ncpus = ncpus,
+        .head_bytes = private_head() + (NATIVE_AREA_PAGES + 1) * (uint64_t)PAGE_SIZE,
+        .granules = phys_top() >> REGION_SHIFT,
+        .guest_bytes = hv_opt.mem_mib << 20,
+        .pool_pages = (uint32_t)hv_opt.pool_pages,
+        .fewest_pages = MMU_POOL_FLOOR,
+    };
 }
 
 uint64_t hv_private_bytes(uint64_t guest_ram_bytes)
 {
-    uint64_t pool = guest_ram_bytes / 512 + POOL_WORKING_SET;
+    struct share_ask a = ask(0, 1);
 
-    if (hv_opt.pool_pages)
-        pool = hv_opt.pool_pages * (uint64_t)PAGE_SIZE;
-    pool += pool / PAGE_SIZE * POOL_OVERHEAD_PER_PAGE;
-    return round_up(private_head() + pool, REGION_SIZE);
+    return share_bytes(&a, guest_ram_bytes);
 }
 
 uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)
 {
-    uint64_t fixed = ncpus * hv_private_bytes(0);
-    /* ram + ncpus * (fixed + 2 * ram / 512) = free */
-    uint64_t ram = free_bytes > fixed ? (free_bytes - fixed) / (256 + ncpus) * 256 : 0;
-    uint64_t most = free_bytes > POOL_LEAVES ? free_bytes - POOL_LEAVES : 0, bytes;
-    uint64_t least = private_head() + POOL_LEAST;
+    struct share_ask a = ask(free_bytes, ncpus);
 
-    if (hv_opt.mem_mib && hv_opt.mem_mib < ram >> 20)
-        ram = hv_opt.mem_mib << 20;
-    bytes = hv_private_bytes(ram);
-    most = most < free_bytes / 2 ? most : free_bytes / 2;
-    most = (most > free_bytes / 6 ? most : free_bytes / 6) / ncpus;
-    if (bytes <= most || hv_opt.pool_pages)
-        return bytes;
-    bytes = most > least ? most : least;
-    return bytes & ~(bytes < 4 * REGION_SIZE ? PAGE_MASK : REGION_MASK);
+    return share_each(&a);
 }
 
 static void on_poweroff(void *ctx)
@@ -123,33 +108,31 @@ static void on_debug_exit(void *ctx, uint32_t value)
     port_debug_exit(value);
 }
 
-static void make_memory(struct vm *vm)
+/* Devices and trace words, one per guest frame and region, come before the guest's RAM: it takes
+ * whatever is left but a granule for page tables of ours. */
+static void make_memory(struct vm *vm, hpa_t *devices)
 {
+    uint64_t bytes = coherency_bytes(share_frames(phys_free_bytes(), vm->opt->mem_mib << 20));
     hpa_t words;
-    uint64_t nframes, bytes;
 
-    /* Trace words: one per guest frame, and one per region; guest RAM is at most what is free. */
-    uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() +
-                    (phys_free_bytes() > LITTLE_MEMORY ? 4 : 2) * REGION_SIZE;
-    if (vm_memory_init(vm, vm->opt, keep) != HV_OK)
-        hv_stop("no memory for a guest (see above)");
-    nframes = vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
-    bytes = coherency_bytes(nframes);
+    if (phys_alloc(vpc_sizeof(), PAGE_SIZE, 0, devices) != HV_OK)
+        hv_stop("no memory for the virtual devices: ask for less guest RAM with mem=");
     if (phys_alloc(bytes, PAGE_SIZE, 0, &words) != HV_OK)
         hv_stop("no memory for %llu KiB of trace words: ask for less guest RAM with mem=",
                 (unsigned long long)(bytes >> 10));
+    if (vm_memory_init(vm, vm->opt, REGION_SIZE) != HV_OK)
+        hv_stop("no memory for a guest (see above)");
+    uint64_t nframes = vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
+    ASSERT(coherency_bytes(nframes) <= bytes);
     memset(port_ptr(words), 0, bytes);
     coherency_init(&main_coherency, vm->ncpus, nframes, port_ptr(words), main_matrix, vm->opt);
     vm->co = &main_coherency;
 }
 
-static void make_devices(struct vm *vm)
+static void make_devices(struct vm *vm, hpa_t at)
 {
     const uint64_t four_gib = 1ull << 32;
-    hpa_t at;
 
-    if (phys_alloc(vpc_sizeof(), PAGE_SIZE, 0, &at) != HV_OK)
-        hv_stop("no memory for the virtual devices: ask for less guest RAM with mem=");
     memset(port_ptr(at), 0, vpc_sizeof());
     vm->pc = port_ptr(at);
     vpc_init(vm->pc,
@@ -173,8 +156,9 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
 
     vm->opt = &hv_opt;
     vm->ncpus = ncpus < HV_MAX_CPUS ? ncpus : HV_MAX_CPUS;
-    make_memory(vm);
-    make_devices(vm);
+    hpa_t devices;
+    make_memory(vm, &devices);
+    make_devices(vm, devices);
     if (vm_load(vm, bi->module, bi->nmodules) != HV_OK)
         hv_stop("no guest to run: see the lines above");
     subvmm_end_hook = vm_ended;
