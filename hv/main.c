@@ -11,60 +11,47 @@
 #include "hv/port/machine.h"
 #include "hv/subvmm/life.h"
 #include "hv/vm/console.h"
+#include "hv/vm/share.h"
 #include "hv/vms.h"
 
-/* What each CPU's shadow pool holds beside guest RAM / 512: tables of many processes at once. */
-#define POOL_WORKING_SET (8ull << 20)
-/* Page bookkeeping beside the pages: reverse map links and page descriptors, per page. */
-#define POOL_OVERHEAD_PER_PAGE 4096ull
-/* What all pools together leave: half of the memory, and so much for a guest with its tables; but a
- * sixth of a very small machine is theirs. And what one must have. */
-#define POOL_LEAVES (80ull << 20)
-#define POOL_LEAST (MMU_POOL_FLOOR * 2ull * PAGE_SIZE)
 #define RAM_LEAST_MIB 16u /* of a VM among several */
 _Static_assert(OPT_POOL_MIN >= MMU_POOL_FLOOR, "pool= may ask for too little");
 
 struct plan hv_vms;
 static uint32_t reader; /* the CPU that reads the consoles: the first that has a VM */
 
-static uint64_t round_up(uint64_t v, uint64_t to)
-{
-    return (v + to - 1) / to * to;
-}
-
 static uint64_t private_head(void)
 {
-    return round_up(sizeof(struct subvmm), PAGE_SIZE);
+    return (sizeof(struct subvmm) + PAGE_SIZE - 1) & ~(uint64_t)PAGE_MASK;
+}
+
+static struct share_ask ask(uint64_t free_bytes, uint32_t ncpus)
+{
+    return (struct share_ask){
+        .free_bytes = free_bytes,
+        .ncpus = ncpus,
+        .head_bytes = private_head() + (NATIVE_AREA_PAGES + 1) * (uint64_t)PAGE_SIZE,
+        .granules = phys_top() >> REGION_SHIFT,
+        .guest_bytes = hv_opt.mem_mib << 20,
+        .pool_pages = (uint32_t)hv_opt.pool_pages,
+        .fewest_pages = MMU_POOL_FLOOR,
+    };
 }
 
 uint64_t hv_private_bytes(uint64_t guest_ram_bytes)
 {
-    uint64_t pool = guest_ram_bytes / 512 + POOL_WORKING_SET;
+    struct share_ask a = ask(0, 1);
 
-    if (hv_opt.pool_pages)
-        pool = hv_opt.pool_pages * (uint64_t)PAGE_SIZE;
-    pool += pool / PAGE_SIZE * POOL_OVERHEAD_PER_PAGE;
-    return round_up(private_head() + pool, REGION_SIZE);
+    return share_bytes(&a, guest_ram_bytes);
 }
 
 /* The same for one VM of several, which gets `share` of the memory; mem_mib: what it asked for. */
 static uint64_t private_share(uint64_t free_bytes, uint32_t ncpus, uint64_t mem_mib)
 {
-    uint64_t fixed = ncpus * hv_private_bytes(0);
-    /* ram + ncpus * (fixed + 2 * ram / 512) = free */
-    uint64_t ram = free_bytes > fixed ? (free_bytes - fixed) / (256 + ncpus) * 256 : 0;
-    uint64_t most = free_bytes > POOL_LEAVES ? free_bytes - POOL_LEAVES : 0, bytes;
-    uint64_t least = private_head() + POOL_LEAST;
+    struct share_ask a = ask(free_bytes, ncpus);
 
-    if (mem_mib && mem_mib < ram >> 20)
-        ram = mem_mib << 20;
-    bytes = hv_private_bytes(ram);
-    most = most < free_bytes / 2 ? most : free_bytes / 2;
-    most = (most > free_bytes / 6 ? most : free_bytes / 6) / ncpus;
-    if (bytes <= most || hv_opt.pool_pages)
-        return bytes;
-    bytes = most > least ? most : least;
-    return bytes & ~(bytes < 4 * REGION_SIZE ? PAGE_MASK : REGION_MASK);
+    a.guest_bytes = mem_mib << 20;
+    return share_each(&a);
 }
 
 uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)

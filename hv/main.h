@@ -16,8 +16,8 @@ struct boot_info { /* filled by boot/ from multiboot 1 or 2, neutral */
 };
 extern struct boot_info boot_info;
 
-/* Bytes of private memory one CPU needs (struct subvmm, shadow pool) for that much guest RAM: pool
- * = RAM / 512 plus a working set, or pool=N. Multiple of 2 MiB. */
+/* Bytes of private memory one CPU needs (struct subvmm, shadow pool) for that much guest RAM
+ * (hv/vm/share.h). Multiple of 2 MiB. */
 uint64_t hv_private_bytes(uint64_t guest_ram_bytes);
 /* The same for a machine with so much free memory and n CPUs: by what is left for the guest, or by
  * mem=, and less where memory is short, down to the least that runs a guest. Multiple of 2 MiB, of

@@ -11,9 +11,9 @@
 #include "hv/port/machine.h"
 #include "hv/vcpu/subvmm.h"
 #include "hv/vm/console.h"
+#include "hv/vm/share.h"
 #include "hv/vms.h"
 
-#define LITTLE_MEMORY (128ull << 20)
 
 /* Options are the machine's but for the memory: each VM has its own copy. */
 static struct hv_options options[VM_MAX];
@@ -54,16 +54,22 @@ static uint64_t nframes(const struct vm *vm)
     return vm->p2m.ngranules << (REGION_SHIFT - PAGE_SHIFT);
 }
 
+/* Devices and trace words, one per guest frame and region, come before the guest's RAM: it takes
+ * whatever is left but a granule for page tables of ours. */
 static bool make_memory(struct vm *vm)
 {
-    /* Trace words: one per guest frame, and one per region; guest RAM is at most what is free. */
-    uint64_t keep = coherency_bytes(phys_top() >> PAGE_SHIFT) + vpc_sizeof() +
-                    (phys_free_bytes() > LITTLE_MEMORY ? 4 : 2) * REGION_SIZE;
+    uint64_t bytes = coherency_bytes(share_frames(phys_free_bytes(), vm->opt->mem_mib << 20));
+    void *pc;
 
+    if (!take(vpc_sizeof(), "virtual devices", &pc) || !take(bytes, "trace words", &vm->words))
+        return false;
+    vm->pc = pc;
     if (vm->opt->test && vm->id)
         vm_poison_guard();
-    return vm_memory_init(vm, vm->opt, keep) == HV_OK &&
-           take(coherency_bytes(nframes(vm)), "trace words", &vm->words);
+    if (vm_memory_init(vm, vm->opt, REGION_SIZE) != HV_OK)
+        return false;
+    ASSERT(coherency_bytes(nframes(vm)) <= bytes);
+    return true;
 }
 
 static void on_poweroff(void *ctx)
@@ -122,8 +128,6 @@ static bool fresh(struct vm *vm)
 
 bool vm_make(struct vm *vm, const struct vm_plan *p)
 {
-    void *pc;
-
     memcpy(vm->name, p->name, sizeof(vm->name));
     vm->id = (uint32_t)(vm - vm_table);
     vm->ncpus = p->ncpus;
@@ -134,9 +138,8 @@ bool vm_make(struct vm *vm, const struct vm_plan *p)
     if (p->ram_mib)
         options[vm->id].mem_mib = p->ram_mib;
     vm->opt = &options[vm->id];
-    if (!make_matrix(vm, p) || !make_memory(vm) || !take(vpc_sizeof(), "virtual devices", &pc))
+    if (!make_matrix(vm, p) || !make_memory(vm))
         return false;
-    vm->pc = pc;
     return fresh(vm);
 }
 

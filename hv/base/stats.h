@@ -57,7 +57,8 @@
     X(audit_findings)                                                                              \
     X(emulated) /* instructions emulated */                                                        \
     X(mmio)     /* device accesses by memory */                                                    \
-    X(pio)                                                                                         \
+    X(pio)      /* port accesses */                                                                \
+    X(io_pairs) /* a register selected and accessed in one exit */                                 \
     X(irqs_injected)                                                                               \
     X(parked)
 

@@ -50,16 +50,28 @@ static void m2p_fill(struct mmu *m, uint32_t *table)
             table[m->cfg.p2m->granule[g]] = (uint32_t)g;
 }
 
+/* A page, its descriptor; rlink, rhash; shash. */
+#define BYTES_EACH                                                                                 \
+    (PAGE_SIZE + sizeof(struct sp) + 512 * sizeof(uint32_t) + 64 * sizeof(uint32_t) +              \
+     sizeof(uint32_t))
+
+static uint64_t bytes_fixed(uint64_t granules)
+{
+    return granules * sizeof(uint32_t) + PAGE_SIZE;
+}
+
+uint64_t mmu_pool_bytes(uint64_t pages, uint64_t granules)
+{
+    return pages * BYTES_EACH + bytes_fixed(granules);
+}
+
 enum hv_err pool_init(struct mmu *m)
 {
     m->nm2p = m2p_size(m->cfg.p2m);
-    uint64_t fixed = m->nm2p * sizeof(uint32_t) + PAGE_SIZE;
-    /* rlink, rhash; shash */
-    uint64_t each = PAGE_SIZE + 512 * sizeof(uint32_t) + 64 * sizeof(uint32_t) + sizeof(struct sp) +
-                    sizeof(uint32_t);
+    uint64_t fixed = bytes_fixed(m->nm2p);
     if (m->cfg.pool_bytes <= fixed)
         return HV_NOMEM;
-    uint64_t n = (m->cfg.pool_bytes - fixed) / each;
+    uint64_t n = (m->cfg.pool_bytes - fixed) / BYTES_EACH;
     if (m->cfg.opt->pool_pages && m->cfg.opt->pool_pages < n)
         n = m->cfg.opt->pool_pages;
     if (n < MMU_POOL_FLOOR)
