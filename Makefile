@@ -166,7 +166,7 @@ FETCH_vmlinuz := kernel
 FETCH_vmlinuz-686-pae := kernel-686-pae
 FETCH_vmlinuz-686 := kernel-686
 FETCH_vmlinuz-rt := kernel-rt
-FETCHED := busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 vmlinuz-rt tools libc-i386
+FETCHED := virtio busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 vmlinuz-rt tools libc-i386
 $(FETCHED:%=$(O)/cache/%): $(O)/cache/%: tools/fetch.sh
 	@$(call say,FETCH,$@)
 	$(Q)tools/fetch.sh $(or $(FETCH_$*),$*) $(O)/cache
@@ -205,6 +205,14 @@ $(O)/initrd-kexec.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/bus
 	@$(call say,CPIO,$@)
 	$(Q)rm -rf $(O)/kexec-root && mkdir -p $(O)/kexec-root/boot && cp $(O)/cache/vmlinuz $(O)/kexec-root/boot/
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/pbkexec $(O)/kexec-root
+# With the kernel's own virtio drivers and a disk of its own: the script "virtio".
+$(O)/initrd-virtio.gz: tools/initramfs/mkinitrd.sh tools/virtioguest.py $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/cache/virtio
+	@$(call say,CPIO,$@)
+	$(Q)$(PYTHON) tools/virtioguest.py modules $(O)/virtio-root $(O)/cache/virtio
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/virtio-root
+$(O)/virtio-disk.img: tools/virtioguest.py $(O)/cache/busybox
+	@$(call say,DISK,$@)
+	$(Q)$(PYTHON) tools/virtioguest.py disk $@ $(O)/cache/busybox
 $(O)/initrd-i386.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox-i386 $(O)/i386/pbload
 	@$(call say,CPIO,$@)
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox-i386 $(O)/i386/pbload

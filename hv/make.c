@@ -61,12 +61,15 @@ static bool make_memory(struct vm *vm)
     uint64_t bytes = coherency_bytes(share_frames(phys_free_bytes(), vm->opt->mem_mib << 20));
     void *pc;
 
-    if (!take(vpc_sizeof(), "virtual devices", &pc) || !take(bytes, "trace words", &vm->words))
+    vm->devices_bytes = vm_devices_bytes(vm->opt, vm->mod, vm->nmods);
+    if (!take(vpc_sizeof(), "virtual devices", &pc) || !take(bytes, "trace words", &vm->words) ||
+        (vm->devices_bytes && !take(vm->devices_bytes, "virtio devices", &vm->devices)))
         return false;
     vm->pc = pc;
     if (vm->opt->test && vm->id)
         vm_poison_guard();
-    if (vm_memory_init(vm, vm->opt, REGION_SIZE) != HV_OK)
+    /* the switch between VMs comes later */
+    if (vm_memory_init(vm, vm->opt, (vm->devices_bytes ? 2 : 1) * REGION_SIZE) != HV_OK)
         return false;
     ASSERT(coherency_bytes(nframes(vm)) <= bytes);
     return true;
@@ -118,6 +121,7 @@ static bool fresh(struct vm *vm)
     memset(vm->words, 0, coherency_bytes(nframes(vm)));
     coherency_init(vm->co, vm->ncpus, nframes(vm), vm->words, vm->matrix, vm->opt);
     devices(vm);
+    vm_devices_make(vm, vm->mod, vm->nmods);
     kvmclock_init(vm);
     while (atomic_exchange_explicit(&loading, true, memory_order_acquire))
         port_relax();

@@ -35,6 +35,19 @@ uint32_t port_ncpus(void)
     return cpu_count;
 }
 
+#define CPUID_1_ECX_RDRAND BIT(30)
+#define RDRAND_TRIES 16 /* SDM volume 1, 7.3.17.1 "RDRAND": ten are enough if it works at all */
+
+bool port_random(uint64_t *out)
+{
+    if (!(cpuid(1, 0).ecx & CPUID_1_ECX_RDRAND))
+        return false;
+    for (unsigned i = 0; i < RDRAND_TRIES; i++)
+        if (rdrand(out))
+            return true;
+    return false;
+}
+
 void port_relax(void)
 {
     cpu_pause();

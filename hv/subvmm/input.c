@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Console keys on their way to the guest's COM1, past the monitor. They wait in a queue while the
- * UART is full, so that the monitor's keys are seen although a guest that hangs takes nothing.
- * Tested by tools/tests/test_mon.c and test_input.c. */
+/* Console keys on their way to the guest's COM1 or virtio console, past the monitor. They wait in a
+ * queue while the UART is full, so that the monitor's keys are seen although a guest that hangs
+ * takes nothing. Tested by tools/tests/test_mon.c and test_input.c. */
 #include "hv/base/log.h"
+#include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
 #include "hv/subvmm/life.h"
+#include "hv/vdev/virtio/devices.h"
 #include "hv/vm/console.h"
 
 #define DEAF_S 10 /* a guest that took no key for so long may never: the escape comes first */
@@ -116,6 +118,15 @@ static void queue_moved(struct queue *q)
     q->lost_said = q->lost;
 }
 
+/* The guest reads its serial line, or else its virtio console if it has one. */
+static bool key_give(struct vm *vm, unsigned key)
+{
+    struct vconsole *c = vm->console;
+    if (!c || vpc_uart_listens(vm->pc) || !vconsole_listens(c))
+        return vpc_uart_input(vm->pc, key);
+    return key == VPC_UART_BREAK || vconsole_input(c, ACTION_OUTSIDE, (uint8_t)key);
+}
+
 /* What waits for a VM's UART goes there, as far as there is room. true: some is left. */
 static bool queue_pass(struct vm *vm)
 {
@@ -128,7 +139,7 @@ static bool queue_pass(struct vm *vm)
             q->count = 0;
         return q->count;
     }
-    while (q->count && vpc_uart_input(vm->pc, q->key[q->head])) {
+    while (q->count && key_give(vm, q->key[q->head])) {
         q->head = (q->head + 1) % INPUT_QUEUE;
         q->count--;
         queue_moved(q);

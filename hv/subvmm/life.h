@@ -36,6 +36,8 @@ bool watch_read_begin(const struct subvmm *s);
 void watch_read_end(const struct subvmm *s);
 /* This CPU comes round its loop, whether or not events show it. */
 void watch_beat(const struct subvmm *s);
+/* devices.c: virtual devices do what waits for them, within bounds. In each round of the loop. */
+void devices_run(struct subvmm *s);
 /* guestwatch.c: a guest that gets nowhere is said to, once. When watch_at has come, by its timer.
  */
 void guestwatch_start(struct subvmm *s);

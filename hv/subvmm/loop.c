@@ -29,6 +29,8 @@
 #include "hv/vm/vm.h"
 
 #define INPUT_POLL_HZ 10
+/* So soon devices go on with what was more than a turn's work: the guest runs meanwhile. */
+#define DEVICES_HZ 50000
 
 static bool serve(void *ctx)
 {
@@ -74,6 +76,8 @@ static void take_actions(struct subvmm *s)
         s->paused = !s->paused;
     if (a & ACTION_AUDIT)
         (void)mmu_audit(&s->mmu, 3);
+    if (a & ACTION_DEVICE)
+        s->devices_called = true;
     if (a & ACTION_INPUT)
         s->input.ready = true;
     if ((a & ACTION_MONITOR) && subvmm_monitor_hook)
@@ -92,6 +96,8 @@ static void run_timers(struct subvmm *s)
     /* Keys that found no room are looked at again although the guest may never exit by itself. */
     if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
         next = now + port_tsc_hz() / INPUT_POLL_HZ;
+    if (s->devices_more && next > now + port_tsc_hz() / DEVICES_HZ)
+        next = now + port_tsc_hz() / DEVICES_HZ;
     if (next > s->watch_at)
         next = s->watch_at;
     if (next < s->timer_armed) {
@@ -276,6 +282,7 @@ void subvmm_round(struct subvmm *s)
     if (s->vcpu.state != VCPU_STOPPED) {
         if (input_waits(s))
             input_pump(s);
+        devices_run(s);
         run_timers(s);
     }
     switch (s->vcpu.state) {

@@ -68,6 +68,8 @@ struct subvmm {
     uint64_t kick_rip;          /* where the guest was made to exit soon ... */
     unsigned kick_tries;        /* ... in vain so often */
     uint64_t watch_at;          /* TSC of the next look at what the guest does, UINT64_MAX none */
+    bool devices_called;        /* by another CPU: virtual devices have work */
+    bool devices_more;          /* some was left, to be gone on with soon */
     bool dead;                  /* counted among the VCPUs in HLT with interrupts off */
     struct guestwatch look;     /* guestwatch.c */
     uint64_t debug_lines;       /* rate limit of lines the guest can cause */

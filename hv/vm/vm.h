@@ -35,6 +35,8 @@ struct vm_watch {
 /* Why a VM ended: what its guest did, or the monitor's order. */
 enum vm_how { VM_POWEROFF = 1, VM_RESET, VM_PARKED, VM_ORDER_STOP, VM_ORDER_RESET };
 enum vm_state { VM_ON, VM_OFF, VM_MAKING };
+struct virtio_host;
+struct vconsole;
 struct vm {
     uint32_t id;    /* 0..vm_count-1: index of vm_table */
     char name[VM_NAME_LEN + 1];
@@ -50,6 +52,10 @@ struct vm {
     struct channel (*matrix)[HV_MAX_CPUS]; /* its square: ncpus rows, its own memory */
     void *words;                           /* coherency_bytes of its frames */
     struct vpc *pc;
+    struct virtio_host *virtio; /* NULL: no such devices */
+    struct vconsole *console;   /* NULL: none */
+    void *devices;              /* their memory, devices_bytes, used up to devices_used */
+    uint64_t devices_bytes, devices_used;
     const struct hv_options *opt;
     /* BSP start state, set by the loader */
     uint64_t entry_rip, entry_rsi, entry_rsp, entry_cr3;

@@ -9,6 +9,7 @@
 #include "hv/base/lock.h"
 #include "hv/port/cpu.h"
 #include "hv/vdev/pc/vpc.h"
+#include "hv/vdev/pci/pci.h"
 
 #define NO_DEADLINE UINT64_MAX
 #define PIT_HZ 1193182ull
@@ -209,6 +210,8 @@ struct vpc {
     struct vvga vga;
     struct vfwcfg fwcfg;
     struct vtestdev testdev;
+    struct pci_bus pci; /* has a lock of its own, taken before this one */
+    uint32_t pci_lines; /* level of each of the bus's lines */
     struct vlapic lapic[HV_MAX_CPUS];
 };
 
@@ -323,3 +326,4 @@ void vvga_init(struct vpc *pc);
 void vfwcfg_init(struct vpc *pc);
 void vtestdev_init(struct vpc *pc);
 void vpci_init(struct vpc *pc);
+void vpci_windows(struct vpc *pc); /* behind all others in the order of search */

@@ -116,6 +116,14 @@ static void set_line(struct vpc *pc, uint32_t from)
     vpc_irq(pc, from, IRQ_UART, gate && reason(u) != IIR_NONE);
 }
 
+bool vpc_uart_listens(struct vpc *pc)
+{
+    lock_take(&pc->lock);
+    bool on = pc->uart.ier & IER_RX;
+    lock_drop(&pc->lock);
+    return on;
+}
+
 /* --- receiver --- */
 
 /* "FIFO Interrupt Mode Operation": characters below the trigger level report themselves when none

@@ -7,7 +7,7 @@
 
 /* --- module strings (loader_string.c) --- */
 #define MODULE_STRING_MAX 4096u
-enum module_role { ROLE_NONE, ROLE_LINUX, ROLE_INITRD, ROLE_RAW, ROLE_UNKNOWN };
+enum module_role { ROLE_NONE, ROLE_LINUX, ROLE_INITRD, ROLE_RAW, ROLE_DISK, ROLE_UNKNOWN };
 enum raw_mode { RAW_PROT, RAW_REAL, RAW_LONG }; /* how a raw image is entered */
 struct module_words {
     enum module_role role;
@@ -23,6 +23,10 @@ struct module_words {
     uint64_t cpus[2]; /* bit c: CPU c of the machine */
     uint64_t mem_mib;
     enum vm_onend onend;
+    bool read_only, has_cow;
+    uint64_t cow_bytes; /* of role=disk: ro, cow= */
+    bool has_virtio;
+    uint32_t virtio; /* of a kernel: virtio=, as the option (hv/base/options.h) */
 };
 /* One of vm=, cpus=, mem=, onend=, console=. false: none of them, or what follows is malformed. */
 bool vm_word(struct module_words *out, const char *s, size_t n);

@@ -45,6 +45,8 @@ extern struct fake_cpu fake_cpu[HV_MACHINE_CPUS];
 extern uint32_t fake_x87[X87_ENV_WORDS];
 /* What port_machine_check returns. */
 extern enum port_mc fake_mc;
+/* Has the processor random numbers? false at first. */
+extern bool fake_has_random;
 /* What port_lfence_serialise returns; false at first. */
 extern bool fake_lfence;
 /* What port_where returns; its text is "fake". */

@@ -164,6 +164,14 @@ uint32_t port_ncpus(void)
 {
     return ncpus;
 }
+bool fake_has_random;
+bool port_random(uint64_t *out)
+{
+    static _Atomic uint64_t state;
+    *out = 0x9e3779b97f4a7c15ull * ++state;
+    return fake_has_random;
+}
+
 void port_relax(void)
 {
     atomic_fetch_add_explicit(&fake_cpu[this_cpu].relaxes, 1, memory_order_relaxed);
