@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Deviations of the machine from the SDM that need more than a rule which suits every machine.
+ * Tested by the vmx group of tools/check.py. */
+#pragma once
+#include "hv/base/types.h"
+
+struct vmx_quirks {
+    /* A guest that was entered with IF=0 is not interrupted although external-interrupt exiting is
+     * set: doorbells are NMIs, and one ticks, or the preemption timer does. */
+    bool intr_needs_guest_if;
+};
+extern struct vmx_quirks vmx_quirks;
+/* What the quirks need of each entry. Context: owner CPU, interrupts off. */
+void vmx_quirks_before_entry(void);
