@@ -62,7 +62,7 @@ uint32_t vmx_nasids(void)
 
 static void controls_write(struct vmx_vcpu *a)
 {
-    vmcs_write(VMCS_PIN_CTLS, vmx_caps.pin);
+    vmcs_write(VMCS_PIN_CTLS, vmx_caps.pin | vmx_quirks_pin());
     vmcs_write(VMCS_PROC_CTLS, a->proc = vmx_caps.proc);
     if (vmx_caps.proc & PROC_SECONDARY)
         vmcs_write(VMCS_PROC2_CTLS, vmx_caps.proc2);

@@ -17,6 +17,11 @@
 
 struct vmx_quirks vmx_quirks;
 
+uint32_t vmx_quirks_pin(void)
+{
+    return vmx_quirks.intr_needs_guest_if && vmx_caps.timer ? PIN_TIMER : 0;
+}
+
 void vmx_quirks_before_entry(void)
 {
     struct percpu *p = percpu_self();
@@ -37,6 +42,4 @@ void vmx_probe_run(void)
         return;
     log_info("check", "interrupts do not end a guest that has them off: NMIs as doorbells, %s",
              vmx_caps.timer ? "ticks by the preemption timer" : "and a tick by NMI");
-    if (vmx_caps.timer)
-        vmx_caps.pin |= PIN_TIMER;
 }

@@ -10,5 +10,7 @@ struct vmx_quirks {
     bool intr_needs_guest_if;
 };
 extern struct vmx_quirks vmx_quirks;
+/* Pin-based controls that they need besides. */
+uint32_t vmx_quirks_pin(void);
 /* What the quirks need of each entry. Context: owner CPU, interrupts off. */
 void vmx_quirks_before_entry(void);
