@@ -52,7 +52,8 @@ static void entry_state(struct vcpu *v, struct vmx_vcpu *a)
         if (want != pending)
             vmcs_write(VMCS_GUEST_PENDING_DEBUG, want);
     }
-    vmx_quirks_before_entry();
+    if (vmx_quirks_before_entry()) /* NMIs are not blocked: that window is open at once */
+        proc_set(a, PROC_NMI_WINDOW, true);
 }
 
 /* The causes of a debug exception that exits are not in DR6 yet, and GD is still set (27.1 "Architectural

@@ -7,7 +7,9 @@
 #include "arch-x86/cpu/xsavec.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/vmx/internal.h"
+#include "arch-x86/vmx/probe.h"
 #include "arch-x86/vmx/vmx.h"
+#include "hv/base/assert.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
 
@@ -126,16 +128,36 @@ static void guest_write(void)
     vmcs_write(VMCS_GUEST_CR3, 0);
 }
 
-enum hv_err vmx_init(struct vcpu *v)
+static struct vmx_vcpu *block_build(uint32_t cpu)
 {
-    struct vmx_vcpu *a = &vmx_vcpus[v->cpu];
+    struct vmx_vcpu *a = &vmx_vcpus[cpu];
+    bool launched = a->launched; /* by the probe */
 
     memset(a, 0, sizeof(*a));
+    a->launched = launched;
     controls_write(a);
     host_write();
     guest_write();
-    v->arch = a;
+    return a;
+}
+
+enum hv_err vmx_init(struct vcpu *v)
+{
+    v->arch = block_build(v->cpu);
     return HV_OK;
+}
+
+void vmx_probe_run(void)
+{
+    bool intr_if0 = true;
+
+    if (vmx_enable() != HV_OK)
+        hv_stop("VMX cannot be switched on");
+    xsavec_detect();
+    if (!vmx_probe(block_build(0), &intr_if0))
+        hv_stop("this machine does not let exit what a guest must not do unseen (see above): use "
+                "another version of the emulator, or report this log");
+    vmx_quirks_set(!intr_if0);
 }
 
 static void vmx_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
