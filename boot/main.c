@@ -21,6 +21,7 @@
 #include "arch-x86/svm/probe.h"
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/svm.h"
+#include "arch-x86/vmx/vmx.h"
 #include "boot/asm_defs.h"
 #include "boot/multiboot.h"
 #include "hv/base/assert.h"
@@ -170,6 +171,20 @@ static void report(void)
     log_info("check", "consoles   %s; input: %s", console_names(), inputs);
 }
 
+/* The processor's vendor of VCPUs, what it does not do as its manual says, its part of a dump. */
+static void vendor_choose(void)
+{
+    if (features_vmx(&cpu_features)) {
+        vmx_probe_run();
+        vcpu_ops = &vmx_ops;
+        panic_dump_hook = vmx_panic_dump;
+    } else {
+        svm_probe_run();
+        vcpu_ops = &svm_ops;
+        panic_dump_hook = svm_panic_dump;
+    }
+}
+
 /* The BSP, on its final stack. */
 static void boot_on_own_tables(void)
 {
@@ -189,13 +204,11 @@ static void boot_on_own_tables(void)
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
-    svm_probe_run();                                     /* what it does not intercept, quirks */
+    vendor_choose();                                     /* SVM or VMX; its quirks */
     smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
     quirks_start();                                                /* ... and its remedy */
     report();                                                      /* what the machine has */
     console_enable_input(percpus[0].apic_id);                      /* serial interrupts to CPU 0 */
-    vcpu_ops = &svm_ops;                                           /* the vendor */
-    panic_dump_hook = svm_panic_dump;                              /* ... and its part of a dump */
     cpu_sti();                                                     /* interrupts on from here */
     hv_main(cpu_count);             /* the VMs: memory, devices, image */
     smp_release();                  /* the others go on */

@@ -13,6 +13,8 @@
 struct extable_entry {
     uint64_t insn, resume;
 };
+/* arch-x86/vmx/enter.S: from the look at nmi_seen to the entry. */
+extern const char vmx_window_start[], vmx_window_end[], vmx_skip[];
 extern const struct extable_entry extable_start[], extable_end[];
 
 static bool fixup(struct trap_frame *f)
@@ -48,6 +50,9 @@ static void nmi_handle(struct trap_frame *f)
     if (f->rip >= (uint64_t)(uintptr_t)halt_window_start &&
         f->rip < (uint64_t)(uintptr_t)halt_window_end)
         f->rip = (uint64_t)(uintptr_t)halt_window_end;
+    if (f->rip >= (uint64_t)(uintptr_t)vmx_window_start &&
+        f->rip < (uint64_t)(uintptr_t)vmx_window_end)
+        f->rip = (uint64_t)(uintptr_t)vmx_skip;
     if (atomic_load_explicit(&p->where_asked, memory_order_acquire))
         where_answer(p, f);
     panic_nmi(f);

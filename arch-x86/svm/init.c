@@ -2,6 +2,7 @@
 /* Switching SVM on and building a VCPU's control block with every intercept.
  * Tested by every boot under QEMU and Bochs. */
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/xsavec.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/internal.h"
 #include "arch-x86/svm/svm.h"
@@ -108,7 +109,7 @@ static void svm_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
     out[1] = r.ebx;
     out[2] = r.ecx;
     out[3] = r.edx;
-    quirks_cpuid(leaf, subleaf, out);
+    xsavec_filter(leaf, subleaf, out);
 }
 
 void svm_panic_dump(void (*emit)(const char *line))

@@ -47,6 +47,8 @@ static const exit_handler exit_table[EXIT_KIND_COUNT] = {
     [EXIT_DT_ACCESS] = exit_unknown, /* never intercepted */
     [EXIT_ICEBP] = exit_icebp,
     [EXIT_IRET] = exit_iret,
+    [EXIT_NMI_WINDOW] = exit_nmi_window,
+    [EXIT_REAL_GP] = exit_real_gp,
     [EXIT_INVALID] = exit_invalid,
 };
 
