@@ -56,6 +56,8 @@ static const struct option table[] = {
      "use 2 MiB shadow entries"},
     {"reload", KIND_SWITCH, FIELD(reload), ON_OFF, 1, 0,
      "take a MOV from CR3 and straight back, a TLB flush, as one exit"},
+    {"iopair", KIND_SWITCH, FIELD(iopair), ON_OFF, 1, 0,
+     "take a write to an index register (PCI, CMOS) and the access that follows as one exit"},
     {"fresh", KIND_SWITCH, FIELD(fresh), ON_OFF, 1, 0,
      "let a leaf table that only this CPU writes go without exits from its first use (with unsync=on)"},
     {"dying", KIND_SWITCH, FIELD(dying), ON_OFF, 1, 0,

@@ -64,6 +64,11 @@ static void fake_code(const struct vcpu *v, struct vcpu_code *out)
     (void)v;
     *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, segs.cpl, debug.dr7 & 0xff};
 }
+static uint32_t fake_mode(const struct vcpu *v)
+{
+    (void)v;
+    return segs.seg[SEG_CS].attr | (uint32_t)segs.cpl << 16;
+}
 /* The processor of emulate_native.c. */
 static void (*on_run)(struct vcpu *v, struct vmexit *x);
 static uint8_t *native_area;
@@ -101,6 +106,7 @@ static const struct vcpu_ops fake_ops = {.name = "fake",
                                          .get = fake_get,
                                          .put = fake_put,
                                          .code = fake_code,
+                                         .mode = fake_mode,
                                          .run = fake_run,
                                          .set_root = fake_set_root,
                                          .window = fake_flag,

@@ -223,6 +223,7 @@ static void test_topology(void)
     rig_new(1, false);
     for (uint32_t n = 1; n <= HV_MAX_CPUS; n++) {
         vm.ncpus = n;
+        cpuid_power_on(bsp());
         cpuid_answer(bsp(), 0xb, 1, r);
         uint32_t shift = r[0];
         bool good = r[1] == n && (1u << shift) >= n && (shift == 0 || (1u << (shift - 1)) < n);
@@ -375,7 +376,7 @@ static void test_kvmclock(void)
     rig_new(1, false);
     fake_set_tsc(20000000000ull, 0);
     fake_set_boot_time_tsc(20000000000ull - 7500000000ull);
-    kvmclock_init();
+    kvmclock_init(&vm);
     tap_ok(msr_write(bsp(), 0x4b564d00, 0x4000), "wall clock, read 7.5 s before");
     tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[1], 1700000007, "... has gone on");
     tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[2], 500000000, "... to the nanosecond");

@@ -18,6 +18,8 @@ struct vpc_config {
      * the guest. */
     void (*poweroff)(void *ctx);
     void (*reset)(void *ctx);
+    /* Text of COM1 goes there; NULL: log_guest. No lock held. */
+    void (*output)(void *ctx, const char *text, size_t n);
     /* test=1, port F4: may be NULL, then port_debug_exit is called directly. */
     void (*debug_exit)(void *ctx, uint32_t value);
     void *ctx;

@@ -134,7 +134,7 @@ struct vuart {
     uint64_t rx_tsc;         /* when a character came or was read last */
     uint16_t rx[VUART_FIFO]; /* each a byte, or VPC_UART_BREAK */
     unsigned rx_head, rx_count;
-    uint32_t starved; /* CPU + 1 of the one whose character was refused, 0 none */
+    uint32_t starved; /* CPU of the machine + 1 of the one whose character was refused, 0 none */
     char tx[VUART_TX];
     unsigned tx_len;
     _Atomic uint64_t tx_deadline; /* TSC at which collected text goes out */

@@ -232,7 +232,7 @@ void virtio_call(struct virtio *v, uint32_t bits)
     if ((old & bits) == bits)
         return; /* whoever set them called already */
     uint32_t to = atomic_load_explicit(&v->runner, memory_order_relaxed);
-    action_post(v->host->co, port_cpu(), to, ACTION_DEVICE);
+    action_post(v->host->co, ACTION_OUTSIDE, to, ACTION_DEVICE);
 }
 
 static void reset(struct virtio *v, uint32_t from)

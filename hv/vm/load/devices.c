@@ -48,8 +48,7 @@ uint64_t vm_devices_bytes(const struct hv_options *opt, const struct vm_module *
     struct module_words w;
     uint64_t sum = set_of(opt, mods, nmods)
                        ? pages(sizeof(struct virtio_host)) + pages(sizeof(struct vrng)) +
-                             pages(sizeof(struct vconsole)) + 2 * pages(sizeof(struct vnet)) +
-                             pages(sizeof(struct vswitch))
+                             pages(sizeof(struct vconsole)) + 2 * pages(sizeof(struct vnet))
                        : 0;
     for (unsigned i = 0; i < nmods; i++)
         if (module_string_parse(mods[i].string, &w) == HV_OK && w.role == ROLE_DISK)
@@ -58,13 +57,15 @@ uint64_t vm_devices_bytes(const struct hv_options *opt, const struct vm_module *
     return sum;
 }
 
-static void *take(uint64_t bytes)
+/* From the VM's own block, which a VM that starts again uses from its beginning. */
+static void *take(struct vm *vm, uint64_t bytes)
 {
-    hpa_t at;
-    if (phys_alloc(bytes, PAGE_SIZE, 0, &at) != HV_OK)
+    void *at = (uint8_t *)vm->devices + vm->devices_used;
+    if (bytes > vm->devices_bytes - vm->devices_used)
         return NULL;
-    phys_clear(port_ptr(at), pages(bytes));
-    return port_ptr(at);
+    phys_clear(at, pages(bytes));
+    vm->devices_used += pages(bytes);
+    return at;
 }
 
 /* The next free device number of the bus. */
@@ -101,7 +102,7 @@ static bool have(const struct vm *vm, const void *memory, const char *what)
 static void disk(struct vm *vm, const struct vm_module *m, const struct module_words *w,
                  unsigned number)
 {
-    struct vblk *b = take(sizeof(*b));
+    struct vblk *b = take(vm, sizeof(*b));
     uint64_t cow = cow_of(m, w);
     struct vblk_image image = {.base = port_ptr(m->base),
                                .bytes = m->len,
@@ -111,8 +112,8 @@ static void disk(struct vm *vm, const struct vm_module *m, const struct module_w
     if (!have(vm, b, "disk"))
         return;
     if (!w->read_only) {
-        image.map = take(map_of(m));
-        image.overlay = cow ? take(cow) : NULL;
+        image.map = take(vm, map_of(m));
+        image.overlay = cow ? take(vm, cow) : NULL;
         if (!image.map || (cow && !image.overlay)) {
             log_err("vm", "disk %u: no memory for %llu MiB of changes: give less by cow=, or ro",
                     number, MIB_OF(cow));
@@ -130,9 +131,13 @@ static void disk(struct vm *vm, const struct vm_module *m, const struct module_w
 
 static void net(struct vm *vm)
 {
-    struct vnet *n = take(sizeof(*n));
-    if (!the_switch && (the_switch = take(sizeof(*the_switch))))
+    struct vnet *n = take(vm, sizeof(*n));
+    hpa_t at;
+    if (!the_switch && phys_alloc(sizeof(*the_switch), PAGE_SIZE, 0, &at) == HV_OK) {
+        the_switch = port_ptr(at);
+        phys_clear(the_switch, pages(sizeof(*the_switch)));
         switch_init(the_switch);
+    }
     if (have(vm, the_switch ? n : NULL, "network port"))
         (void)finish(vm, &n->dev, vnet_init(n, vm->virtio, slot(vm), the_switch), "network port");
 }
@@ -140,12 +145,12 @@ static void net(struct vm *vm)
 static void others(struct vm *vm, uint32_t set)
 {
     if (set & OPT_VIRTIO_RNG) {
-        struct vrng *r = take(sizeof(*r));
+        struct vrng *r = take(vm, sizeof(*r));
         if (have(vm, r, "entropy device"))
             (void)finish(vm, &r->dev, vrng_init(r, vm->virtio, slot(vm)), "entropy device");
     }
     if (set & OPT_VIRTIO_CONSOLE) {
-        struct vconsole *c = take(sizeof(*c));
+        struct vconsole *c = take(vm, sizeof(*c));
         if (have(vm, c, "console") &&
             finish(vm, &c->dev, vconsole_init(c, vm->virtio, slot(vm)), "console"))
             vm->console = c;
@@ -163,11 +168,12 @@ void vm_devices_make(struct vm *vm, const struct vm_module *mods, unsigned nmods
     struct module_words w;
     vm->virtio = NULL;
     vm->console = NULL;
+    vm->devices_used = 0;
     for (unsigned i = 0; i < nmods; i++)
         disks += module_string_parse(mods[i].string, &w) == HV_OK && w.role == ROLE_DISK;
     if (!set && !disks)
         return;
-    vm->virtio = take(sizeof(*vm->virtio));
+    vm->virtio = take(vm, sizeof(*vm->virtio));
     if (vm->virtio)
         virtio_host_init(vm->virtio, vpc_pci(vm->pc), vm->co);
     for (unsigned i = 0, n = 0; i < nmods; i++)

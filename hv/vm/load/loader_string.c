@@ -94,7 +94,7 @@ static bool device_word(struct module_words *out, const char *s, size_t n)
 
 static void word_parse(struct module_words *out, const char *s, size_t n, bool first)
 {
-    if (raw_word(out, s, n) || device_word(out, s, n))
+    if (raw_word(out, s, n) || vm_word(out, s, n) || device_word(out, s, n))
         return;
     if (n > 5 && strncmp(s, "role=", 5) == 0) {
         if (word_is(s + 5, n - 5, "linux") || word_is(s + 5, n - 5, "kernel")) {
