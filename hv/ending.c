@@ -43,6 +43,7 @@ static void said(const struct vm *vm, const char *what)
 
 static void last_words(struct vm *vm)
 {
+    vm_devices_stop(vm);
     vpc_flush(vm->pc);
     if (vm->opt->trace)
         mon_trace_block(vm);

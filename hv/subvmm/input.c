@@ -124,7 +124,7 @@ static bool key_give(struct vm *vm, unsigned key)
     struct vconsole *c = vm->console;
     if (!c || vpc_uart_listens(vm->pc) || !vconsole_listens(c))
         return vpc_uart_input(vm->pc, key);
-    return key == VPC_UART_BREAK || vconsole_input(c, ACTION_OUTSIDE, (uint8_t)key);
+    return key == VPC_UART_BREAK || vconsole_input(c, (uint8_t)key);
 }
 
 /* What waits for a VM's UART goes there, as far as there is room. true: some is left. */

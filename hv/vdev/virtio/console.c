@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* virtio console (VIRTIO 1.2, 5.3) with one port: a second line to the VM's console. Tested by
  * tools/tests/test_virtio_dev.c. */
-#include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
+#include "hv/port/cpu.h"
 #include "hv/vdev/virtio/devices.h"
 
 #define CLASS_COMMUNICATION 0x078000u
@@ -20,7 +20,7 @@ static enum hv_err put_out(struct vconsole *c, const struct vmem *m, unsigned *t
         uint64_t left = c->out.read_bytes - c->out_at;
         size_t n = left < sizeof(text) ? (size_t)left : sizeof(text);
         TRY(virtq_read(&c->out, m, c->out_at, text, n));
-        log_guest(text, n);
+        c->output(c->ctx, text, n);
         c->out_at += n;
         *turn += (unsigned)n;
     }
@@ -73,17 +73,19 @@ static unsigned fifo_waits(struct vconsole *c)
     return n;
 }
 
-/* There is room again for the CPU whose key was refused. */
-static void fifo_room(struct vconsole *c, uint32_t from, bool listens)
+/* There is room again for whoever reads the console, on a CPU of this VM or another. */
+static void fifo_room(struct vconsole *c, uint32_t from)
 {
+    uint32_t vcpu;
     lock_take(&c->dev.lock);
     uint32_t starved = c->count < VCONSOLE_FIFO ? c->starved : 0;
-    c->listens = listens;
+    c->listens = true;
     if (starved)
         c->starved = 0;
     lock_drop(&c->dev.lock);
-    if (starved)
-        action_post(c->dev.host->co, from, starved - 1, ACTION_INPUT);
+    struct coherency *co = starved ? coherency_of(starved - 1, &vcpu) : NULL;
+    if (co)
+        action_post(co, co == c->dev.host->co ? from : ACTION_OUTSIDE, vcpu, ACTION_INPUT);
 }
 
 static enum hv_err work_in(struct vconsole *c, const struct vmem *m, uint32_t from)
@@ -106,7 +108,7 @@ static enum hv_err work_in(struct vconsole *c, const struct vmem *m, uint32_t fr
     }
     if (r != HV_OK && r != HV_AGAIN)
         return HV_INVALID;
-    fifo_room(c, from, true);
+    fifo_room(c, from);
     TRY(virtio_tell(v, m, from, QUEUE_IN));
     return i == INPUTS ? HV_AGAIN : HV_OK;
 }
@@ -135,16 +137,16 @@ bool vconsole_listens(struct vconsole *c)
     return listens && virtio_live(&c->dev);
 }
 
-bool vconsole_input(struct vconsole *c, uint32_t cpu, uint8_t byte)
+bool vconsole_input(struct vconsole *c, uint8_t byte)
 {
     lock_take(&c->dev.lock);
     bool room = c->count < VCONSOLE_FIFO;
     if (room)
         c->fifo[(c->head + c->count++) % VCONSOLE_FIFO] = byte;
     else
-        c->starved = cpu + 1;
+        c->starved = port_cpu() + 1;
     lock_drop(&c->dev.lock);
-    virtio_notify(&c->dev, cpu, 1u << QUEUE_IN);
+    virtio_call(&c->dev, 1u << QUEUE_IN);
     return room;
 }
 
@@ -154,8 +156,11 @@ static const struct virtio_kind console_kind = {.type = VIRTIO_CONSOLE,
                                                 .nqueues = QUEUES,
                                                 .ops = &console_ops};
 
-enum hv_err vconsole_init(struct vconsole *c, struct virtio_host *h, uint8_t devfn)
+enum hv_err vconsole_init(struct vconsole *c, struct virtio_host *h, uint8_t devfn,
+                          void (*output)(void *ctx, const char *text, size_t n), void *ctx)
 {
+    c->output = output;
+    c->ctx = ctx;
     /* 5.3.4: cols, rows, max_nr_ports, emerg_wr, none of which was offered */
     const uint8_t config[12] = {0};
     return virtio_init(&c->dev, h, &console_kind, devfn, config, sizeof(config), c);

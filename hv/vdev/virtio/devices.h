@@ -19,21 +19,26 @@ enum hv_err vrng_init(struct vrng *r, struct virtio_host *h, uint8_t devfn) HV_M
 #define VCONSOLE_FIFO 256u
 struct vconsole {
     struct virtio dev;
+    void (*output)(void *ctx, const char *text, size_t n);
+    void *ctx;
     struct virtq_chain out; /* being put out, with more than fits a turn; the runner's */
     uint64_t out_at;
     bool out_open;
     /* Guarded by dev.lock. */
     uint8_t fifo[VCONSOLE_FIFO];
     unsigned head, count;
-    uint32_t starved; /* CPU + 1 of the one whose character was refused, 0 none */
+    uint32_t starved; /* CPU of the machine + 1 of the one whose character was refused, 0 none */
     bool listens;     /* the driver has buffers for input */
 };
-enum hv_err vconsole_init(struct vconsole *c, struct virtio_host *h, uint8_t devfn) HV_MUST_CHECK;
+/* output: text of the guest, no lock held. */
+enum hv_err vconsole_init(struct vconsole *c, struct virtio_host *h, uint8_t devfn,
+                          void (*output)(void *ctx, const char *text, size_t n),
+                          void *ctx) HV_MUST_CHECK;
 /* Is there a driver that waits for input? Any CPU. */
 bool vconsole_listens(struct vconsole *c);
-/* One byte of input. false: there is no room, keep it; when there is, the CPU gets ACTION_INPUT.
- * CPU of this VM, its loop, no lock held. */
-bool vconsole_input(struct vconsole *c, uint32_t cpu, uint8_t byte);
+/* One byte of input. false: there is no room, keep it; when there is, this CPU gets ACTION_INPUT. Any
+ * CPU, its loop, no lock held. */
+bool vconsole_input(struct vconsole *c, uint8_t byte);
 
 /* --- blk.c: block device, 5.2 --- */
 struct vblk {

@@ -105,7 +105,15 @@ static void net_arrived(void *ctx)
     virtio_call(&n->dev, 1u << QUEUE_RX);
 }
 
-static const struct virtio_ops net_ops = {.queue = net_queue, .reset = net_reset};
+/* The VM ends: its device is not called any more. */
+static void net_stop(struct virtio *v)
+{
+    struct vnet *n = v->back;
+    switch_detach(n->sw, n->port);
+}
+
+static const struct virtio_ops net_ops = {
+    .queue = net_queue, .reset = net_reset, .stop = net_stop};
 static const struct virtio_kind net_kind = {.type = VIRTIO_NET,
                                             .class_code = CLASS_ETHERNET,
                                             .nqueues = QUEUES,
@@ -115,13 +123,12 @@ static const struct virtio_kind net_kind = {.type = VIRTIO_NET,
 enum hv_err vnet_init(struct vnet *n, struct virtio_host *h, uint8_t devfn, struct vswitch *sw)
 {
     struct net_config config = {.status = NET_LINK_UP};
-    struct switch_mac none = {{0}}, mac;
+    struct switch_mac mac;
     n->sw = sw;
-    TRY(switch_attach(sw, &none, net_arrived, n, &n->port));
+    TRY(switch_attach(sw, net_arrived, n, &n->port));
     mac = switch_mac_of(n->port);
-    lock_take(&sw->lock);
-    sw->port[n->port].own = mac;
-    lock_drop(&sw->lock);
     memcpy(config.mac, mac.byte, sizeof(config.mac));
-    return virtio_init(&n->dev, h, &net_kind, devfn, &config, sizeof(config), n);
+    TRY(virtio_init(&n->dev, h, &net_kind, devfn, &config, sizeof(config), n));
+    switch_up(sw, n->port);
+    return HV_OK;
 }

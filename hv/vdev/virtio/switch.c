@@ -21,21 +21,49 @@ struct switch_mac switch_mac_of(unsigned port)
     return (struct switch_mac){{LOCAL, 'p', 'a', 't', 'c', (uint8_t)(port + 1)}};
 }
 
-enum hv_err switch_attach(struct vswitch *s, const struct switch_mac *own,
-                          void (*arrived)(void *ctx), void *ctx, unsigned *port)
+/* The port of ctx, or else a free one; SWITCH_PORTS: none. */
+static unsigned port_for(const struct vswitch *s, const void *ctx)
 {
-    enum hv_err r = HV_NOMEM;
+    unsigned i, unused = SWITCH_PORTS;
+    for (i = 0; i < SWITCH_PORTS; i++)
+        if (s->port[i].used && s->port[i].ctx == ctx)
+            return i;
+        else if (!s->port[i].used && unused == SWITCH_PORTS)
+            unused = i;
+    return unused;
+}
+
+static void flush(struct vswitch *s, struct switch_port *p);
+
+enum hv_err switch_attach(struct vswitch *s, void (*arrived)(void *ctx), void *ctx, unsigned *port)
+{
     lock_take(&s->lock);
-    for (unsigned i = 0; i < SWITCH_PORTS && r != HV_OK; i++) {
-        if (s->port[i].used)
-            continue;
-        s->port[i] =
-            (struct switch_port){.used = true, .own = *own, .arrived = arrived, .ctx = ctx};
-        *port = i;
-        r = HV_OK;
+    *port = port_for(s, ctx);
+    if (*port < SWITCH_PORTS) {
+        flush(s, &s->port[*port]);
+        s->port[*port] = (struct switch_port){.used = true,
+                                              .own = switch_mac_of(*port),
+                                              .arrived = arrived,
+                                              .ctx = ctx};
     }
     lock_drop(&s->lock);
-    return r;
+    return *port < SWITCH_PORTS ? HV_OK : HV_NOMEM;
+}
+
+void switch_up(struct vswitch *s, unsigned port)
+{
+    lock_take(&s->lock);
+    s->port[port].up = true;
+    lock_drop(&s->lock);
+}
+
+void switch_detach(struct vswitch *s, unsigned port)
+{
+    lock_take(&s->lock);
+    flush(s, &s->port[port]);
+    s->port[port].up = false;
+    s->port[port].nlearned = 0;
+    lock_drop(&s->lock);
 }
 
 static bool same(const struct switch_mac *a, const uint8_t *b)
@@ -116,21 +144,19 @@ static void deliver(struct vswitch *s, unsigned port, struct switch_frame *f)
 
 void switch_send(struct vswitch *s, unsigned port, struct switch_frame *f)
 {
-    uint32_t told = 0;
     lock_take(&s->lock);
     learn(s, port, f->data + 6);
     int to = f->data[0] & GROUP ? -1 : port_of(s, f->data);
-    for (unsigned i = 0; i < SWITCH_PORTS; i++)
-        if (s->port[i].used && i != port && (to < 0 || to == (int)i)) {
-            deliver(s, i, f);
-            told |= 1u << i;
-        }
+    for (unsigned i = 0; i < SWITCH_PORTS; i++) {
+        struct switch_port *p = &s->port[i];
+        if (!p->up || i == port || (to >= 0 && to != (int)i))
+            continue;
+        deliver(s, i, f);
+        p->arrived(p->ctx); /* under the lock: switch_detach waits for it so */
+    }
     s->port[port].sent++;
     release(s, f);
     lock_drop(&s->lock);
-    for (unsigned i = 0; i < SWITCH_PORTS; i++)
-        if (told & 1u << i)
-            s->port[i].arrived(s->port[i].ctx); /* set at boot */
 }
 
 bool switch_waits(struct vswitch *s, unsigned port)
@@ -155,13 +181,17 @@ struct switch_frame *switch_receive(struct vswitch *s, unsigned port)
     return f;
 }
 
-void switch_flush(struct vswitch *s, unsigned port)
+static void flush(struct vswitch *s, struct switch_port *p)
 {
-    struct switch_port *p = &s->port[port];
-    lock_take(&s->lock);
     for (; p->count; p->count--) {
         release(s, &s->frame[p->inbox[p->head]]);
         p->head = (p->head + 1) % SWITCH_INBOX;
     }
+}
+
+void switch_flush(struct vswitch *s, unsigned port)
+{
+    lock_take(&s->lock);
+    flush(s, &s->port[port]);
     lock_drop(&s->lock);
 }

@@ -26,15 +26,16 @@ struct switch_mac {
 };
 
 struct switch_port {
-    bool used;
+    bool used;  /* some device's, whether or not its VM is on */
+    bool up;
     struct switch_mac own; /* what its VM was given: belongs to it whoever sends from it */
     struct switch_mac learned[SWITCH_LEARNED];
     unsigned nlearned, next_learned;
     uint16_t inbox[SWITCH_INBOX]; /* frames, by number */
     unsigned head, count;
-    /* Frames wait where none did. Any CPU, no lock held. */
+    /* Something came. Any CPU, with the lock held: takes none, and waits for nobody. */
     void (*arrived)(void *ctx);
-    void *ctx;
+    void *ctx; /* whose port it is */
     uint64_t sent, received, lost; /* lost: its inbox was full */
 };
 
@@ -48,9 +49,15 @@ struct vswitch {
 
 /* Zeroed memory. Boot. */
 void switch_init(struct vswitch *s);
-/* Takes a port; *port: its number. HV_NOMEM: all are taken. */
-enum hv_err switch_attach(struct vswitch *s, const struct switch_mac *own,
-                          void (*arrived)(void *ctx), void *ctx, unsigned *port) HV_MUST_CHECK;
+/* Takes a port, *port, whose own address is switch_mac_of; the one that ctx had before, if it had
+ * one: its VM starts again. Down at first. HV_NOMEM: all are taken. */
+enum hv_err switch_attach(struct vswitch *s, void (*arrived)(void *ctx), void *ctx,
+                          unsigned *port) HV_MUST_CHECK;
+/* From here on frames are delivered to the port, and it is told. */
+void switch_up(struct vswitch *s, unsigned port);
+/* Nothing is delivered to the port any more, and nobody is in or will come to its `arrived`: its
+ * VM's memory may go. What waits there is thrown away. */
+void switch_detach(struct vswitch *s, unsigned port);
 /* The address that a port's VM is given. */
 struct switch_mac switch_mac_of(unsigned port);
 /* A frame to be filled in by the caller, who holds no lock meanwhile; one at a time a port. NULL:

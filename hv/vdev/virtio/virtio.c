@@ -293,3 +293,10 @@ bool virtio_run(struct virtio_host *h, uint32_t cpu, const struct vmem *m)
         h->todo[cpu] = true;
     return more;
 }
+
+void virtio_stop(struct virtio_host *h)
+{
+    for (unsigned i = 0; i < h->count; i++)
+        if (h->dev[i]->kind->ops->stop)
+            h->dev[i]->kind->ops->stop(h->dev[i]);
+}

@@ -34,6 +34,9 @@ struct virtio_ops {
                          unsigned q) HV_MUST_CHECK;
     /* The driver reset the device. May be NULL. Runner, no lock. */
     void (*reset)(struct virtio *v);
+    /* The VM has ended, its memory may go: nobody outside calls the device after this. May be NULL.
+     * Any CPU, no lock. */
+    void (*stop)(struct virtio *v);
 };
 
 /* What a device is made of. */
@@ -99,6 +102,8 @@ static inline bool virtio_todo(const struct virtio_host *h, uint32_t cpu)
 /* Does what waits, within bounds; true: something is left, come again soon. Owner CPU, its loop, no
  * lock held. */
 bool virtio_run(struct virtio_host *h, uint32_t cpu, const struct vmem *m);
+/* The VM has ended. */
+void virtio_stop(struct virtio_host *h);
 /* Queue bits have work: by the CPU `cpu` of this VM, which will run it in this round of its loop.
  */
 void virtio_notify(struct virtio *v, uint32_t cpu, uint32_t bits);

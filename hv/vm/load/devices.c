@@ -5,6 +5,7 @@
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
 #include "hv/vdev/virtio/devices.h"
+#include "hv/vm/console.h"
 #include "hv/vm/load/loader.h"
 
 #define FIRST_DEVICE 2 /* 1 is the ISA bridge that the DSDT speaks of */
@@ -129,6 +130,12 @@ static void disk(struct vm *vm, const struct vm_module *m, const struct module_w
                  (unsigned long long)(cow >> 10));
 }
 
+/* As the serial line's: shown with the VM in front, or kept. */
+static void console_text(void *ctx, const char *text, size_t n)
+{
+    vm_console_out(ctx, text, n);
+}
+
 static void net(struct vm *vm)
 {
     struct vnet *n = take(vm, sizeof(*n));
@@ -152,13 +159,19 @@ static void others(struct vm *vm, uint32_t set)
     if (set & OPT_VIRTIO_CONSOLE) {
         struct vconsole *c = take(vm, sizeof(*c));
         if (have(vm, c, "console") &&
-            finish(vm, &c->dev, vconsole_init(c, vm->virtio, slot(vm)), "console"))
+            finish(vm, &c->dev, vconsole_init(c, vm->virtio, slot(vm), console_text, vm), "console"))
             vm->console = c;
     }
     if (set & (OPT_VIRTIO_NET | OPT_VIRTIO_NET2))
         net(vm);
     if (set & OPT_VIRTIO_NET2)
         net(vm);
+}
+
+void vm_devices_stop(struct vm *vm)
+{
+    if (vm->virtio)
+        virtio_stop(vm->virtio);
 }
 
 void vm_devices_make(struct vm *vm, const struct vm_module *mods, unsigned nmods)

@@ -16,3 +16,5 @@ uint64_t vm_devices_bytes(const struct hv_options *opt, const struct vm_module *
 /* Makes them and puts them on the bus: disks in the modules' order, entropy, console, network. What
  * finds no memory is left out with a line that says so. */
 void vm_devices_make(struct vm *vm, const struct vm_module *mods, unsigned nmods);
+/* The VM has ended: from here on no CPU of another comes to its devices. Any CPU, no lock. */
+void vm_devices_stop(struct vm *vm);
