@@ -196,6 +196,11 @@ static inline void fence_mfence(void)
 {
     __asm__ volatile("mfence" : : : "memory");
 }
+/* What was drawn into write-combining memory leaves the processor. */
+static inline void fence_sfence(void)
+{
+    __asm__ volatile("sfence" : : : "memory");
+}
 static inline void fence_lfence(void)
 {
     __asm__ volatile("lfence" : : : "memory");

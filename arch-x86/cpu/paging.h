@@ -23,3 +23,5 @@ uint64_t paging_identity_end(void);
 /* Device registers, uncached, NX. Before paging_direct_enable it is the identity map. Any length;
  * mappings are for ever. Context: BSP, boot. */
 void *paging_map_mmio(hpa_t base, uint64_t len);
+/* The same for memory that is only drawn into: write combining, where the processor has a PAT. */
+void *paging_map_screen(hpa_t base, uint64_t len);

@@ -153,11 +153,24 @@ static struct console *next_console(void)
     return c;
 }
 
+/* A port that two options mean, such as com1 and auto, is one console, as the first of them says.
+ */
+static bool is_open(const struct uart_where *w)
+{
+    for (unsigned i = 0; i < nconsoles; i++)
+        if (consoles[i].uart.where.stride && consoles[i].uart.where.mmio == w->mmio &&
+            consoles[i].uart.where.base == w->base)
+            return true;
+    return false;
+}
+
 /* why: the option that asked for it, NULL if it is only tried. */
 static bool open_uart(struct uart_where *w, const char *name, const char *why)
 {
     struct console *c = next_console();
 
+    if (is_open(w))
+        return true;
     if (w->mmio && w->base + 8ull * w->stride > paging_identity_end()) {
         log_warn("console", "%s: at 0x%llx, beyond what is reached before paging", name,
                  (unsigned long long)w->base);
