@@ -5,8 +5,8 @@
 #include "arch-x86/vmx/internal.h"
 #include "hv/base/string.h"
 
-/* By basic exit reason. INSN: caused by an instruction that the handler completes; only for these is
- * the length valid (27.2.5 "Information for VM Exits Due to Instruction Execution"). */
+/* By basic exit reason. INSN: caused by an instruction that the handler completes; only for these
+ * is the length valid (27.2.5 "Information for VM Exits Due to Instruction Execution"). */
 #define INSN 0x80
 static const uint8_t vmx_kind[REASON_COUNT] = {
     [REASON_INTR] = EXIT_INTR,
@@ -162,8 +162,8 @@ static void translate_insn(struct vmexit *x)
     }
 }
 
-/* Was it `ours` (0: none) that the processor was delivering when the guest exited? What else is there
- * is the guest's own: an INT n or a fault, which happens again by itself. */
+/* Was it `ours` (0: none) that the processor was delivering when the guest exited? What else is
+ * there is the guest's own: an INT n or a fault, which happens again by itself. */
 static bool same_event(uint32_t ours, uint32_t idt)
 {
     return ours && ((ours ^ idt) & (INTR_INFO_VALID | INTR_INFO_TYPE | INTR_INFO_VECTOR)) == 0;
@@ -203,6 +203,7 @@ void vmx_translate(const struct vmx_vcpu *a, uint64_t entry_rip, struct vmexit *
         x->kind = vmx_kind[x->code] & ~INSN;
     if (x->kind == EXIT_TASK_SWITCH)
         translate_task(idt, x);
-    else if (x->kind == EXIT_HV_INSN || (x->code < ARRAY_SIZE(vmx_kind) && (vmx_kind[x->code] & INSN)))
+    else if (x->kind == EXIT_HV_INSN ||
+             (x->code < ARRAY_SIZE(vmx_kind) && (vmx_kind[x->code] & INSN)))
         translate_insn(x);
 }
