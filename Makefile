@@ -310,6 +310,9 @@ check-linux: ## Linux sessions: CPU counts, coherency modes, loads with verifica
 check-boot: ## boot paths: UEFI, USB, 8 CPUs, multiboot1
 	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py boot
+check-vmx: ## on Intel's processors under Bochs: the vmx group and more models, CPUs, audits
+	@tools/setup.sh $(O) run check
+	@$(PYTHON) tools/check.py vmx vmx-long
 check-mutants: ## deliberate protocol bugs (tools/mutants.txt), each of which some host test must notice
 	@tools/setup.sh $(O) run check
 	@O=$(O) HOSTCC=$(HOSTCC) $(PYTHON) tools/mutants.py
@@ -345,5 +348,5 @@ help: ## this list
 
 FORCE:
 -include $(OBJ:.o=.d)
-.PHONY: all setup run _run iso deb disk usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
+.PHONY: all setup run _run iso deb disk usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-vmx check-model check-mutants \
 	bench-boot lint format clean help host-tests FORCE
