@@ -10,8 +10,9 @@
  *    VCPU and the shadow says so (calm) when it is done; whoever touches a device, the local APIC,
  * a timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
  *    one; so a forgotten one costs time, and one said wrongly is a bug.
- * 3. Nothing waited to be injected when events_prepare looked last (quiet), and no end of interrupt
- *    came in another way since (pveoi.c). What a handler raised is injected as in any round.
+ * 3. Nothing waited to be injected when events_prepare looked last (quiet). What a handler raised
+ *    is injected as in any round. The end of an interrupt without an exit (pveoi.c) holds nothing
+ *    back: what comes while one is offered comes with an action, and the offer is taken back.
  * 4. Requests count as looked at (mmu_quick), and an audit asked for is done in every round. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
@@ -221,7 +222,7 @@ static bool enter_again(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
 
-    if (!s->quiet || v->state != VCPU_RUNNING || v->pveoi_armed || !mmu_quick(&s->mmu))
+    if (!s->quiet || v->state != VCPU_RUNNING || !mmu_quick(&s->mmu))
         return false;
     if (!s->root_set || !mmu_same(&s->mmu))
         return enter_anew(s);

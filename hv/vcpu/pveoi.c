@@ -61,7 +61,6 @@ void pveoi_sync(struct subvmm *s)
     if (gmem_read_gpa(&s->mmu, word_at(s), &word, sizeof(word)) != HV_OK || (word & PVEOI_SKIP))
         return; /* still in its handler */
     v->pveoi_armed = false;
-    s->quiet = false; /* what it held back may be due */
     vlapic_eoi(s->vm->pc, s->cpu);
 }
 

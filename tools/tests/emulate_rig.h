@@ -37,6 +37,7 @@ static struct vio last_mmio, last_port;
 static uint64_t port_value;
 static bool native_code = true; /* the shadow tables map the code */
 static unsigned native_fetches;
+static const void *native_elsewhere; /* ... to there, if set */
 static struct vcpu_segs segs;
 static struct vcpu_debug debug;
 static struct subvmm *sv;
@@ -247,6 +248,8 @@ const void *mmu_code(struct mmu *m, gva_t va)
         !code_page[(va.v - CODE_VA) >> PAGE_SHIFT])
         return NULL;
     native_fetches++;
+    if (native_elsewhere)
+        return native_elsewhere;
     return (const void *)va.v;
 }
 enum hv_err gmem_read(struct mmu *m, gva_t va, void *buf, size_t n, uint32_t access,

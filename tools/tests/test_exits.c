@@ -216,6 +216,40 @@ static void test_cpuid(void)
     tap_ok(!memcmp(&r[1], "PatchbayHV__", 12), "hvsig=own");
 }
 
+/* What is in the table and what is put in at each answer. */
+static void test_cpuid_table(void)
+{
+    uint32_t r[4], x[4];
+
+    rig_new(2, false);
+    cpuid_answer(bsp(), 1, 0, r);
+    tap_eq(r[2] & BIT(27), 0, "no OSXSAVE while CR4 has none");
+    bsp()->vcpu.ctl.cr4 |= CR4_OSXSAVE;
+    cpuid_answer(bsp(), 1, 0, r);
+    tap_ok(r[2] & BIT(27), "... which follows CR4");
+    tap_eq(vlapic_wrmsr(vm.pc, 0, MSR_APIC_BASE, VPC_LAPIC_BASE | 0x100), HV_OK, "the APIC off");
+    cpuid_answer(bsp(), 1, 0, r);
+    cpuid_answer(bsp(), 0x80000001, 0, x);
+    tap_eq((r[3] | x[3]) & BIT(9), 0, "... is off in both leaves");
+    bool empty = true;
+    for (uint32_t leaf = 0x7ffffff0; leaf < 0x80000000; leaf++) {
+        cpuid_answer(bsp(), leaf, 0, r);
+        empty &= !(r[0] | r[1] | r[2] | r[3]);
+    }
+    for (uint32_t leaf = 2; leaf < 0x20; leaf++) {
+        bool listed = leaf == 6 || leaf == 7 || leaf == 0xb || leaf == 0xd;
+        cpuid_answer(bsp(), leaf, 0, r);
+        empty &= listed || !(r[0] | r[1] | r[2] | r[3]);
+    }
+    tap_ok(empty, "what is not listed is zero, next to the ends of the table too");
+    cpuid_answer(bsp(), 0x80000008, 5, r);
+    tap_eq(r[0], 0x3028, "the last leaf");
+    cpuid_answer(bsp(), 0x80000009, 0, r);
+    tap_eq(r[0] | r[1] | r[2] | r[3], 0, "... and the one behind it");
+    cpuid_answer(bsp(), 0xb, 1, r);
+    tap_eq(r[2], 2u << 8 | 1, "sub-leaves have answers of their own");
+}
+
 static void test_topology(void)
 {
     uint32_t r[4];
@@ -432,6 +466,7 @@ int main(void)
     test_dr();
     test_msrs();
     test_cpuid();
+    test_cpuid_table();
     test_topology();
     test_refused();
     test_skip();

@@ -99,6 +99,9 @@ void *fake_arena(uint64_t base, uint64_t bytes)
     return (void *)at;
 }
 
+static char own_text[4096];
+static size_t own_len;
+
 void fake_reset(void)
 {
     arena_free();
@@ -290,8 +293,6 @@ void port_console_raw(const char *text, size_t len)
     port_console_write(text, len);
     console_raw_bytes += len;
 }
-static char own_text[4096];
-static size_t own_len;
 int port_console_own(const char *spec)
 {
     return strcmp(spec, "com2") == 0 ? 0 : -1;
