@@ -21,13 +21,18 @@ static enum hv_err mem_store(void *ctx, gpa_t at, unsigned width, uint64_t value
     return gmem_store_gpa(ctx, at, width, value);
 }
 
+void devices_memory(struct mmu *m, struct vmem *out)
+{
+    *out = (struct vmem){.ctx = m, .read = mem_read, .write = mem_write, .store = mem_store};
+}
+
 void devices_run(struct subvmm *s)
 {
     struct virtio_host *h = s->vm->virtio;
     if (!h || (!s->devices_called && !virtio_todo(h, s->cpu)))
         return;
-    const struct vmem m = {
-        .ctx = &s->mmu, .read = mem_read, .write = mem_write, .store = mem_store};
+    struct vmem m;
+    devices_memory(&s->mmu, &m);
     s->devices_called = false;
     s->devices_more = virtio_run(h, s->cpu, &m);
 }

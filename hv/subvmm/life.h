@@ -38,6 +38,9 @@ void watch_read_end(const struct subvmm *s);
 void watch_beat(const struct subvmm *s);
 /* devices.c: virtual devices do what waits for them, within bounds. In each round of the loop. */
 void devices_run(struct subvmm *s);
+/* Guest memory as devices on the CPU of this pager reach it. Owner CPU. */
+struct vmem;
+void devices_memory(struct mmu *m, struct vmem *out);
 /* guestwatch.c: a guest that gets nowhere is said to, once. When watch_at has come, by its timer.
  */
 void guestwatch_start(struct subvmm *s);

@@ -18,9 +18,7 @@ static void make(unsigned n)
     switch_init(&sw);
     for (unsigned i = 0; i < n; i++) {
         unsigned port = 99;
-        struct switch_mac mac = switch_mac_of(i);
-        tap_ok(switch_attach(&sw, &mac, arrived, &told[i], &port) == HV_OK && port == i, "port %u",
-               i);
+        tap_ok(switch_attach(&sw, arrived, &told[i], &port) == HV_OK && port == i, "port %u", i);
     }
 }
 
@@ -88,11 +86,37 @@ static void test_switch(void)
     tap_eq(sw.nfree, SWITCH_FRAMES, "all frames are there");
 }
 
+static void test_down(void)
+{
+    make(3);
+    struct switch_mac m0 = switch_mac_of(0), m1 = switch_mac_of(1);
+    unsigned port;
+    send(0, &m1, &m0);
+    switch_detach(&sw, 1);
+    tap_ok(sw.nfree == SWITCH_FRAMES, "what waited for a VM that ended is gone");
+    told[1] = 0;
+    send(0, &m1, &m0), send(0, &all, &m0);
+    tap_ok(!told[1] && !take(1) && take(2) == 1, "nothing comes there any more");
+    tap_ok(switch_attach(&sw, arrived, &told[1], &port) == HV_OK && port == 1,
+           "it has its port again");
+    send(0, &all, &m0);
+    tap_ok(!take(1), "down until there is a device");
+    switch_up(&sw, 1);
+    send(0, &m1, &m0);
+    tap_ok(take(1) == 1 && told[1], "then as before");
+    for (unsigned i = 0; i < 50; i++) {
+        switch_detach(&sw, 1);
+        (void)!switch_attach(&sw, arrived, &told[1], &port);
+        switch_up(&sw, port);
+    }
+    tap_eq(port, 1, "many lives, one port");
+}
+
 static void test_deaf(void)
 {
     make(SWITCH_PORTS);
     unsigned port;
-    tap_eq(switch_attach(&sw, &all, arrived, told, &port), HV_NOMEM, "no ninth port");
+    tap_eq(switch_attach(&sw, arrived, &sw, &port), HV_NOMEM, "no ninth port");
     struct switch_mac m0 = switch_mac_of(0), m2 = switch_mac_of(2);
     for (unsigned i = 0; i < 10000; i++)
         send(i % 2, &all, &m0);
@@ -217,6 +241,7 @@ static void test_net_hostile(void)
 int main(void)
 {
     test_switch();
+    test_down();
     test_deaf();
     test_net();
     test_net_hostile();

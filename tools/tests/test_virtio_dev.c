@@ -65,11 +65,17 @@ static void test_generator(void)
 
 /* --- console --- */
 
+static void out(void *ctx, const char *text, size_t n)
+{
+    tap_ok(ctx == &con, "text of this console");
+    port_console_write(text, n);
+}
+
 static void test_console(void)
 {
     uint32_t head, len;
     rig_virtio(2);
-    tap_eq(vconsole_init(&con, &host, PCI_DEVFN(2, 0)), HV_OK, "console");
+    tap_eq(vconsole_init(&con, &host, PCI_DEVFN(2, 0), out, &con), HV_OK, "console");
     tap_ok(!vconsole_listens(&con), "nobody listens yet");
     start(&con.dev);
     tap_ok(vconsole_listens(&con), "a driver does");
@@ -94,20 +100,21 @@ static void test_console(void)
     tap_ok(fake_console_len() == 0x8000 && reap(&r1, &head, &len), "all of it in the end");
     /* input */
     desc_set(r0.desc, 0, 0x50000, 4, D_WRITE, 0);
-    tap_ok(vconsole_input(&con, 0, 'a') && vconsole_input(&con, 0, 'b'), "keys");
+    tap_ok(vconsole_input(&con, 'a') && vconsole_input(&con, 'b'), "keys");
     (void)run(0);
     tap_ok(!reap(&r0, &head, &len), "wait for a buffer");
     offer(&r0, 0);
     kick(&con.dev, 0);
     tap_ok(reap(&r0, &head, &len) && len == 2 && !memcmp(ram + 0x50000, "ab", 2), "and reach it");
     unsigned n = 0;
-    while (n < 10000 && vconsole_input(&con, 1, 'k'))
+    while (n < 10000 && vconsole_input(&con, 'k'))
         n++;
     tap_eq(n, VCONSOLE_FIFO, "so many wait");
-    (void)actions(1);
+    coherency_give(&co);
+    (void)actions(0);
     offer(&r0, 0);
     kick(&con.dev, 0);
-    tap_eq(actions(1) & ACTION_INPUT, ACTION_INPUT, "whoever was refused is told of room");
+    tap_eq(actions(0) & ACTION_INPUT, ACTION_INPUT, "whoever was refused is told of room");
     reg_w(&con.dev, 0x14, 1, 0);
     (void)run(0);
     tap_ok(!vconsole_listens(&con), "a reset: nobody listens");

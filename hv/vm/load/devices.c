@@ -159,7 +159,8 @@ static void others(struct vm *vm, uint32_t set)
     if (set & OPT_VIRTIO_CONSOLE) {
         struct vconsole *c = take(vm, sizeof(*c));
         if (have(vm, c, "console") &&
-            finish(vm, &c->dev, vconsole_init(c, vm->virtio, slot(vm), console_text, vm), "console"))
+            finish(vm, &c->dev, vconsole_init(c, vm->virtio, slot(vm), console_text, vm),
+                   "console"))
             vm->console = c;
     }
     if (set & (OPT_VIRTIO_NET | OPT_VIRTIO_NET2))
