@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from pblib import iso
+from pblib import iso, vms
 
 
 class Problem(Exception):
@@ -23,6 +23,8 @@ def find_ovmf(run):
 
 
 def modules(run):
+    if run.vms:
+        return vms.modules_of(run.vms, run.out, run.append)
     return iso.modules_of(run.kernel, run.initrd, run.append, run.modules, run.words)
 
 

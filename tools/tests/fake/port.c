@@ -62,6 +62,8 @@ static unsigned console_breaks; /* before the next byte */
 static uint64_t console_raw_bytes;
 static char debugcon[CONSOLE_MAX + 1];
 static size_t debugcon_len;
+static char own_text[4096];
+static size_t own_len;
 bool fake_no_debugcon;
 static _Atomic uint64_t debug_exit = UINT64_MAX;
 
@@ -282,8 +284,6 @@ void port_console_raw(const char *text, size_t len)
     port_console_write(text, len);
     console_raw_bytes += len;
 }
-static char own_text[4096];
-static size_t own_len;
 int port_console_own(const char *spec)
 {
     return strcmp(spec, "com2") == 0 ? 0 : -1;
