@@ -244,11 +244,13 @@ MODULES ?= $(O)/cache/vmlinuz role=initrd -- placeholder console=hvc0, $(O)/init
 RUN_NEEDS := $(O)/cache/vmlinuz $(O)/initrd.gz
 endif
 APPEND ?= console=ttyS0
-RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
+RUN_VARS := KERNEL INITRD APPEND MODULES VMS HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
 export $(RUN_VARS) USB BARE DIRECT NAME O DISK DEV NET NIC IOMMU
 # A disk boots by its own GRUB, unless it is told otherwise.
 OWN_MENU := $(if $(DISK),$(if $(KERNEL)$(filter 1,$(DIRECT)),,1))
 BOOTED := $(if $(filter 1,$(BARE) $(OWN_MENU)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
+# Several VMs: the files that their line names.
+RUN_NEEDS += $(if $(VMS),$(shell cd tools && $(PYTHON) -c 'import sys; from pblib import vms; print(*vms.files_of(*sys.argv[1:]))' '$(VMS)' $(O) 2>/dev/null))
 RUN_NEEDS += $(if $(KERNEL)$(DISK),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL)$(DISK),,$(O)/initrd.gz) \
 	$(filter $(O)/cache/% $(O)/initrd%,$(KERNEL) $(INITRD))
 

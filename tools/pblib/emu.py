@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from pblib import iso
+from pblib import iso, vms
 
 
 class Problem(Exception):
@@ -25,6 +25,8 @@ def find_ovmf(run):
 
 
 def modules(run):
+    if run.vms:
+        return vms.modules_of(run.vms, run.out, run.append)
     return iso.modules_of(run.kernel, run.initrd, run.append, run.modules, run.words)
 
 
