@@ -85,6 +85,8 @@ struct mmu_hot { /* write-trap history of a frame */
     uint32_t count;
 };
 
+#define MMU_OWED 16 /* more pages are flushed as everything */
+
 struct mmu_lost { /* a frame that was mapped writable when it became a table */
     uint64_t gfn;
     sploc_t loc; /* of that spte, + 1 */
@@ -150,7 +152,11 @@ struct mmu {
     uint32_t flipped[2]; /* location + 1 of such sptes, or 0: they go at the next exit */
     bool flip_entered;   /* the guest ran with them */
     bool draining;
-    bool ref_huge; /* reference pager: a 1 GiB page was seen */
+    bool quiet;    /* between two instructions of the guest: flushes may be answered */
+    bool owed_all; /* flushes that were answered and come before the next entry */
+    uint32_t nowed;
+    uint64_t owed[MMU_OWED]; /* pages */
+    bool ref_huge;           /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
     uint32_t zap_count; /* of them, pages that wait for their zap: they come first */

@@ -219,7 +219,7 @@ cpuset_t mon_ask(struct subvmm *s, cpuset_t to, enum ask_kind kind, uint64_t arg
         if ((to & (cpuset_t)BIT(c)) && ask_one(s, c, kind, arg))
             asked |= (cpuset_t)BIT(c);
     while ((done = done_set(asked)) != asked && port_tsc() < until) {
-        (void)mmu_serve(&s->mmu); /* who is to answer may be waiting for this CPU */
+        mmu_between(&s->mmu); /* who is to answer may be waiting for this CPU */
         port_relax();
     }
     for (uint32_t c = 0; c < s->vm->ncpus; c++) {

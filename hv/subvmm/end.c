@@ -19,7 +19,7 @@ _Noreturn void subvmm_finish(struct subvmm *s)
 
     s->vcpu.state = VCPU_STOPPED;
     while ((vm_stopped_set() & others) != others && port_tsc() < until) {
-        (void)mmu_serve(&s->mmu);
+        mmu_between(&s->mmu);
         port_relax();
     }
     subvmm_end_hook(vm, atomic_load(&vm->ended));

@@ -24,8 +24,10 @@ struct vm {
     /* BSP start state, set by the loader */
     uint64_t entry_rip, entry_rsi, entry_rsp, entry_cr3;
     uint64_t entry_rax, entry_rbx; /* multiboot: magic and information structure */
-    bool entry_long;        /* 64-bit entry with paging on; else 32-bit flat protected mode */
-    bool entry_real;        /* real mode: entry_rip is CS * 16 + IP */
+    bool entry_long; /* 64-bit entry with paging on; else 32-bit flat protected mode */
+    bool entry_real; /* real mode: entry_rip is CS * 16 + IP */
+    /* MSRs of hvsig=hyperv that all CPUs share */
+    _Atomic uint64_t hv_os_id, hv_hypercall, hv_reference;
     _Atomic uint32_t ended; /* 0 running, 1 power-off, 2 reset, 3 parked */
 };
 /* Carves guest RAM: opt->mem_mib or all that is free less `keep_bytes`; gpa = hpa per 2 MiB granule
