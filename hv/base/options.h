@@ -6,7 +6,7 @@
 
 enum coherency_mode { COHERENCY_MATRIX, COHERENCY_LOCKED, COHERENCY_SHOOTDOWN };
 enum overflow_mode { OVERFLOW_LAZY, OVERFLOW_SHOOTDOWN };
-enum hvsig_mode { HVSIG_KVM, HVSIG_OWN };
+enum hvsig_mode { HVSIG_KVM, HVSIG_OWN, HVSIG_HYPERV };
 enum reset_method { RESET_AUTO, RESET_ACPI, RESET_CF9, RESET_KBD, RESET_TRIPLE };
 enum mmu_mode { MMU_SHADOW, MMU_REF };
 
@@ -54,7 +54,9 @@ struct hv_options {
     bool pcid;               /* pcid=on|off: shown whether or not the host has it */
     bool invpcid;            /* invpcid=on|off */
     bool pveoi;              /* pveoi=on|off: interrupts without an EOI exit, under hvsig=kvm */
-    enum hvsig_mode hvsig;   /* hvsig=kvm|own */
+    bool pvipi;              /* pvipi=on|off: hypercalls for IPIs */
+    bool pvflush;            /* pvflush=on|off: ... for remote TLB flushes */
+    enum hvsig_mode hvsig;   /* hvsig=kvm|own|hyperv */
     bool x2apic_host;        /* x2apic=on|off: use it on the host where the CPU has it */
     bool help;               /* help: print the table at boot */
     unsigned nconsoles;

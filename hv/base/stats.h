@@ -37,13 +37,17 @@
     X(zaps)          /* non-leaf shadow pages dropped for a write */                               \
     X(doorbells)     /* IPIs sent */                                                               \
     X(requests_served)                                                                             \
-    X(acks_waited) /* acknowledgements waited for */                                               \
-    X(waits)       /* waits (installs or shootdowns) */                                            \
-    X(flush_all)   /* entries with a TLB flush */                                                  \
-    X(flush_page)  /* single-page invalidations */                                                 \
-    X(fresh)       /* leaf tables unsync from their first use */                                   \
-    X(dying)       /* address spaces given up as a whole */                                        \
-    X(reloads)     /* CR3 read and written back in one exit */                                     \
+    X(acks_waited)   /* acknowledgements waited for */                                             \
+    X(waits)         /* waits (installs or shootdowns) */                                          \
+    X(flush_all)     /* entries with a TLB flush */                                                \
+    X(flush_page)    /* single-page invalidations */                                               \
+    X(fresh)         /* leaf tables unsync from their first use */                                 \
+    X(dying)         /* address spaces given up as a whole */                                      \
+    X(reloads)       /* CR3 read and written back in one exit */                                   \
+    X(flushes_asked) /* of other CPUs by hypercall, with their answer waited for */                \
+    X(flushes_left)  /* the same, left to a halted CPU's waking */                                 \
+    X(flushes_owed)  /* done for other CPUs' hypercalls */                                         \
+    X(hypercalls)    /* served */                                                                  \
     X(root_hits)                                                                                   \
     X(root_misses)                                                                                 \
     X(asid_recycles)                                                                               \

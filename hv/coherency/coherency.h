@@ -61,6 +61,7 @@ enum cpu_mode { MODE_OFFLINE, MODE_HOST, MODE_GUEST, MODE_HALTED };
 enum request_kind {
     REQUEST_DROP = 1, /* drop every writable spte of the frame (and a 2 MiB one over it) */
     REQUEST_DRAIN,    /* drain the own channels now (shootdown modes) */
+    REQUEST_FLUSH,    /* forget translations before the guest goes on (flush.h packs them) */
 };
 struct mailbox { /* one writer (the requester), one reader (the target); one request outstanding */
     _Atomic uint64_t request; /* kind | gfn << 8 */
@@ -71,7 +72,8 @@ struct cpu_shared {
     _Alignas(64) _Atomic uint64_t pending; /* bit p: producer p published; consumer exchanges */
     _Alignas(64) _Atomic uint64_t storing; /* 0, or STORING_* of the store in flight */
     _Alignas(64) _Atomic uint64_t action;
-    _Alignas(64) _Atomic uint32_t mode;               /* enum cpu_mode */
+    _Alignas(64) _Atomic uint32_t mode; /* enum cpu_mode */
+    _Atomic uint32_t flush_owed; /* a flush was asked for while this CPU was halted (flush.c) */
     _Alignas(64) struct mailbox mailbox[HV_MAX_CPUS]; /* by requester */
 };
 #define STORING_BUSY BIT(0)

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Exits of instructions with little behind them: HLT, time, cache control, hypercalls, what is
- * hidden and what is not supported. Tested by tools/tests/test_exits.c. */
+/* Exits of instructions with little behind them: HLT, time, cache control, what is hidden
+ * and what is not supported. Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/base/options.h"
 #include "hv/port/cpu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
 #include "hv/vcpu/fetch.h"
 #include "hv/vm/vm.h"
-
-#define KVM_EPERM ((uint64_t)-1) /* a hypercall by a user */
-/* a hypercall nobody offers, Documentation/virt/kvm/x86/hypercalls.rst */
-#define KVM_ENOSYS ((uint64_t)-1000)
 
 void exit_hlt(struct subvmm *s, const struct vmexit *x)
 {
@@ -49,17 +44,6 @@ void exit_rdtsc(struct subvmm *s, const struct vmexit *x)
     vcpu_set_edx_eax(v, port_tsc() + v->tsc_adjust);
     if (x->kind == EXIT_RDTSCP)
         v->regs.gpr[RCX] = (uint32_t)v->tsc_aux;
-}
-
-void exit_vmmcall(struct subvmm *s, const struct vmexit *x)
-{
-    if (s->vm->opt->hvsig != HVSIG_KVM) {
-        vcpu_inject_ud(s);
-        return;
-    }
-    uint64_t answer = vcpu_cpl(s) ? KVM_EPERM : KVM_ENOSYS;
-    if (vcpu_skip_decoded(s, x) == HV_OK)
-        s->vcpu.regs.gpr[RAX] = vcpu_code_size(s) == 8 ? answer : (uint32_t)answer;
 }
 
 void exit_invlpg(struct subvmm *s, const struct vmexit *x)

@@ -107,6 +107,18 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r);
 void mmu_served(struct mmu *m);
 /* Serves inbound requests; true if anything changed. Called by the loop and while waiting. */
 bool mmu_serve(struct mmu *m);
+/* The same between two instructions of the guest, by the loop alone: answers other CPUs' flushes
+ * too, and does what is owed of them. May wait. */
+void mmu_between(struct mmu *m);
+/* Other CPUs forget translations before their guest goes on (hv/coherency/README "Remote flushes");
+ * returns when that is certain. Context: exit handler of the guest's hypercall, at its end. */
+struct flush_what;
+void mmu_flush_others(struct mmu *m, cpuset_t to, const struct flush_what *what);
+void mmu_flush_self(struct mmu *m, const struct flush_what *what);
+/* MODE_HALTED was left: takes over what was asked meanwhile. Before anything of the guest. */
+void mmu_woken(struct mmu *m);
+/* A flush of everything before the next entry. */
+void mmu_owe_flush(struct mmu *m);
 /* Drains if anything is pending: idle loop, any exit. */
 void mmu_drain(struct mmu *m);
 /* At a timer exit: where the guest cleared A of a leaf entry without a flush, in a table that it

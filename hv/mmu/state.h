@@ -8,9 +8,9 @@
 
 #define SP_NONE UINT32_MAX
 #define ENTERED_NONE (UINT32_MAX - 1) /* no slot, and not SP_NONE either */
-#define MMU_ROOTS 16 /* retained roots at most */
-#define MMU_XLATE 32 /* entries of the software gva -> gpa cache */
-#define MMU_HOT 64   /* recently trapped frames remembered */
+#define MMU_ROOTS 16                  /* retained roots at most */
+#define MMU_XLATE 32                  /* entries of the software gva -> gpa cache */
+#define MMU_HOT 64                    /* recently trapped frames remembered */
 #define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
 #ifndef MMU_UNSYNC_OUT
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
@@ -89,6 +89,8 @@ struct mmu_hot { /* write-trap history of a frame */
     uint32_t count;
 };
 
+#define MMU_OWED 16 /* more pages are flushed as everything */
+
 struct mmu_lost { /* a frame that was mapped writable when it became a table */
     uint64_t gfn;
     sploc_t loc; /* of that spte, + 1 */
@@ -136,9 +138,9 @@ struct mmu {
     /* roots */
     struct mmu_root_slot roots[MMU_ROOTS];
     uint32_t nroots;
-    uint32_t last_root; /* shadow page of the root used before, or SP_NONE */
-    uint32_t root;      /* slot in use, or SP_NONE: to be found before entry */
-    uint32_t entered;   /* that of the last entry, while mmu_enter would choose it as it is; ... */
+    uint32_t last_root;  /* shadow page of the root used before, or SP_NONE */
+    uint32_t root;       /* slot in use, or SP_NONE: to be found before entry */
+    uint32_t entered;    /* that of the last entry, while mmu_enter would choose it as it is; ... */
     uint64_t entered_at; /* ... downgrades then */
     uint64_t root_clock;
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
@@ -157,7 +159,11 @@ struct mmu {
     uint32_t flipped[2]; /* location + 1 of such sptes, or 0: they go at the next exit */
     bool flip_entered;   /* the guest ran with them */
     bool draining;
-    bool ref_huge; /* reference pager: a 1 GiB page was seen */
+    bool quiet;    /* between two instructions of the guest: flushes may be answered */
+    bool owed_all; /* flushes that were answered and come before the next entry */
+    uint32_t nowed;
+    uint64_t owed[MMU_OWED]; /* pages */
+    bool ref_huge;           /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
     uint32_t zap_count; /* of them, pages that wait for their zap: they come first */
@@ -189,8 +195,9 @@ struct mmu {
     struct mmu_lost lost[MMU_LOST];
 };
 
-/* What mmu_code said holds while both stay what they are: the page of the root that was chosen last,
- * and the number of sptes that lost something. A page that is freed loses all of them first. */
+/* What mmu_code said holds while both stay what they are: the page of the root that was chosen
+ * last, and the number of sptes that lost something. A page that is freed loses all of them first.
+ */
 static inline uint32_t mmu_code_root(const struct mmu *m)
 {
     return m->last_root;
@@ -201,11 +208,12 @@ static inline uint64_t mmu_code_losses(const struct mmu *m)
 }
 
 /* --- the loop's quick round --- */
-/* Nothing came in for this CPU's tables and nothing is to be taken back before an entry; then
+/* Nothing came in for this CPU's tables, no flush was promised while a handler served requests, and
+ * nothing is to be taken back before an entry; then
  * inbound requests count as looked at (the caller looks at the action word before it enters). */
 static inline bool mmu_quick(struct mmu *m)
 {
-    if (consumer_pending(m->coh) || m->flipped[0])
+    if (consumer_pending(m->coh) || m->flipped[0] || m->owed_all || m->nowed)
         return false;
     if (m->work != m->served_at)
         mmu_served(m);

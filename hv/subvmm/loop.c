@@ -243,13 +243,14 @@ static void halt(struct subvmm *s)
 {
     watch_beat(s);
     port_irq_off();
-    if (!mode_enter(&s->coh, MODE_HALTED)) {
+    if (mode_enter(&s->coh, MODE_HALTED)) {
+        port_halt();
+        mode_leave(&s->coh);
+        profile_restart(s->pcpu);
+    } else {
         port_irq_on();
-        return;
     }
-    port_halt();
-    mode_leave(&s->coh);
-    profile_restart(s->pcpu);
+    mmu_woken(&s->mmu); /* also where the mode was MODE_HALTED for a moment only */
 }
 
 static void halted(struct subvmm *s)
@@ -259,6 +260,7 @@ static void halted(struct subvmm *s)
 
     if (irq || (v->nmi_pending && !v->nmi_blocked) || v->pending.type != EVENT_NONE) {
         v->state = VCPU_RUNNING;
+        steal_wake(s);
         if (s->dead)
             guestwatch_alive(s);
         return;
@@ -266,6 +268,7 @@ static void halted(struct subvmm *s)
     if (!s->dead && !(v->regs.rflags & RFLAGS_IF))
         guestwatch_dead(s);
     mmu_idle(&s->mmu, false);
+    steal_halt(s);
     halt(s);
 }
 
@@ -275,7 +278,7 @@ void subvmm_round(struct subvmm *s)
         return;
     s->calm = false;
     take_actions(s);
-    (void)mmu_serve(&s->mmu);
+    mmu_between(&s->mmu);
     if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {
         subvmm_finish(s);
         return;

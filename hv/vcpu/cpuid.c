@@ -72,6 +72,10 @@ enum { EAX, EBX, ECX, EDX };
 #define KVM_CLOCKSOURCE BIT(0)
 #define KVM_CLOCKSOURCE2 BIT(3)
 #define KVM_PV_EOI BIT(6)
+#define KVM_STEAL_TIME BIT(5)
+#define KVM_PV_TLB_FLUSH BIT(9)
+#define KVM_PV_SEND_IPI BIT(11)
+#define KVM_PV_SCHED_YIELD BIT(13)
 #define KVM_CLOCKSOURCE_STABLE BIT(24)
 
 static uint32_t id_bits(uint32_t ncpus)
@@ -260,10 +264,18 @@ static void signature(uint32_t r[4], uint32_t max, const char *text)
     memcpy(&r[EDX], text + 8, 4);
 }
 
+static uint32_t kvm_features(const struct hv_options *o)
+{
+    return (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2) |
+           mask_if(port_tsc_constant(), KVM_CLOCKSOURCE_STABLE) | mask_if(o->pveoi, KVM_PV_EOI) |
+           mask_if(o->pvipi, KVM_PV_SEND_IPI) |
+           mask_if(o->pvflush, KVM_STEAL_TIME | KVM_PV_TLB_FLUSH | KVM_PV_SCHED_YIELD);
+}
+
 static void hypervisor_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4])
 {
     bool kvm = s->vm->opt->hvsig == HVSIG_KVM;
-    uint32_t own = kvm ? HV_OWN_BESIDE_KVM : HV_KVM;
+    uint32_t own = s->vm->opt->hvsig == HVSIG_OWN ? HV_KVM : HV_OWN_BESIDE_KVM;
 
     memset(r, 0, 4 * sizeof(r[0]));
     if (leaf == own)
@@ -271,9 +283,9 @@ static void hypervisor_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4]
     else if (kvm && leaf == HV_KVM)
         signature(r, MAX_HV_KVM, "KVMKVMKVM\0\0");
     else if (kvm && leaf == HV_KVM + 1)
-        r[EAX] = (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2 |
-                            (port_tsc_constant() ? KVM_CLOCKSOURCE_STABLE : 0) |
-                            (s->vm->opt->pveoi ? KVM_PV_EOI : 0));
+        r[EAX] = kvm_features(s->vm->opt);
+    else if (s->vm->opt->hvsig == HVSIG_HYPERV)
+        hyperv_leaf(s, leaf, r);
 }
 
 /* --- the table --- */

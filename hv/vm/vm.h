@@ -75,6 +75,8 @@ struct vm {
     struct vm_clock clock;
     struct vm_watch watch;
     _Atomic bool warm_said; /* park.c: a triple fault that was INIT for all */
+    /* MSRs of hvsig=hyperv that all CPUs share */
+    _Atomic uint64_t hv_os_id, hv_hypercall, hv_reference;
 };
 /* All there are, [0] the first. Filled by hv/main.c at boot. */
 extern struct vm vm_table[VM_MAX];

@@ -141,6 +141,12 @@ static void test_patches(void)
     bsp()->mmu.flipped[0] = 1;
     (void)quick_round();
     tap_eq(bsp()->mmu.flipped[0], 0, "a spte made for one entry is taken back");
+    new_machine();
+    bsp()->mmu.owed_all = true; /* as one that a handler answered while it waited */
+    tap_ok(!quick_round() && !bsp()->mmu.owed_all, "a flush that was promised comes before the entry");
+    new_machine();
+    bsp()->mmu.owed[bsp()->mmu.nowed++] = 0x400;
+    tap_ok(!quick_round() && !bsp()->mmu.nowed, "... of a page as well");
 }
 
 /* What waits and cannot be taken yet is looked at in every round. */

@@ -58,6 +58,9 @@ enum hv_err vlapic_wrmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t va
  * there; MMIO goes to vbus (FEE00000 by default). Owner CPU. */
 bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base);
 /* INIT/SIPI/NMI of an ICR write become ACTION_* of the target; the SIPI vector is read here. */
+/* An interrupt or NMI, by vector and delivery mode as the ICR has them, to a set of CPUs: by
+ * hypercall. false: another delivery mode, or no legal vector. */
+bool vlapic_ipi(struct vpc *pc, uint32_t cpu, cpuset_t to, uint32_t icr_low);
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 
 /* --- time: all from port_tsc() --- */
