@@ -4,7 +4,7 @@
 #include "hv/base/ring.h"
 
 /* Relaxed atomics so that a dump from another CPU may tear an event but nothing worse. */
-struct ring_slot *ring_of[HV_MAX_CPUS];
+struct ring_slot *ring_of[HV_MACHINE_CPUS];
 
 static const char *const kind_name[RING_KIND_COUNT] = {
     [RING_NONE] = "none",   [RING_EXIT] = "exit", [RING_PF] = "pf",       [RING_POST] = "post",
@@ -15,21 +15,22 @@ static const char *const kind_name[RING_KIND_COUNT] = {
 
 void ring_place(uint32_t cpu, void *memory)
 {
-    if (cpu < HV_MAX_CPUS)
+    if (cpu < HV_MACHINE_CPUS)
         ring_of[cpu] = memory;
 }
 
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
 {
-    if (cpu < HV_MAX_CPUS)
+    if (cpu < HV_MACHINE_CPUS)
         ring_put(cpu, kind, a, b);
 }
 
 uint64_t ring_head(uint32_t cpu)
 {
     /* pairs with the release in ring_add */
-    return cpu < HV_MAX_CPUS ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
-                             : 0;
+    return cpu < HV_MACHINE_CPUS
+               ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
+               : 0;
 }
 
 bool ring_get(uint32_t cpu, uint64_t n, struct ring_event *out)

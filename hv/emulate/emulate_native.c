@@ -119,7 +119,7 @@ static hpa_t space_root(struct space *sp, const struct emu *e)
 
     if (sp->levels == 4)
         return sp->area->hpa;
-    low = port_low_memory(e->s->cpu, &at);
+    low = port_low_memory(e->s->pcpu, &at);
     memcpy(low + PORT_LOW_NATIVE, sp->area->area, 4 * sizeof(uint64_t));
     return hpa(at.v + PORT_LOW_NATIVE);
 }

@@ -107,7 +107,7 @@ static void cr3_reload(struct subvmm *s, uint64_t from_rip, unsigned reg)
         (in.src_reg & 15) != reg || !cr_write(s, 3, mode_width(s, v->regs.gpr[reg])))
         return;
     vcpu_skip(s, &decoded, in.length);
-    stat_inc(s->cpu, STAT_reloads);
+    stat_inc(s->pcpu, STAT_reloads);
 }
 
 void exit_cr_read(struct subvmm *s, const struct vmexit *x)

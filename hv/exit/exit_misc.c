@@ -124,7 +124,7 @@ void exit_shutdown(struct subvmm *s, const struct vmexit *x)
 void exit_invalid(struct subvmm *s, const struct vmexit *x)
 {
     (void)x;
-    subvmm_park(s, "VMRUN refused the guest state (the control block shown is destroyed)");
+    subvmm_park(s, "the processor refused to enter the guest with this state");
 }
 
 void exit_unknown(struct subvmm *s, const struct vmexit *x)

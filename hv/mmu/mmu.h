@@ -50,6 +50,9 @@ struct mmu_config {
 };
 /* Size of struct mmu, to be embedded. */
 size_t mmu_sizeof(void);
+/* Bytes of memory for a pool of so many pages with their bookkeeping, on a machine whose memory
+ * spans so many granules of 2 MiB. */
+uint64_t mmu_pool_bytes(uint64_t pages, uint64_t granules);
 /* Context: owner CPU, before its loop. Returns HV_NOMEM if the pool is below the floor. */
 enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg) HV_MUST_CHECK;
 /* INIT/SIPI and power-on: forgets the guest's translations (a coherency event), sets the mode. */

@@ -47,7 +47,7 @@ static uint32_t slot_take(struct mmu *m)
         bool changed = m->changed; /* no walk stands on a root that is not in use */
         sp_zap(m, m->roots[best].sp);
         m->changed = changed;
-        stat_inc(m->cpu, STAT_asid_recycles);
+        stat_inc(m->pcpu, STAT_asid_recycles);
     }
     return best;
 }
@@ -157,7 +157,7 @@ uint32_t root_page(struct mmu *m)
     root_key(m, &f, &level, &role);
     uint32_t slot = slot_find(m, f, level, role);
     if (slot == SP_NONE) {
-        stat_inc(m->cpu, STAT_root_misses);
+        stat_inc(m->pcpu, STAT_root_misses);
         bool changed = m->changed;
         m->changed = false;
         uint32_t page = sp_get(m, f, level, role); /* may wait, serve and so free pages */
@@ -172,7 +172,7 @@ uint32_t root_page(struct mmu *m)
         m->sps[page].is_root = true;
         made = true;
     } else {
-        stat_inc(m->cpu, STAT_root_hits);
+        stat_inc(m->pcpu, STAT_root_hits);
     }
     m->root = slot;
     m->roots[slot].used_at = ++m->root_clock;
@@ -230,5 +230,5 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r)
     m->entered_at = m->downgrades;
     m->flip_entered = true;
     if (r->flush)
-        stat_inc(m->cpu, STAT_flush_all);
+        stat_inc(m->pcpu, STAT_flush_all);
 }

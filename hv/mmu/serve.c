@@ -25,7 +25,7 @@ void serve_stretch_end(struct mmu *m)
     m->served_at = m->work;
     if (n > m->stretch_high) {
         m->stretch_high = n;
-        stat_max(m->cpu, STAT_unserved_high, n);
+        stat_max(m->pcpu, STAT_unserved_high, n);
     }
 }
 

@@ -49,6 +49,8 @@ _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they 
 
 struct sp {    /* a shadow page; its 512 sptes are pool page number (index of this struct) */
     gfn_t gfn; /* source table, or first frame mapped (ROLE_DIRECT) */
+    /* Where this CPU reads the source table's 8-byte entries; NULL: by gpte_raw's long way. */
+    const uint64_t *table;
     uint32_t role;
     uint8_t level; /* 1..4; entries of a level-1 page are 4 KiB sptes */
     bool used, is_root;
@@ -108,7 +110,8 @@ struct mmu_left {  /* a frame left not long ago */
 struct mmu {
     struct mmu_config cfg;
     struct coh_cpu *coh;
-    uint32_t cpu;
+    uint32_t cpu;         /* VCPU: in trace words */
+    uint32_t pcpu;        /* CPU of the machine: statistics, events */
     struct mmu_regs regs; /* guest's view */
     bool paged;           /* CR0.PG */
     unsigned top;         /* level of the hardware root: 4, or 3 for PAE-format roots */

@@ -7,8 +7,8 @@
  * 1. What other CPUs and interrupt handlers want is in the action word, which mode_enter reads last
  *    of all, or in the pending word. Both are 0, or the round is a whole one.
  * 2. What this CPU itself may have changed: a handler that touches nothing but registers of the
- *    VCPU and the shadow says so (calm) when it is done; whoever touches a device, the local APIC, a
- *    timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
+ *    VCPU and the shadow says so (calm) when it is done; whoever touches a device, the local APIC,
+ * a timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
  *    one; so a forgotten one costs time, and one said wrongly is a bug.
  * 3. Nothing waited to be injected when events_prepare looked last (quiet). What a handler raised
  *    is injected as in any round. The end of an interrupt without an exit (pveoi.c) holds nothing
@@ -30,6 +30,8 @@
 #include "hv/vm/vm.h"
 
 #define INPUT_POLL_HZ 10
+/* So soon devices go on with what was more than a turn's work: the guest runs meanwhile. */
+#define DEVICES_HZ 50000
 
 static bool serve(void *ctx)
 {
@@ -75,6 +77,8 @@ static void take_actions(struct subvmm *s)
         s->paused = !s->paused;
     if (a & ACTION_AUDIT)
         (void)mmu_audit(&s->mmu, 3);
+    if (a & ACTION_DEVICE)
+        s->devices_called = true;
     if (a & ACTION_INPUT)
         s->input.ready = true;
     if ((a & ACTION_MONITOR) && subvmm_monitor_hook)
@@ -93,6 +97,8 @@ static void run_timers(struct subvmm *s)
     /* Keys that found no room are looked at again although the guest may never exit by itself. */
     if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
         next = now + port_tsc_hz() / INPUT_POLL_HZ;
+    if (s->devices_more && next > now + port_tsc_hz() / DEVICES_HZ)
+        next = now + port_tsc_hz() / DEVICES_HZ;
     if (next > s->watch_at)
         next = s->watch_at;
     if (next < s->timer_armed) {
@@ -163,9 +169,9 @@ static HV_INLINE void run_guest(struct subvmm *s)
 
     v->ring_rip = v->regs.rip;
     s->entered_tsc = port_tsc();
-    profile_border(s->cpu, PROFILE_BEFORE);
+    profile_border(s->pcpu, PROFILE_BEFORE);
     vcpu_ops->run(v, &x);
-    profile_exit(s->cpu, x.kind);
+    profile_exit(s->pcpu, x.kind);
     mode_leave(&s->coh);
     s->entries++;
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
@@ -174,10 +180,10 @@ static HV_INLINE void run_guest(struct subvmm *s)
     xstate_sync(s);
     if (s->injected.type == EVENT_INTR || v->iret_rip != UINT64_MAX || v->pveoi_armed)
         settle(s, &x);
-    profile_border(s->cpu, PROFILE_AFTER);
+    profile_border(s->pcpu, PROFILE_AFTER);
     s->calm = false;
     exit_dispatch(s, &x);
-    profile_border(s->cpu, PROFILE_HANDLER);
+    profile_border(s->pcpu, PROFILE_HANDLER);
     if (s->vm->opt->audit)
         audit(s);
 }
@@ -243,7 +249,7 @@ static void halt(struct subvmm *s)
     }
     port_halt();
     mode_leave(&s->coh);
-    profile_restart(s->cpu);
+    profile_restart(s->pcpu);
 }
 
 static void halted(struct subvmm *s)
@@ -270,11 +276,14 @@ void subvmm_round(struct subvmm *s)
     s->calm = false;
     take_actions(s);
     (void)mmu_serve(&s->mmu);
-    if (vm_is_finisher(s->cpu))
+    if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {
         subvmm_finish(s);
+        return;
+    }
     if (s->vcpu.state != VCPU_STOPPED) {
         if (input_waits(s))
             input_pump(s);
+        devices_run(s);
         run_timers(s);
     }
     switch (s->vcpu.state) {
@@ -290,15 +299,25 @@ void subvmm_round(struct subvmm *s)
         mmu_drain(&s->mmu);
         halted(s);
         break;
-    case VCPU_STOPPED:
-        vm_mark_stopped(s->cpu);
-        halt(s);
+    case VCPU_STOPPED: /* once: from here on the VM may be made anew under this CPU */
+        vm_mark_stopped(s->vm, s->cpu);
         break;
     case VCPU_WAIT_SIPI:
     case VCPU_PARKED:
         halt(s);
         break;
     }
+}
+
+/* The VCPU of that VM which this CPU hosts. */
+static uint32_t vcpu_here(const struct vm *vm)
+{
+    uint32_t c = 0;
+
+    while (c < vm->ncpus && vm_pcpu(vm, c) != port_cpu())
+        c++;
+    ASSERT(c < vm->ncpus);
+    return c;
 }
 
 enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
@@ -308,11 +327,13 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     struct mmu_config cfg;
 
     memset(s, 0, sizeof(*s));
-    s->cpu = s->vcpu.cpu = port_cpu();
+    s->pcpu = s->vcpu.cpu = port_cpu();
+    s->cpu = vcpu_here(vm);
     s->vm = vm;
+    s->epoch = atomic_load_explicit(&vm->epoch, memory_order_acquire);
     s->p2m = vm->p2m;
     s->timer_armed = s->watch_at = UINT64_MAX;
-    if (s->cpu == 0)
+    if (s->pcpu == 0 && !s->epoch) /* else nothing was typed yet, or it is kept */
         input_start();
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
@@ -334,8 +355,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     return HV_OK;
 }
 
-HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
-                                    uint64_t pool_bytes)
+static void begin(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa, uint64_t pool_bytes)
 {
     enum hv_err err = subvmm_init(s, vm, pool, pool_hpa, pool_bytes);
     if (err == HV_RANGE)
@@ -345,10 +365,20 @@ HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool,
             "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",
             port_cpu(), (unsigned long long)(pool_bytes >> 10));
     watch_start(s);
+    s->input.ready = s->epoch > 1; /* keys may have come meanwhile */
     action_online(&s->coh);
+}
+
+HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                                    uint64_t pool_bytes)
+{
     /* The address is a constant of the image, and a register holds it at less cost. */
     struct subvmm *volatile somewhere = s;
     s = somewhere;
-    for (;;)
-        subvmm_round(s);
+    for (;;) {
+        begin(s, vm, pool, pool_hpa, pool_bytes);
+        while (!subvmm_over(s))
+            subvmm_round(s);
+        subvmm_off(s);
+    }
 }

@@ -74,7 +74,7 @@ void events_kick(struct subvmm *s)
     if (s->vcpu.step_iret)
         step_arm(s);
     if (s->kick_now)
-        port_doorbell(s->cpu);
+        port_doorbell(s->pcpu);
     if (!s->kick_soon)
         return;
     /* On a slow host the timer may come before the first instruction, again and again. */
@@ -157,8 +157,8 @@ void events_settle(struct subvmm *s, struct vmexit *x)
     } else if (x->untaken) {
         s->vcpu.pending = s->injected; /* an 8259 does not take its vector back */
     } else if (!x->redeliver) {
-        stat_inc(s->cpu, STAT_irqs_injected);
-        ring_add(s->cpu, RING_IRQ, s->injected.vector, 0);
+        stat_inc(s->pcpu, STAT_irqs_injected);
+        ring_add(s->pcpu, RING_IRQ, s->injected.vector, 0);
     }
 }
 

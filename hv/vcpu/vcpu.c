@@ -112,7 +112,7 @@ void vcpu_init_reset(struct subvmm *s)
     regs = vcpu_mmu_regs(&s->vcpu);
     mmu_reset(&s->mmu, &regs);
     s->vcpu.state = VCPU_WAIT_SIPI;
-    vm_set_active(s->cpu, false);
+    vm_set_active(s->vm, s->cpu, false);
 }
 
 void vcpu_start_real(struct subvmm *s, uint16_t cs, uint16_t ip)
@@ -126,7 +126,7 @@ void vcpu_start_real(struct subvmm *s, uint16_t cs, uint16_t ip)
     vcpu_ops->put(v, VCPU_SEGS, &segs);
     v->regs.rip = ip;
     v->state = VCPU_RUNNING;
-    vm_set_active(s->cpu, true);
+    vm_set_active(s->vm, s->cpu, true);
 }
 
 /* Real mode as a boot sector finds it: CS:IP within the first 64 KiB if it can be, others 0. */
@@ -183,7 +183,7 @@ static void start_bsp(struct subvmm *s)
     regs = vcpu_mmu_regs(v);
     mmu_reset(&s->mmu, &regs);
     v->state = VCPU_RUNNING;
-    vm_set_active(s->cpu, true);
+    vm_set_active(s->vm, s->cpu, true);
 }
 
 void vcpu_power_on(struct subvmm *s)

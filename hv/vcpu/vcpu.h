@@ -67,7 +67,7 @@ struct vcpu_event {
 };
 
 struct vcpu {
-    uint32_t cpu; /* = virtual APIC id */
+    uint32_t cpu; /* the CPU of the machine that hosts it */
     enum vcpu_state state;
     bool is_bsp;
     struct vcpu_regs regs;

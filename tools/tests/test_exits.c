@@ -410,7 +410,7 @@ static void test_kvmclock(void)
     rig_new(1, false);
     fake_set_tsc(20000000000ull, 0);
     fake_set_boot_time_tsc(20000000000ull - 7500000000ull);
-    kvmclock_init();
+    kvmclock_init(&vm);
     tap_ok(msr_write(bsp(), 0x4b564d00, 0x4000), "wall clock, read 7.5 s before");
     tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[1], 1700000007, "... has gone on");
     tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[2], 500000000, "... to the nanosecond");
