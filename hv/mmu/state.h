@@ -8,6 +8,7 @@
 #define SP_NONE UINT32_MAX
 #define MMU_ROOTS 16 /* retained roots at most */
 #define MMU_XLATE 32 /* entries of the software gva -> gpa cache */
+#define MMU_PATHS 16 /* regions of 2 MiB whose shadow page is remembered */
 #define MMU_HOT 64   /* recently trapped frames remembered */
 #define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
 #ifndef MMU_UNSYNC_OUT
@@ -82,6 +83,15 @@ struct mmu_xlate {
     uint32_t access; /* the access it was checked for */
 };
 
+struct mmu_path {     /* where the links of a root lead for a region of 2 MiB */
+    uint64_t region1; /* gva >> 21, + 1; 0: nothing remembered */
+    uint64_t links;   /* valid while equal to mmu.links, ... */
+    uint32_t root;    /* ... below this root's page */
+    uint32_t sp;
+    uint8_t level; /* of sp: 1, or 2 where a 2 MiB spte ends the way */
+    bool w, u, nx; /* rights that all links on the way leave */
+};
+
 struct mmu_hot { /* write-trap history of a frame */
     uint64_t gfn, epoch;
     uint32_t count;
@@ -141,6 +151,7 @@ struct mmu {
 
     uint64_t downgrades;   /* flush generation: bumped by every downgrade of a spte */
     uint64_t sets;         /* sptes changed so far */
+    uint64_t links;        /* of them, in pages above level 1 */
     uint64_t epoch;        /* own coherency events so far */
     uint64_t work;         /* steps so far: sptes written, entries and list members looked at */
     uint64_t served_at;    /* of them, when requests were last looked at */
@@ -178,6 +189,7 @@ struct mmu {
 
     /* arrays last: the fields above share a page with what every exit touches */
     struct mmu_xlate xlate[MMU_XLATE];
+    struct mmu_path path[MMU_PATHS];
     struct mmu_out out[MMU_UNSYNC_OUT]; /* the oldest first */
     struct mmu_left left[MMU_HOT];
     struct mmu_hot hot[MMU_HOT];
