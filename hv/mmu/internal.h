@@ -268,7 +268,8 @@ bool flip_granted(struct mmu *m, const struct walk *w);
 /* --- root.c --- */
 /* Page of the current root, made if need be; m->changed as for sp_get. */
 uint32_t root_page(struct mmu *m);
-bool root_retained(struct mmu *m);   /* is the root of the current mode and CR3 in the cache? */
+/* The root of the present mode and CR3, if it is in the cache, becomes the current one. */
+bool root_retained(struct mmu *m);
 void root_invalidate(struct mmu *m); /* CR3 or mode changed */
 
 /* --- ref.c: reference pager --- */

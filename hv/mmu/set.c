@@ -175,6 +175,17 @@ static void set_new_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte
     }
 }
 
+/* A read-only leaf of level 1 goes: it is in no chain, and is a downgrade always. */
+static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc)
+{
+    __atomic_store_n(&m->sptes[loc], 0, __ATOMIC_RELAXED);
+    s->present[(loc & 511) >> 6] &= ~BIT(loc & 63);
+    s->npresent--;
+    m->sets++;
+    m->downgrades++;
+    m->xlate_gen++;
+}
+
 /* After `spte`, of such a level and for frame f, was made. A link that goes is not one of the walk
  * in progress, which has passed one page of each level, and leaves others to its page. */
 static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
@@ -202,8 +213,12 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
         return;
     if (spte)
         check_target(m, s, spte, f);
-    if (!old && s->level == 1) {
+    if (s->level == 1 && !old) {
         set_new_leaf(m, s, loc, spte, f);
+        return;
+    }
+    if (s->level == 1 && !spte && !(old & PTE_W)) {
+        drop_leaf(m, s, loc);
         return;
     }
     bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);

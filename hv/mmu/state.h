@@ -65,6 +65,8 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     uint64_t stamp;      /* walk that used it last */
     uint64_t listed_at;  /* event number when listed or last re-read */
     uint64_t present[8]; /* bitmap of present sptes */
+    uint64_t summit_at;  /* mmu.links when the way up from here was single: to page `summit` */
+    uint32_t summit;
 };
 
 /* A spte's location: shadow page << 9 | index. Links hold location + 1, 0 = end. */
