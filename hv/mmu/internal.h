@@ -118,6 +118,11 @@ bool rmap_has_large(struct mmu *m, gfn_t f);
 /* Has the frame at `h` as many writable 4 KiB sptes as it may? Only a fault makes one more then. */
 bool rmap_is_full(struct mmu *m, hpa_t h);
 
+/* --- path.c --- */
+/* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with a
+ * 2 MiB spte. NULL: not so far. Until the next change of a link or the root. */
+const struct mmu_path *path_of(struct mmu *m, gva_t va);
+
 /* --- pool.c --- */
 enum hv_err pool_init(struct mmu *m);
 uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
@@ -263,7 +268,8 @@ bool flip_granted(struct mmu *m, const struct walk *w);
 /* --- root.c --- */
 /* Page of the current root, made if need be; m->changed as for sp_get. */
 uint32_t root_page(struct mmu *m);
-bool root_retained(struct mmu *m);   /* is the root of the current mode and CR3 in the cache? */
+/* The root of the present mode and CR3, if it is in the cache, becomes the current one. */
+bool root_retained(struct mmu *m);
 void root_invalidate(struct mmu *m); /* CR3 or mode changed */
 
 /* --- ref.c: reference pager --- */

@@ -169,7 +169,10 @@ static void repair_leaves(struct mmu *m, uint32_t page)
         for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
             m->work++;
-            if (!is_repaired(m, must_be_0, mirrored, spte[idx], gpte_raw(m, s, idx)))
+            /* relaxed: the trace word, or the slot, was read with acquire before */
+            uint64_t g = s->table ? __atomic_load_n(&s->table[idx], __ATOMIC_RELAXED)
+                                  : gpte_raw_any(m, s, idx);
+            if (!is_repaired(m, must_be_0, mirrored, spte[idx], g))
                 repair_spte(m, page, idx);
             serve_point(m);
         }

@@ -149,6 +149,43 @@ static void count_present(struct sp *s, unsigned idx, uint64_t old, uint64_t new
         s->npresent--;
 }
 
+/* A leaf of level 1 where nothing was: nearly every fill. What the general way does, in one pass
+ * over the chain. */
+static void set_new_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte, gfn_t f)
+{
+    __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
+    s->present[(loc & 511) >> 6] |= BIT(loc & 63);
+    s->npresent++;
+    m->sets++;
+    if (!(spte & PTE_W))
+        return;
+    uint32_t *head = &m->rhash[rhash_of(m, spte & PTE_ADDR)], n = 1, last = 0;
+    for (uint32_t l = *head; l; l = m->rlink[l - 1], m->work++) {
+        if (rmap_is(m, l, spte & PTE_ADDR, false)) {
+            last = l; /* the oldest: new ones are put in front */
+            n++;
+        }
+    }
+    chain_add(m, head, loc);
+    m->rmap_used++;
+    stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
+    if (n > MMU_ALIASES) {
+        stat_inc(m->pcpu, STAT_crowded);
+        spte_set(m, (last - 1) >> 9, (last - 1) & 511, m->sptes[last - 1] & ~(PTE_W | PTE_D), f);
+    }
+}
+
+/* A read-only leaf of level 1 goes: it is in no chain, and is a downgrade always. */
+static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc)
+{
+    __atomic_store_n(&m->sptes[loc], 0, __ATOMIC_RELAXED);
+    s->present[(loc & 511) >> 6] &= ~BIT(loc & 63);
+    s->npresent--;
+    m->sets++;
+    m->downgrades++;
+    m->xlate_gen++;
+}
+
 /* After `spte`, of such a level and for frame f, was made. A link that goes is not one of the walk
  * in progress, which has passed one page of each level, and leaves others to its page. */
 static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
@@ -176,6 +213,14 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
         return;
     if (spte)
         check_target(m, s, spte, f);
+    if (s->level == 1 && !old) {
+        set_new_leaf(m, s, loc, spte, f);
+        return;
+    }
+    if (s->level == 1 && !spte && !(old & PTE_W)) {
+        drop_leaf(m, s, loc);
+        return;
+    }
     bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);
     if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))
         lost_w = false; /* same frame, still writable */
@@ -187,6 +232,7 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     count_present(s, idx, old, spte);
 
     m->sets++;
+    m->links += s->level > 1;
     if (is_downgrade(s->level, old, spte)) {
         m->downgrades++;
         m->xlate_gen++;
