@@ -244,11 +244,13 @@ MODULES ?= $(O)/cache/vmlinuz role=initrd -- placeholder console=hvc0, $(O)/init
 RUN_NEEDS := $(O)/cache/vmlinuz $(O)/initrd.gz
 endif
 APPEND ?= console=ttyS0
-RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
+RUN_VARS := KERNEL INITRD APPEND MODULES VMS HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
 export $(RUN_VARS) USB BARE DIRECT NAME O DISK DEV NET NIC IOMMU
 # A disk boots by its own GRUB, unless it is told otherwise.
 OWN_MENU := $(if $(DISK),$(if $(KERNEL)$(filter 1,$(DIRECT)),,1))
 BOOTED := $(if $(filter 1,$(BARE) $(OWN_MENU)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
+# Several VMs: the files that their line names.
+RUN_NEEDS += $(if $(VMS),$(shell cd tools && $(PYTHON) -c 'import sys; from pblib import vms; print(*vms.files_of(*sys.argv[1:]))' '$(VMS)' $(O) 2>/dev/null))
 RUN_NEEDS += $(if $(KERNEL)$(DISK),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL)$(DISK),,$(O)/initrd.gz) \
 	$(filter $(O)/cache/% $(O)/initrd%,$(KERNEL) $(INITRD))
 
@@ -310,6 +312,9 @@ check-linux: ## Linux sessions: CPU counts, coherency modes, loads with verifica
 check-boot: ## boot paths: UEFI, USB, 8 CPUs, multiboot1
 	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py boot
+check-vmx: ## on Intel's processors under Bochs: the vmx group and more models, CPUs, audits
+	@tools/setup.sh $(O) run check
+	@$(PYTHON) tools/check.py vmx vmx-long
 check-mutants: ## deliberate protocol bugs (tools/mutants.txt), each of which some host test must notice
 	@tools/setup.sh $(O) run check
 	@O=$(O) HOSTCC=$(HOSTCC) $(PYTHON) tools/mutants.py
@@ -345,5 +350,5 @@ help: ## this list
 
 FORCE:
 -include $(OBJ:.o=.d)
-.PHONY: all setup run _run iso deb disk usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
+.PHONY: all setup run _run iso deb disk usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-vmx check-model check-mutants \
 	bench-boot lint format clean help host-tests FORCE

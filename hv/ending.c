@@ -109,14 +109,15 @@ void vm_start_again(struct vm *vm)
 void vm_ended(struct vm *vm, uint32_t how)
 {
     static const char *const what[] = {
-        [VM_POWEROFF] = "guest powered off",   [VM_RESET] = "guest reset",
-        [VM_PARKED] = "nothing runs any more", [VM_ORDER_STOP] = "stopped by the monitor",
+        [VM_POWEROFF] = "guest powered off",       [VM_RESET] = "guest reset",
+        [VM_PARKED] = "nothing runs any more",     [VM_ORDER_STOP] = "stopped by the monitor",
         [VM_ORDER_RESET] = "reset by the monitor",
     };
 
     last_words(vm);
     said(vm, what[how]);
-    if (vm->onend == ONEND_MACHINE || (vm_count == 1 && vm->onend == ONEND_AUTO && how < VM_ORDER_STOP))
+    if (vm->onend == ONEND_MACHINE ||
+        (vm_count == 1 && vm->onend == ONEND_AUTO && how < VM_ORDER_STOP))
         machine_ends(vm, how);
     if (!again(vm, how)) {
         off(vm);

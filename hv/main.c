@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* From boot to the sub-VMMs: how the machine is divided, and the VMs in it. Tested by every boot. */
+/* From boot to the sub-VMMs: how the machine is divided, and the VMs in it. Tested by every boot.
+ */
 #include "hv/main.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"

@@ -23,8 +23,8 @@ uint64_t hv_private_bytes(uint64_t guest_ram_bytes);
  * mem=, and less where memory is short, down to the least that runs a guest. Multiple of 2 MiB, of
  * 4 KiB where that is much. */
 uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus);
-/* BSP, once, before private memory is taken out: how CPUs 0..ncpus-1, of which some may not come up,
- * and so much memory are divided among the VMs of the boot modules. */
+/* BSP, once, before private memory is taken out: how CPUs 0..ncpus-1, of which some may not come
+ * up, and so much memory are divided among the VMs of the boot modules. */
 void hv_plan(const struct boot_info *bi, uint32_t ncpus, uint64_t free_bytes);
 /* Bytes of private memory for that CPU; 0: no VM has it. */
 uint64_t hv_private_of(uint32_t cpu);

@@ -10,8 +10,9 @@ extern struct plan hv_vms;
 /* make.c. Boot CPU, before phys_seal: coherency state, memory, devices and image of vm_table[id].
  * false: it cannot start, which has been said. */
 bool vm_make(struct vm *vm, const struct vm_plan *p) HV_MUST_CHECK;
-/* Makes a VM that has stopped as it was at boot: RAM, trace words, channels, devices, clock, and its
- * modules loaded again. On one of its CPUs while all others are in subvmm_off. false: as above. */
+/* Makes a VM that has stopped as it was at boot: RAM, trace words, channels, devices, clock, and
+ * its modules loaded again. On one of its CPUs while all others are in subvmm_off. false: as above.
+ */
 bool vm_make_again(struct vm *vm) HV_MUST_CHECK;
 
 /* ending.c: the hooks of hv/subvmm. */

@@ -112,8 +112,8 @@ static void svm_read(const struct cpu_probe *p, struct cpu_features *f)
     }
 }
 
-/* SDM volume 3, 23.7 "Enabling and Entering VMX Operation": VMXON needs the register locked with the
- * bit for it set. Firmware that left it open lets us decide. */
+/* SDM volume 3, 23.7 "Enabling and Entering VMX Operation": VMXON needs the register locked with
+ * the bit for it set. Firmware that left it open lets us decide. */
 static void vmx_read(const struct cpu_probe *p, struct cpu_features *f, struct vmx_caps *caps)
 {
     uint64_t control = 0;
@@ -206,9 +206,10 @@ static bool report_vmx(const struct cpu_features *f)
         report_vmx_ready(f);
         return true;
     case VMX_LOCKED:
-        log_err("check", "VMX        DISABLED AND LOCKED by the firmware (FEATURE_CONTROL): enable "
-                         "'Virtualization Technology' (VT-x, VMX) in the firmware setup, then switch "
-                         "the machine off and on");
+        log_err("check",
+                "VMX        DISABLED AND LOCKED by the firmware (FEATURE_CONTROL): enable "
+                "'Virtualization Technology' (VT-x, VMX) in the firmware setup, then switch "
+                "the machine off and on");
         return false;
     case VMX_SMX_ONLY:
         log_err("check", "VMX        LOCKED to SMX operation by the firmware (FEATURE_CONTROL): "
@@ -217,9 +218,10 @@ static bool report_vmx(const struct cpu_features *f)
         return false;
     case VMX_CRIPPLED:
         for (unsigned i = 0; i < vmx_caps.nmissing && i < ARRAY_SIZE(vmx_caps.missing); i++)
-            log_err("check",
-                    "VMX        MISSING: '%s'; under another hypervisor let it pass that control on",
-                    vmx_caps.missing[i]);
+            log_err(
+                "check",
+                "VMX        MISSING: '%s'; under another hypervisor let it pass that control on",
+                vmx_caps.missing[i]);
         return false;
     }
     return false;
@@ -312,7 +314,8 @@ bool features_alike(const struct cpu_features *boot, const struct cpu_features *
         if ((boot->have & ~other->have) >> i & 1)
             lack(lacks, size, table[i].name);
     if (features_vmx(boot)) {
-        const char *differs = other->vmx == VMX_READY ? vmx_caps_differ(&vmx_caps, &other_caps) : "VMX";
+        const char *differs =
+            other->vmx == VMX_READY ? vmx_caps_differ(&vmx_caps, &other_caps) : "VMX";
         if (differs)
             lack(lacks, size, differs);
     } else if (other->svm != SVM_READY)

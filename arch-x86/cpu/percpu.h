@@ -33,7 +33,7 @@ struct percpu {
     uint32_t apic_id;
     /* Set by the NMI handler, cleared by port_irq_off: closes the window before port_halt. */
     _Atomic uint8_t nmi_seen;
-    bool kick_self; /* its doorbell to itself, where that is no interrupt */
+    bool kick_self;          /* its doorbell to itself, where that is no interrupt */
     bool online;             /* hv_cpu_main is about to run or running */
     uint32_t unexpected;     /* interrupts on vectors nobody asked for */
     uint64_t cr4, cr4_fixed; /* current value; bits that do not follow the guest */

@@ -20,7 +20,8 @@
 #include "hv/port/machine.h"
 
 #define OWN_CONSOLES 4 /* com1 to com4 */
-#define CONSOLES (OPT_MAX_CONSOLES * 3 + 1 + OWN_CONSOLES) /* each option may bring three, and the keyboard */
+#define CONSOLES                                                                                   \
+    (OPT_MAX_CONSOLES * 3 + 1 + OWN_CONSOLES) /* each option may bring three, and the keyboard */
 #define POLL_US 20000 /* a 16-byte FIFO fills in 1.4 ms at 115200 baud; people type slower */
 #define DEFAULT_BAUD 115200
 #define LOCK_SPINS 20000000u /* then the holder is taken for dead */

@@ -1,54 +1,54 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The controls, computed from the capability MSRs (SDM volume 3, appendix A): each that is needed is
- * checked by name, each that is only wanted is taken where it is. No instructions here. Tested by
- * tools/tests/test_vmx_caps.c. */
+/* The controls, computed from the capability MSRs (SDM volume 3, appendix A): each that is needed
+ * is checked by name, each that is only wanted is taken where it is. No instructions here. Tested
+ * by tools/tests/test_vmx_caps.c. */
 #include "arch-x86/vmx/caps.h"
 #include "arch-x86/defs/vmx.h"
 #include "hv/base/string.h"
 
 enum word { PIN, PROC, PROC2, EXIT, ENTRY, WORDS };
-enum need {
-    NEEDED,
-    WANTED,   /* set where it can be */
-    OPTIONAL, /* must be possible, set later */
-    OFF,      /* must not be forced on */
+enum ctl_need {
+    CTL_NEEDED,
+    CTL_WANTED, /* set where it can be */
+    CTL_LATER,  /* must be possible, set later */
+    CTL_OFF,    /* must not be forced on */
 };
 static const struct {
     enum word word;
     uint32_t bit;
-    enum need need;
+    enum ctl_need need;
     const char *name;
 } controls[] = {
-    {PIN, PIN_INTR, NEEDED, "external-interrupt exiting"},
-    {PIN, PIN_NMI, NEEDED, "NMI exiting"},
-    {PIN, PIN_VNMI, NEEDED, "virtual NMIs"},
-    {PIN, PIN_TIMER, OFF, "activate VMX-preemption timer"},
-    {PROC, PROC_INTR_WINDOW, OPTIONAL, "interrupt-window exiting"},
-    {PROC, PROC_NMI_WINDOW, OPTIONAL, "NMI-window exiting"},
-    {PROC, PROC_TSC_OFFSET, NEEDED, "use TSC offsetting"},
-    {PROC, PROC_HLT, NEEDED, "HLT exiting"},
-    {PROC, PROC_INVLPG, NEEDED, "INVLPG exiting"},
-    {PROC, PROC_MWAIT, NEEDED, "MWAIT exiting"},
-    {PROC, PROC_MONITOR, NEEDED, "MONITOR exiting"},
-    {PROC, PROC_RDPMC, NEEDED, "RDPMC exiting"},
-    {PROC, PROC_CR3_LOAD, NEEDED, "CR3-load exiting"},
-    {PROC, PROC_CR3_STORE, NEEDED, "CR3-store exiting"},
-    {PROC, PROC_CR8_LOAD, NEEDED, "CR8-load exiting"},
-    {PROC, PROC_CR8_STORE, NEEDED, "CR8-store exiting"},
-    {PROC, PROC_IO_BITMAPS, NEEDED, "use I/O bitmaps"},
-    {PROC, PROC_MSR_BITMAPS, NEEDED, "use MSR bitmaps"},
-    {PROC, PROC_RDTSC, OFF, "RDTSC exiting"},
-    {PROC, PROC_MOV_DR, OFF, "MOV-DR exiting"},
-    {PROC, PROC_PAUSE, OFF, "PAUSE exiting"},
-    {PROC, PROC_SECONDARY, WANTED, "activate secondary controls"},
-    {PROC2, PROC2_RDTSCP, WANTED, "enable RDTSCP"},
-    {PROC2, PROC2_VPID, WANTED, "enable VPID"},
-    {PROC2, PROC2_WBINVD, WANTED, "WBINVD exiting"},
-    {PROC2, PROC2_INVPCID, WANTED, "enable INVPCID"},
-    {EXIT, EXIT_CTL_SAVE_DEBUG, NEEDED, "save debug controls"},
-    {EXIT, EXIT_CTL_HOST64, NEEDED, "host address-space size"},
-    {ENTRY, ENTRY_CTL_LOAD_DEBUG, NEEDED, "load debug controls"},
-    {ENTRY, ENTRY_CTL_IA32E, OPTIONAL, "IA-32e mode guest"},
+    {PIN, PIN_INTR, CTL_NEEDED, "external-interrupt exiting"},
+    {PIN, PIN_NMI, CTL_NEEDED, "NMI exiting"},
+    {PIN, PIN_VNMI, CTL_NEEDED, "virtual NMIs"},
+    {PIN, PIN_TIMER, CTL_OFF, "activate VMX-preemption timer"},
+    {PROC, PROC_INTR_WINDOW, CTL_LATER, "interrupt-window exiting"},
+    {PROC, PROC_NMI_WINDOW, CTL_LATER, "NMI-window exiting"},
+    {PROC, PROC_TSC_OFFSET, CTL_NEEDED, "use TSC offsetting"},
+    {PROC, PROC_HLT, CTL_NEEDED, "HLT exiting"},
+    {PROC, PROC_INVLPG, CTL_NEEDED, "INVLPG exiting"},
+    {PROC, PROC_MWAIT, CTL_NEEDED, "MWAIT exiting"},
+    {PROC, PROC_MONITOR, CTL_NEEDED, "MONITOR exiting"},
+    {PROC, PROC_RDPMC, CTL_NEEDED, "RDPMC exiting"},
+    {PROC, PROC_CR3_LOAD, CTL_NEEDED, "CR3-load exiting"},
+    {PROC, PROC_CR3_STORE, CTL_NEEDED, "CR3-store exiting"},
+    {PROC, PROC_CR8_LOAD, CTL_NEEDED, "CR8-load exiting"},
+    {PROC, PROC_CR8_STORE, CTL_NEEDED, "CR8-store exiting"},
+    {PROC, PROC_IO_BITMAPS, CTL_NEEDED, "use I/O bitmaps"},
+    {PROC, PROC_MSR_BITMAPS, CTL_NEEDED, "use MSR bitmaps"},
+    {PROC, PROC_RDTSC, CTL_OFF, "RDTSC exiting"},
+    {PROC, PROC_MOV_DR, CTL_OFF, "MOV-DR exiting"},
+    {PROC, PROC_PAUSE, CTL_OFF, "PAUSE exiting"},
+    {PROC, PROC_SECONDARY, CTL_WANTED, "activate secondary controls"},
+    {PROC2, PROC2_RDTSCP, CTL_WANTED, "enable RDTSCP"},
+    {PROC2, PROC2_VPID, CTL_WANTED, "enable VPID"},
+    {PROC2, PROC2_WBINVD, CTL_WANTED, "WBINVD exiting"},
+    {PROC2, PROC2_INVPCID, CTL_WANTED, "enable INVPCID"},
+    {EXIT, EXIT_CTL_SAVE_DEBUG, CTL_NEEDED, "save debug controls"},
+    {EXIT, EXIT_CTL_HOST64, CTL_NEEDED, "host address-space size"},
+    {ENTRY, ENTRY_CTL_LOAD_DEBUG, CTL_NEEDED, "load debug controls"},
+    {ENTRY, ENTRY_CTL_IA32E, CTL_LATER, "IA-32e mode guest"},
 };
 
 struct vmx_caps vmx_caps;
@@ -89,19 +89,19 @@ static void controls_choose(struct vmx_caps *c, const uint64_t word[WORDS])
         uint32_t bit = controls[i].bit;
         bool can = word[controls[i].word] >> 32 & bit, must = word[controls[i].word] & bit;
         switch (controls[i].need) {
-        case OPTIONAL:
-        case NEEDED:
+        case CTL_LATER:
+        case CTL_NEEDED:
             if (!can)
                 miss(c, controls[i].name);
             break;
-        case OFF:
+        case CTL_OFF:
             if (must)
                 miss(c, controls[i].name);
             break;
-        case WANTED:
+        case CTL_WANTED:
             break;
         }
-        if (can && controls[i].need <= WANTED)
+        if (can && controls[i].need <= CTL_WANTED)
             *out[controls[i].word] |= bit;
     }
 }
@@ -124,8 +124,7 @@ bool vmx_caps_read(bool (*rdmsr)(uint32_t, uint64_t *), struct vmx_caps *c)
         c->timer_shift = (uint8_t)(misc & MISC_TIMER_SHIFT);
     /* VPIDs are of use with INVVPID only, by single context and all (A.10). */
     if ((c->proc2 & PROC2_VPID) &&
-        (!rdmsr(MSR_VMX_EPT_VPID_CAP, &ept) ||
-         (~ept & (VPID_INVVPID | VPID_SINGLE | VPID_ALL))))
+        (!rdmsr(MSR_VMX_EPT_VPID_CAP, &ept) || (~ept & (VPID_INVVPID | VPID_SINGLE | VPID_ALL))))
         c->proc2 &= ~PROC2_VPID;
     c->vpid = c->proc2 & PROC2_VPID;
     c->rdtscp = c->proc2 & PROC2_RDTSCP;

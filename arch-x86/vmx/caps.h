@@ -9,7 +9,7 @@ struct vmx_caps {
     uint32_t revision;
     uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
     bool vpid, rdtscp, invpcid, timer, ins_outs_info;
-    uint8_t timer_shift; /* the preemption timer counts when this bit of the TSC changes */
+    uint8_t timer_shift;    /* the preemption timer counts when this bit of the TSC changes */
     const char *missing[8]; /* needed and not there, by the manual's names */
     unsigned nmissing;
 };

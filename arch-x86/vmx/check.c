@@ -49,7 +49,8 @@ static unsigned dpl(uint32_t ar)
 }
 
 /* true: nothing to say. */
-__attribute__((noinline)) static bool say(bool good, const char *what, void (*emit)(const char *line))
+__attribute__((noinline)) static bool say(bool good, const char *what,
+                                          void (*emit)(const char *line))
 {
     char line[96];
 
@@ -64,13 +65,14 @@ static void check_control(const struct state *s, void (*emit)(const char *line))
 {
     const struct vmx_caps *c = &vmx_caps;
 
-    say((s->cr0 & c->cr0_fixed0) == c->cr0_fixed0 && !(s->cr0 & ~c->cr0_fixed1), "fixed bits of CR0",
-        emit);
-    say((s->cr4 & c->cr4_fixed0) == c->cr4_fixed0 && !(s->cr4 & ~c->cr4_fixed1), "fixed bits of CR4",
-        emit);
+    say((s->cr0 & c->cr0_fixed0) == c->cr0_fixed0 && !(s->cr0 & ~c->cr0_fixed1),
+        "fixed bits of CR0", emit);
+    say((s->cr4 & c->cr4_fixed0) == c->cr4_fixed0 && !(s->cr4 & ~c->cr4_fixed1),
+        "fixed bits of CR4", emit);
     say(!s->wide || (s->cr4 & CR4_PAE), "IA-32e mode without CR4.PAE", emit);
     say(!(vmcs_read(VMCS_GUEST_DEBUGCTL) & ~0x7ull), "DEBUGCTL", emit);
-    say(canonical(vmcs_read(VMCS_GUEST_SYSENTER_ESP)) && canonical(vmcs_read(VMCS_GUEST_SYSENTER_EIP)),
+    say(canonical(vmcs_read(VMCS_GUEST_SYSENTER_ESP)) &&
+            canonical(vmcs_read(VMCS_GUEST_SYSENTER_EIP)),
         "SYSENTER_ESP or EIP not canonical", emit);
     say(!(s->rflags & RFLAGS_RESERVED) && (s->rflags & RFLAGS_FIXED1), "reserved bits of RFLAGS",
         emit);
@@ -119,7 +121,8 @@ static void check_data(void (*emit)(const char *line))
         if ((ar & AR_UNUSABLE) || i == SEG_CS)
             continue;
         say(i >= SEG_FS || base >> 32 == 0, "base of a data segment above 4 GiB", emit);
-        say((ar & 1) && (ar & BIT(4)) && (ar & BIT(7)), "a data segment not accessed or present", emit);
+        say((ar & 1) && (ar & BIT(4)) && (ar & BIT(7)), "a data segment not accessed or present",
+            emit);
         say(i == SEG_SS ? type == 3 || type == 7 : type < 8 || (type & 2), "type of a data segment",
             emit);
         say(i == SEG_SS || type > 11 || dpl(ar) >= (seg(VMCS_GUEST_ES_SEL, i) & 3),
@@ -139,7 +142,8 @@ static void check_rest(const struct state *s, void (*emit)(const char *line))
         "base of GDTR or IDTR not canonical", emit);
     say((s->blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) != (BLOCKING_STI | BLOCKING_MOV_SS),
         "blocked by STI and MOV SS", emit);
-    say(!(s->blocking & BLOCKING_STI) || (s->rflags & RFLAGS_IF), "blocked by STI with IF = 0", emit);
+    say(!(s->blocking & BLOCKING_STI) || (s->rflags & RFLAGS_IF), "blocked by STI with IF = 0",
+        emit);
     bool bs = vmcs_read(VMCS_GUEST_PENDING_DEBUG) & PENDING_DEBUG_BS;
     say(!(s->blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) || bs == !!(s->rflags & RFLAGS_TF),
         "pending single step and TF", emit);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The VMCS as text, for park dumps and panics; of a refused entry also what is wrong. Tested by reading
- * a parked guest's dump and by tools/tests/test_vmx.c. */
+/* The VMCS as text, for park dumps and panics; of a refused entry also what is wrong. Tested by
+ * reading a parked guest's dump and by tools/tests/test_vmx.c. */
 #include "arch-x86/vmx/internal.h"
 #include "hv/base/log.h"
 #include "hv/port/cpu.h"

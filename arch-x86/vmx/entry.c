@@ -48,7 +48,8 @@ static void entry_state(struct vcpu *v, struct vmx_vcpu *a)
      * and only then. */
     if (a->blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) {
         uint64_t pending = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
-        uint64_t want = rflags & RFLAGS_TF ? pending | PENDING_DEBUG_BS : pending & ~PENDING_DEBUG_BS;
+        uint64_t want =
+            rflags & RFLAGS_TF ? pending | PENDING_DEBUG_BS : pending & ~PENDING_DEBUG_BS;
         if (want != pending)
             vmcs_write(VMCS_GUEST_PENDING_DEBUG, want);
     }
@@ -56,8 +57,8 @@ static void entry_state(struct vcpu *v, struct vmx_vcpu *a)
         proc_set(a, PROC_NMI_WINDOW, true);
 }
 
-/* The causes of a debug exception that exits are not in DR6 yet, and GD is still set (27.1 "Architectural
- * State before a VM Exit"). */
+/* The causes of a debug exception that exits are not in DR6 yet, and GD is still set (27.1
+ * "Architectural State before a VM Exit"). */
 static void debug_causes(const struct vmexit *x)
 {
     if (x->kind != EXIT_EXCEPTION || x->vector != VEC_DB)
@@ -130,9 +131,8 @@ void vmx_run(struct vcpu *v, struct vmexit *x)
     /* Not acknowledged at the exit: what caused it is taken here, by the same handlers as ever. An
      * NMI was taken by the exit, and NMIs are blocked until an IRET: that of its handler. */
     if (x->kind == EXIT_NMI)
-        __asm__ volatile("int $2" : : : "memory");
-    cpu_sti();
-    __asm__ volatile("nop" : : : "memory"); /* the shadow of STI ends */
+        vmx_take_nmi();
+    vmx_take_interrupts();
     a->injected = 0;
     a->set_aside = false;
     if (a->stepping) {

@@ -33,10 +33,7 @@ void vmcs_write(uint32_t field, uint64_t value)
     bool name(const uint64_t *hpa)                                                                 \
     {                                                                                              \
         bool failed;                                                                               \
-        __asm__ volatile(insn " %[hpa]"                                                            \
-                         : "=@ccbe"(failed)                                                        \
-                         : [hpa] "m"(*hpa)                                                         \
-                         : "cc", "memory");                                                        \
+        __asm__ volatile(insn " %[hpa]" : "=@ccbe"(failed) : [hpa] "m"(*hpa) : "cc", "memory");    \
         return !failed;                                                                            \
     }
 VMX_ADDRESS(vmx_on, "vmxon")
@@ -56,4 +53,14 @@ void vmx_invvpid(uint64_t type, uint16_t vpid)
                      : "cc", "memory");
     if (failed)
         PANIC("INVVPID %llu of VPID %u failed", (unsigned long long)type, vpid);
+}
+
+void vmx_take_nmi(void)
+{
+    __asm__ volatile("int $2" : : : "memory");
+}
+
+void vmx_take_interrupts(void)
+{
+    __asm__ volatile("sti; nop" : : : "memory"); /* the shadow of STI ends before the return */
 }

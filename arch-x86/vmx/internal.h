@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the files of arch-x86/vmx share: the state behind vcpu.arch and the operations that vmx_ops is
- * made of. Only this folder includes it. */
+/* What the files of arch-x86/vmx share: the state behind vcpu.arch and the operations that vmx_ops
+ * is made of. Only this folder includes it. */
 #pragma once
 #include "arch-x86/vmx/caps.h"
 #include "arch-x86/vmx/quirks.h"
@@ -19,7 +19,7 @@ struct vmx_vcpu {
     uint32_t injected;   /* the interruption information of this entry, 0 none */
     uint64_t root;       /* what the VMCS has as CR3 */
     uint16_t vpid;
-    uint64_t cr0_mask;   /* bits of CR0 that are the hypervisor's */
+    uint64_t cr0_mask;              /* bits of CR0 that are the hypervisor's */
     struct segment kept[SEG_COUNT]; /* real mode: as the guest has them */
     uint16_t loaded[SEG_COUNT];     /* ... the selectors that stand for them */
     uint32_t fail; /* why the last entry did not happen: VM-instruction error, 0 none */
@@ -75,7 +75,12 @@ void vmx_check_guest(void (*emit)(const char *line));
 void vmx_dump(struct vcpu *v, void (*emit)(const char *line));
 
 /* enter.S. IF=0 on entry and on return. All GPRs but RSP, and CR2, through regs. */
-enum vmx_entry { VMX_EXITED, VMX_FAIL_INVALID, VMX_FAIL_VALID, VMX_SKIPPED /* an NMI came first */ };
+enum vmx_entry {
+    VMX_EXITED,
+    VMX_FAIL_INVALID,
+    VMX_FAIL_VALID,
+    VMX_SKIPPED /* an NMI came first */
+};
 uint32_t vmx_enter(struct vcpu_regs *regs, bool launched);
 extern const char vmx_exit_point[];
 

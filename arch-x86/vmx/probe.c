@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Does what must exit really exit on this machine? A tiny guest in the hypervisor's own tables executes
- * one instruction after the other, and one event comes to it. Emulators have holes that change from
- * version to version, so each is tried instead of being known by a name. Tested by every boot on an
- * Intel processor. */
+/* Does what must exit really exit on this machine? A tiny guest in the hypervisor's own tables
+ * executes one instruction after the other, and one event comes to it. Emulators have holes that
+ * change from version to version, so each is tried instead of being known by a name. Tested by
+ * every boot on an Intel processor. */
 #include "arch-x86/vmx/probe.h"
 #include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/asm.h"
@@ -116,8 +116,8 @@ static bool fires(struct vmx_vcpu *a, size_t i)
     return false;
 }
 
-/* An interrupt that waits when a guest with IF = 0 is entered ends its run at once (25.2 "Other Causes
- * of VM Exits"). Where it does not, the guest's loop ends in VMCALL. */
+/* An interrupt that waits when a guest with IF = 0 is entered ends its run at once (25.2 "Other
+ * Causes of VM Exits"). Where it does not, the guest's loop ends in VMCALL. */
 static bool interrupted(struct vmx_vcpu *a)
 {
     uint32_t reason = MISSED;
@@ -141,7 +141,8 @@ bool vmx_probe(struct vmx_vcpu *a, bool *intr_if0)
             fire++;
             continue;
         }
-        log_err("check", "exit       %s DOES NOT EXIT (reason 0x%llx): a guest could not be kept in its VM",
+        log_err("check",
+                "exit       %s DOES NOT EXIT (reason 0x%llx): a guest could not be kept in its VM",
                 snippets[i].name, (unsigned long long)vmcs_read(VMCS_EXIT_REASON));
         fit = false;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The boot-time probe of what must exit: probe.c runs the snippets of probe_guest.S. Tested by every
- * boot on an Intel processor. */
+/* The boot-time probe of what must exit: probe.c runs the snippets of probe_guest.S. Tested by
+ * every boot on an Intel processor. */
 #pragma once
 #include "hv/base/types.h"
 
@@ -34,7 +34,7 @@
     X(vmptrld, "VMPTRLD", 0, 21, false)                                                            \
     X(xsetbv, "XSETBV", 0, 55, true)                                                               \
     X(invpcid, "INVPCID", 0, 58, true)                                                             \
-    X(ud2, "#UD", 0, 0, false)                                                                    
+    X(ud2, "#UD", 0, 0, false)
 
 #define X(id, name, msr, reason, optional) extern const char vmx_probe_##id[];
 VMX_PROBE_LIST(X)
@@ -42,7 +42,7 @@ VMX_PROBE_LIST(X)
 extern const char vmx_probe_loop[];
 
 struct vmx_vcpu;
-/* Tries them on the current VMCS, whose controls and host state are a guest's. false: one that safety
- * depends on does not exit. *intr_if0: does an interrupt end a guest that has IF = 0? Context: boot
- * CPU, interrupts off. */
+/* Tries them on the current VMCS, whose controls and host state are a guest's. false: one that
+ * safety depends on does not exit. *intr_if0: does an interrupt end a guest that has IF = 0?
+ * Context: boot CPU, interrupts off. */
 bool vmx_probe(struct vmx_vcpu *a, bool *intr_if0);

@@ -38,7 +38,8 @@ void vmx_quirks_set(bool intr_needs_guest_if)
 {
     vmx_quirks.intr_needs_guest_if = intr_needs_guest_if;
     if (intr_needs_guest_if)
-        log_info("check",
-                 "exits      interrupts do not end a guest that has them off: NMIs as doorbells, %s",
-                 vmx_caps.timer ? "ticks by the preemption timer" : "and a tick by NMI");
+        log_info(
+            "check",
+            "exits      interrupts do not end a guest that has them off: NMIs as doorbells, %s",
+            vmx_caps.timer ? "ticks by the preemption timer" : "and a tick by NMI");
 }

@@ -12,8 +12,8 @@ struct vmx_quirks {
 extern struct vmx_quirks vmx_quirks;
 /* Pin-based controls that they need besides. */
 uint32_t vmx_quirks_pin(void);
-/* What the quirks need of each entry. true: a doorbell of this CPU to itself, which means: deliver the
- * event and exit. Context: owner CPU, interrupts off. */
+/* What the quirks need of each entry. true: a doorbell of this CPU to itself, which means: deliver
+ * the event and exit. Context: owner CPU, interrupts off. */
 bool vmx_quirks_before_entry(void);
 /* What the probe found. Context: boot CPU, before other CPUs run. */
 void vmx_quirks_set(bool intr_needs_guest_if);

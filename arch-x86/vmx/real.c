@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Real mode. The processor is in virtual-8086 mode on the identity shadow, with CR4.VME, IOPL 3 and a
- * task state segment whose maps are zero: INT n, CLI, STI, PUSHF, IRET and I/O are as in real mode
- * (SDM volume 3, 20.3 "Interrupt and Exception Handling in Virtual-8086 Mode"). What is privileged
- * there raises #GP, which exits (EXIT_REAL_GP). No EPT, no second format of shadow tables: writes to
- * traced pages fault in this mode as in any other. Tested by tools/tests/test_vmx.c and the guest
- * tests of modes. */
+/* Real mode. The processor is in virtual-8086 mode on the identity shadow, with CR4.VME, IOPL 3 and
+ * a task state segment whose maps are zero: INT n, CLI, STI, PUSHF, IRET and I/O are as in real
+ * mode (SDM volume 3, 20.3 "Interrupt and Exception Handling in Virtual-8086 Mode"). What is
+ * privileged there raises #GP, which exits (EXIT_REAL_GP). No EPT, no second format of shadow
+ * tables: writes to traced pages fault in this mode as in any other. Tested by
+ * tools/tests/test_vmx.c and the guest tests of modes. */
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/vmx/internal.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The root of an entry: its tables and its VPID, one for each that the pager retains. No instructions
- * here. Tested by tools/tests/test_vmx.c. */
+/* The root of an entry: its tables and its VPID, one for each that the pager retains. No
+ * instructions here. Tested by tools/tests/test_vmx.c. */
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/vmx/internal.h"
 
@@ -13,8 +13,8 @@ void vmx_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bo
     uint64_t cr3 = a->real ? vmx_real_root(v->cpu, root.v) : root.v;
     uint16_t vpid = (uint16_t)(a->real ? asid | VPID_REAL : asid);
 
-    /* Outside IA-32e mode the processor reads the four PDPTEs at CR3 with each entry (26.3.2.4 "Loading
-     * Page-Directory-Pointer-Table Entries"). */
+    /* Outside IA-32e mode the processor reads the four PDPTEs at CR3 with each entry (26.3.2.4
+     * "Loading Page-Directory-Pointer-Table Entries"). */
     if (cr3 != a->root)
         vmcs_write(VMCS_GUEST_CR3, a->root = cr3);
     if (!vmx_caps.vpid)

@@ -67,9 +67,9 @@ static uint64_t derive_cr0(const struct vcpu_ctl *c)
 
 static uint64_t derive_cr4(const struct vcpu_ctl *c)
 {
-    /* PSE means nothing in PAE tables and no spte carries G; MCE: with the guest's 0 an error of the
-     * machine would shut the processor down. PCIDE stays 0: roots are told apart by VPID, and MOV CR3
-     * and INVPCID exit before their operand is checked. */
+    /* PSE means nothing in PAE tables and no spte carries G; MCE: with the guest's 0 an error of
+     * the machine would shut the processor down. PCIDE stays 0: roots are told apart by VPID, and
+     * MOV CR3 and INVPCID exit before their operand is checked. */
     const uint64_t host = CR4_PSE | CR4_PGE | CR4_MCE;
     uint64_t cr4 = (c->cr4 & ~host) | (read_cr4() & host) | CR4_PAE | CR4_VMXE;
 
@@ -104,8 +104,8 @@ static void mode_put(struct vmx_vcpu *a, bool real)
     vmx_segs_put(a, &segs);
 }
 
-/* LMA and LME come from the entry control; the rest of EFER is not switched: NXE is 1 for both, and the
- * host has no use for SCE. */
+/* LMA and LME come from the entry control; the rest of EFER is not switched: NXE is 1 for both, and
+ * the host has no use for SCE. */
 static void efer_put(const struct vcpu_ctl *c)
 {
     bool wide = (c->efer & EFER_LME) && (c->cr0 & CR0_PG);

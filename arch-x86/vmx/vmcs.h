@@ -14,3 +14,7 @@ bool vmcs_clear(const uint64_t *hpa);
 bool vmcs_load(const uint64_t *hpa);
 /* type: INVVPID_*; a failure is our bug and stops the machine. */
 void vmx_invvpid(uint64_t type, uint16_t vpid);
+/* INT 2: the NMI handler, whose IRET ends the blocking of NMIs. */
+void vmx_take_nmi(void);
+/* Interrupts on, and whatever waits has been taken when it returns. */
+void vmx_take_interrupts(void);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* #GP in real mode on a processor that runs it in virtual-8086 mode: what is privileged there and not
- * in real mode is carried out by the handler that its exit has in protected mode, an access beyond
- * 64 KiB that the segment's own limit allows is emulated, and the rest is the guest's own. Tested by
- * tools/tests/test_real.c. */
+/* #GP in real mode on a processor that runs it in virtual-8086 mode: what is privileged there and
+ * not in real mode is carried out by the handler that its exit has in protected mode, an access
+ * beyond 64 KiB that the segment's own limit allows is emulated, and the rest is the guest's own.
+ * Tested by tools/tests/test_real.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
@@ -18,7 +18,8 @@ static void own(struct subvmm *s)
     vcpu_inject_exception(s, VEC_GP, false, 0);
 }
 
-/* The operand: limit and base, of which 24 bits count with 16-bit operands (APM volume 3, "LGDT"). */
+/* The operand: limit and base, of which 24 bits count with 16-bit operands (APM volume 3, "LGDT").
+ */
 static void dt_load(struct subvmm *s, const struct vmexit *x, const struct insn *in)
 {
     struct __attribute__((packed)) {

@@ -109,11 +109,11 @@ static void answer_audit(struct subvmm *s)
     answer_emit(line);
 }
 
-static void answer_pause(struct subvmm *s)
+static void answer_pause(struct subvmm *s, uint64_t how)
 {
     char line[MON_LINE];
 
-    s->paused = !s->paused;
+    s->paused = how == PAUSE_TOGGLE ? !s->paused : how == PAUSE_ON;
     hv_snprintf(line, sizeof(line), "cpu%u  %s", s->cpu,
                 s->paused ? "paused: it serves requests and enters no guest" : "resumed");
     answer_emit(line);
@@ -135,7 +135,7 @@ static void answer(struct subvmm *s, const struct ask *a)
         answer_audit(s);
         break;
     case ASK_PAUSE:
-        answer_pause(s);
+        answer_pause(s, a->arg);
         break;
     }
 }

@@ -128,8 +128,10 @@ void mon_stats_line(const struct vm *vm)
 {
     struct line l = {.len = 0};
     bool held = log_hold();
-    line_add(&l, "patchbay-stats: {\"ncpus\":%u,\"ram_mib\":%lu,\"mode\":{", vm->ncpus,
-             vm->ram_bytes >> 20);
+    line_add(&l, "patchbay-stats: {");
+    if (vm_count > 1)
+        line_add(&l, "\"vm\":\"%s\",", vm->name);
+    line_add(&l, "\"ncpus\":%u,\"ram_mib\":%lu,\"mode\":{", vm->ncpus, vm->ram_bytes >> 20);
     modes_add(&l, vm);
     line_add(&l, "},\"total\":");
     counters_add(&l, vm, 0, vm->ncpus);

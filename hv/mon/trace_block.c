@@ -22,6 +22,8 @@ void mon_trace_block(const struct vm *vm)
 
     mon_say("patchbay-trace: begin version 1 ncpus %x tsc_hz %lx now %lx", vm->ncpus, port_tsc_hz(),
             port_tsc());
+    if (vm_count > 1)
+        mon_say("patchbay-trace: vm %s", vm->name);
     exits_say();
     for (uint32_t c = 0; c < vm->ncpus; c++) {
         uint64_t head = ring_head(vm_pcpu(vm, c));

@@ -162,7 +162,7 @@ static HV_RARE void settle(struct subvmm *s, struct vmexit *x)
 }
 
 /* In the guest and back, interrupts off: what follows an exit whatever its kind. */
-static void run_guest(struct subvmm *s)
+static HV_INLINE void run_guest(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
     struct vmexit x;
@@ -218,7 +218,7 @@ static HV_RARE void enter(struct subvmm *s)
 }
 
 /* The quick round; false: nothing is done yet and the round is a whole one. */
-static bool enter_again(struct subvmm *s)
+static HV_INLINE bool enter_again(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
 

@@ -44,10 +44,10 @@
     X(VMMCALL)                                                                                     \
     X(DT_ACCESS) /* descriptor-table loads and stores, if intercepted */                           \
     X(ICEBP)                                                                                       \
-    X(IRET)    /* while nmi_mask is on; before the IRET executes */                                \
+    X(IRET)       /* while nmi_mask is on; before the IRET executes */                             \
     X(NMI_WINDOW) /* while nmi_mask is on: NMIs are not blocked any more */                        \
-    X(REAL_GP) /* a #GP in real mode, perhaps only because the processor is in another one */      \
-    X(INVALID) /* VMRUN refused the VMCB: our bug or unsupported state */
+    X(REAL_GP)    /* a #GP in real mode, perhaps only because the processor is in another one */   \
+    X(INVALID)    /* VMRUN refused the VMCB: our bug or unsupported state */
 
 enum vmexit_kind {
 #define X(name) EXIT_##name,

@@ -38,7 +38,7 @@ enum vm_state { VM_ON, VM_OFF, VM_MAKING };
 struct virtio_host;
 struct vconsole;
 struct vm {
-    uint32_t id;    /* 0..vm_count-1: index of vm_table */
+    uint32_t id; /* 0..vm_count-1: index of vm_table */
     char name[VM_NAME_LEN + 1];
     uint32_t ncpus; /* VCPUs 0..ncpus-1; on which CPU of the machine: co->pcpu */
     struct p2m p2m;
@@ -62,7 +62,7 @@ struct vm {
     uint64_t entry_rax, entry_rbx; /* multiboot: magic and information structure */
     bool entry_long;        /* 64-bit entry with paging on; else 32-bit flat protected mode */
     bool entry_real;        /* real mode: entry_rip is CS * 16 + IP */
-    _Atomic uint32_t ended;      /* 0 running, else enum vm_how */
+    _Atomic uint32_t ended; /* 0 running, else enum vm_how */
     /* life.c: VCPUs that run or are halted; that will not enter the guest again; VCPU + 1 of the
      * one that finishes, 0 none yet, written once before ACTION_STOP is posted */
     _Atomic cpuset_t active, stopped;
@@ -96,7 +96,8 @@ enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n) HV_MU
 /* test=1: takes what host memory is left over and fills it with a pattern; the last allocation
  * before phys_seal. */
 void vm_poison_place(void);
-/* test=1: one granule of it, the lowest that is free, between this VM's memory and the next one's. */
+/* test=1: one granule of it, the lowest that is free, between this VM's memory and the next one's.
+ */
 void vm_poison_guard(void);
 /* When the VM has ended: host-physical address of the first word that changed, 0 none. */
 uint64_t vm_poison_damage(void);

@@ -4,7 +4,7 @@ Tested by every check that boots anything."""
 import dataclasses
 import os
 
-from pblib import kernels
+from pblib import kernels, vms
 
 
 @dataclasses.dataclass
@@ -16,6 +16,7 @@ class Run:
     initrd: str = ""
     append: str = "console=ttyS0"
     modules: str = ""
+    vms: str = ""  # several VMs (pblib/vms.py) instead of kernel, initrd and modules
     hv: str = ""
     smp: int = 4
     mem: int = 1024  # MiB
@@ -131,6 +132,7 @@ def from_environment():
         initrd=initrd or ("" if kernel else os.path.join(out, "initrd.gz")),
         append=e("APPEND", "console=ttyS0"),
         modules=e("MODULES", ""),
+        vms=e("VMS", ""),
         hv=e("HV", ""),
         smp=_number("SMP", 4),
         mem=_mebibytes(e("MEM", "")),
@@ -149,13 +151,22 @@ def from_environment():
         (os.path.join(out, "initrd.gz") in e("MODULES", "") if kernel else not initrd),
     )
     with_disk(run)
-    for path in [run.kernel, run.initrd]:
+    if run.vms:
+        try:
+            paths = vms.files_of(run.vms, out)
+        except vms.Wrong as problem:
+            raise SystemExit("run: %s" % problem) from None
+    else:
+        paths = [run.kernel, run.initrd]
+    for path in paths:
         if path and not os.path.exists(path):
             raise SystemExit("run: %s does not exist" % path)
     if run.fw not in ("bios", "uefi") or run.emu not in ("qemu", "bochs"):
         raise SystemExit("run: FW is bios or uefi, EMU is qemu or bochs")
     if run.emu == "bochs" and (run.fw == "uefi" or run.direct or run.disk):
         raise SystemExit("run: EMU=bochs boots the image with its own BIOS only")
+    if run.vms:
+        return run
     if run.kernel:
         run.kernel = kernels.decompressed(run.kernel, run.file("kernel"))
     return run

@@ -137,6 +137,8 @@ struct vuart {
     uint32_t starved; /* CPU of the machine + 1 of the one whose character was refused, 0 none */
     char tx[VUART_TX];
     unsigned tx_len;
+    uint32_t tx_taken;            /* bursts taken for output, under the lock */
+    _Atomic uint32_t tx_out;      /* ... and out: those go in order */
     _Atomic uint64_t tx_deadline; /* TSC at which collected text goes out */
     _Atomic uint32_t tx_cpu;      /* whose timer sees to it */
 };

@@ -12,6 +12,7 @@
 
 #define REGISTERS 8
 #define TX_DELAY_US 10000
+#define TURN_SPINS 1000000u
 #define CLOCK_16 (1843200u / 16) /* Hz: bits a second at divisor 1 */
 /* The time-out of a slow line comes sooner than at its rate: characters do not take that long here.
  */
@@ -57,23 +58,37 @@
 
 struct burst { /* text on its way out, past the lock */
     size_t len;
+    uint32_t number;
     char text[VUART_TX];
 };
 
 static void take_text(struct vuart *u, struct burst *b)
 {
     b->len = u->tx_len;
+    if (b->len)
+        b->number = u->tx_taken++;
     memcpy(b->text, u->tx, u->tx_len);
     u->tx_len = 0;
     atomic_store_explicit(&u->tx_deadline, NO_DEADLINE, memory_order_relaxed);
 }
 
-static void text_out(const struct vpc *pc, const struct burst *b)
+/* In the order in which they were taken, though two CPUs may be at it; a CPU that stands in between
+ * (a panic) does not keep the others silent. */
+static void text_out(struct vpc *pc, const struct burst *b)
 {
+    struct vuart *u = &pc->uart;
+
+    for (uint32_t i = 0; i < TURN_SPINS; i++) {
+        /* acquire: pairs with the release below, the text of the one before is out */
+        if (atomic_load_explicit(&u->tx_out, memory_order_acquire) == b->number)
+            break;
+        port_relax();
+    }
     if (pc->cfg.output)
         pc->cfg.output(pc->cfg.ctx, b->text, b->len);
     else
         log_guest(b->text, b->len);
+    atomic_store_explicit(&u->tx_out, b->number + 1, memory_order_release);
 }
 
 void vuart_flush(struct vpc *pc)

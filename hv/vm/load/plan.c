@@ -101,8 +101,8 @@ static void give_asked(struct plan *p, uint32_t i, uint32_t ncpus)
             log_err("vm", "VM %s is left out: CPU %u is VM %s's already: correct one of the cpus=",
                     v->name, c, other->name);
         else if (v->out)
-            log_err("vm", "VM %s is left out: a VM has at most %u CPUs: shorten its cpus=",
-                    v->name, HV_MAX_CPUS);
+            log_err("vm", "VM %s is left out: a VM has at most %u CPUs: shorten its cpus=", v->name,
+                    HV_MAX_CPUS);
         else
             v->pcpu[v->ncpus++] = c;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The VMs that the boot loader describes: which modules are whose, which CPUs of the machine and how
- * much memory each gets. Tested by tools/tests/test_plan.c. */
+/* The VMs that the boot loader describes: which modules are whose, which CPUs of the machine and
+ * how much memory each gets. Tested by tools/tests/test_plan.c. */
 #pragma once
 #include "hv/vm/load/load.h"
 

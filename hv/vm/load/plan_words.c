@@ -24,8 +24,8 @@ static bool copy(char *to, size_t room, const char *s, size_t n)
                     (s[i] >= '0' && s[i] <= '9') || s[i] == '-' || s[i] == '_';
         if (!good)
             return false;
-        to[i] = s[i];
     }
+    memcpy(to, s, n);
     to[n] = 0;
     return true;
 }
@@ -79,7 +79,8 @@ static bool mib_get(const char *s, size_t n, uint64_t *out)
         v <<= 10;
     else if (i < n && (s[i] | 0x20) != 'm')
         return false;
-    *out = v;
+    if (v >= OPT_MEM_MIN_MIB)
+        *out = v;
     return v >= OPT_MEM_MIN_MIB;
 }
 
@@ -112,6 +113,7 @@ bool vm_word(struct module_words *out, const char *s, size_t n)
     if (starts(s, n, "onend=", &v, &len))
         return onend_get(v, len, &out->onend);
     if (starts(s, n, "console=", &v, &len))
-        return copy(out->console, VM_CONSOLE_LEN, v, len);
+        return len > 3 && strncmp(v, "com", 3) == 0 && /* not a guest's that lacks its " -- " */
+               copy(out->console, VM_CONSOLE_LEN, v, len);
     return false;
 }

@@ -25,7 +25,7 @@ static struct fw_files {
     uint8_t tables[TABLES_MAX], rsdp[RSDP_BYTES];
     uint8_t script[COMMANDS_MAX * COMMAND_BYTES];
     size_t script_len;
-    uint64_t base; /* where the tables lie in guest RAM */
+    uint64_t base;    /* where the tables lie in guest RAM */
 } of_vm[VM_MAX], *fw; /* the files stay where they are while the VM runs; fw: the one being made */
 
 static uint64_t get(const uint8_t *p, size_t n)

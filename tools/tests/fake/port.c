@@ -62,6 +62,8 @@ static unsigned console_breaks; /* before the next byte */
 static uint64_t console_raw_bytes;
 static char debugcon[CONSOLE_MAX + 1];
 static size_t debugcon_len;
+static char own_text[4096];
+static size_t own_len;
 bool fake_no_debugcon;
 static _Atomic uint64_t debug_exit = UINT64_MAX;
 
