@@ -66,7 +66,7 @@ def between(results):
     common = "console=ttyS0 quiet pb.script=vmnet pb.blocks=32 "
     other = "%s vm=b role=linux cpus=1 -- %s pb.ip=10.0.0.2,%s vm=b role=initrd" % (KERNEL, common, INITRD)
     run = config.Run(kernel=KERNEL, words="role=linux vm=a cpus=0", initrd=INITRD, modules=other, hv="audit=1 virtio=net",
-                     smp=2, timeout=1500, append=common + "pb.ip=10.0.0.1 pb.peer=10.0.0.2")
+                     smp=2, timeout=1500, until="patchbay: no VM runs any more", append=common + "pb.ip=10.0.0.1 pb.peer=10.0.0.2")
     s = boot(results, "virtio-between", run)
     if s is None:
         return
