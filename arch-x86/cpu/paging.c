@@ -12,7 +12,9 @@
 #include "hv/mem/phys.h"
 #include "hv/port/machine.h"
 
-#define PAT_RESET 0x0007040600070406ull /* APM volume 2, 7.8.2 "PAT Indexing": power-on value */
+/* APM volume 2, 7.8.2 "PAT Indexing": the power-on value, but for index 5, which is WC for sptes of
+ * device memory (hv/mmu/device.c). */
+#define PAT_VALUE 0x0007010600070406ull
 #define ENTRIES 512
 #define TABLE_LIMIT 0x100000000ull /* tables are built through boot's identity map of 4 GiB */
 
@@ -160,7 +162,7 @@ void paging_cpu_enable(hpa_t root)
     struct percpu *p = percpu_self();
 
     if (cpu_features.pat)
-        wrmsr(MSR_PAT, PAT_RESET);
+        wrmsr(MSR_PAT, PAT_VALUE);
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
     write_cr0((read_cr0() | CR0_WP | CR0_NE | CR0_MP) & ~(CR0_EM | CR0_TS | CR0_CD | CR0_NW));
     /* PSE changes nothing in long mode; set because guests set it and equal bits make exits cheaper
