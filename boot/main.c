@@ -14,6 +14,7 @@
 #include "arch-x86/cpu/version.h"
 #include "arch-x86/defs/layout.h"
 #include "arch-x86/defs/x86.h"
+#include "arch-x86/iommu/iommu.h"
 #include "arch-x86/dev/console.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
@@ -176,9 +177,10 @@ static void boot_on_own_tables(void)
     percpus[0].online = true;                            /* it runs */
     pic_disable();                                       /* 8259s masked */
     ioapic_init();                                       /* all pins masked */
-    pci_scan();                                          /* what functions there are */
     rtc_read();                                          /* wall clock */
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
+    iommu_init();                                        /* devices reach nothing */
+    pci_scan();                                          /* what functions there are */
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
     svm_probe_run();                                     /* what it does not intercept, quirks */
@@ -214,6 +216,7 @@ void boot_main(uint32_t magic, uint32_t info)
     crash_init();                              /* what the last run said at its end */
     acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */
     pci_config_ecam(boot_info.rsdp, boot_info.uefi); /* registers beyond 256 */
+    iommu_find(boot_info.rsdp, boot_info.uefi);      /* which there is */
     cpus_decide();                             /* ncpus */
     memory_per_cpu(ncpus);                     /* private pools, before the direct map */
     paging_init();                             /* shared half of the tables */

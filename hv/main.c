@@ -10,6 +10,7 @@
 #include "hv/mem/phys.h"
 #include "hv/mon/mon.h"
 #include "hv/port/cpu.h"
+#include "hv/port/iommu.h"
 #include "hv/port/machine.h"
 #include "hv/subvmm/life.h"
 #include "hv/vm/load/load.h"
@@ -156,6 +157,17 @@ static void choose_devices(struct vm *vm, const struct boot_info *bi)
     memset(port_ptr(at), 0, pass_sizeof());
     vm->pass = port_ptr(at);
     if (!pass_choose(vm->pass, words, len, NULL)) {
+        vm->pass = NULL;
+        return;
+    }
+    if (port_iommu_isolates()) {
+        if (!port_iommu_remaps())
+            log_warn("main", "interrupts are not remapped: who owns a device can make it send any "
+                             "vector to any CPU, NMIs and INITs too");
+        return;
+    }
+    if (vm->opt->iommu == IOMMU_FORCE) {
+        log_err("main", "no IOMMU is in use and iommu=force demands one: the guest gets no devices");
         vm->pass = NULL;
         return;
     }

@@ -11,6 +11,7 @@
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/x86.h"
+#include "arch-x86/iommu/iommu.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/svm/quirks.h"
 #include "hv/base/log.h"
@@ -137,10 +138,12 @@ void port_halt(void)
 
 /* APM volume 2, 16.11 "Message Signalled Interrupts" (SDM volume 3, 11.11): fixed, edge, physical
  * destination of 8 bits. */
-bool port_msi_message(uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data)
+bool port_msi_message(pci_bdf_t f, uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data)
 {
     uint32_t id = percpus[cpu].apic_id;
 
+    if (port_iommu_remaps())
+        return iommu_message(f, vector, id, address, data);
     if (id > APIC_MSI_ID_MAX) /* FF is all of them */
         return false;
     *address = APIC_MSI_BASE | id << APIC_MSI_DEST_SHIFT;

@@ -86,6 +86,10 @@ static void interrupt_handle(struct trap_frame *f)
         apic_eoi();
         post_self(ACTION_INPUT);
         break;
+    case VECTOR_IOMMU:
+        apic_eoi();
+        post_self(ACTION_DEVICE);
+        break;
     case VECTOR_SPURIOUS: /* no EOI: APM volume 2, 16.4.7 "Spurious Interrupts" */
         break;
     default:

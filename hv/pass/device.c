@@ -4,6 +4,7 @@
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
+#include "hv/port/iommu.h"
 #include "hv/pass/state.h"
 
 /* Does another function's BAR lie in the page of this one, which is smaller than a page? */
@@ -145,13 +146,18 @@ static enum hv_err irqs_make(struct pass_fn *f)
     return HV_OK;
 }
 
-static bool fn_start(struct pass *p, struct pass_fn *f)
+static bool fn_start(struct pass *p, struct pass_fn *f, const struct p2m *p2m)
 {
     uint64_t mapped = 0;
 
     if (irqs_make(f) != HV_OK)
         return false;
     pass_reset(f);
+    if (port_iommu_isolates() && port_iommu_give(f->host, p2m) != HV_OK) {
+        log_warn("pass", "%02x:%02x.%u left out: no way to keep it in the guest's memory",
+                 f->host >> 8, f->host >> 3 & 31u, f->host & 7u);
+        return false;
+    }
     for (unsigned i = 0; i < PCI_BAR_COUNT; i++) {
         bar_place(p, f, i);
         mapped += f->bar[i].io ? 0 : f->bar[i].size;
@@ -169,7 +175,7 @@ void pass_start(struct pass *p, struct vpc *pc, struct p2m *p2m)
     p->pc = pc;
     atomic_store_explicit(&p->deadline, UINT64_MAX, memory_order_relaxed);
     for (unsigned i = 0; i < p->nfns; i++)
-        if (fn_start(p, p->fn[i]))
+        if (fn_start(p, p->fn[i], p2m))
             p->fn[n++] = p->fn[i];
     p->nfns = n;
     p2m->device = p->range;

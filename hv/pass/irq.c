@@ -133,9 +133,9 @@ static bool follow(struct pass_fn *f, unsigned i)
         return false;
     }
     cpu = target(e);
-    if (!port_msi_message(cpu, e->vector, &address, &data)) {
+    if (!port_msi_message(f->host, cpu, e->vector, &address, &data)) {
         cpu = 0;
-        if (!port_msi_message(0, e->vector, &address, &data))
+        if (!port_msi_message(f->host, 0, e->vector, &address, &data))
             return false;
     }
     if (!e->live || e->cpu != cpu) {

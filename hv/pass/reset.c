@@ -3,6 +3,7 @@
  * Reset (FLR)". Tested by tools/tests/test_pass_config.c. */
 #include "hv/base/log.h"
 #include "hv/pass/state.h"
+#include "hv/port/iommu.h"
 
 #define FLR_MS 100 /* 6.6.2: a function need not answer for so long */
 #define PENDING_TRIES 10
@@ -62,6 +63,8 @@ void pass_reset(struct pass_fn *f)
 
 void pass_stop(struct pass *p)
 {
-    for (unsigned i = 0; i < p->nfns; i++)
+    for (unsigned i = 0; i < p->nfns; i++) {
         pass_reset(p->fn[i]);
+        port_iommu_take(p->fn[i]->host);
+    }
 }

@@ -10,6 +10,7 @@
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
+#include "hv/port/iommu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/subvmm/life.h"
@@ -63,8 +64,12 @@ static void take_actions(struct subvmm *s)
         s->paused = !s->paused;
     if (a & ACTION_AUDIT)
         (void)mmu_audit(&s->mmu, 3);
-    if ((a & ACTION_DEVICE) && s->vm->pass)
-        pass_arrivals(s->vm->pass, s->cpu);
+    if (a & ACTION_DEVICE) {
+        if (s->vm->pass)
+            pass_arrivals(s->vm->pass, s->cpu);
+        if (s->cpu == 0)
+            port_iommu_faults();
+    }
     if (a & ACTION_INPUT)
         s->input.ready = true;
     if ((a & ACTION_MONITOR) && subvmm_monitor_hook)
