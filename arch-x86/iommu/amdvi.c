@@ -46,7 +46,7 @@ enum {
 #define DTE2_INT_LENGTH_SHIFT 1
 #define DTE2_INT_REMAP (2ull << 60) /* IntCtl 10b: fixed and arbitrated ones are remapped */
 #define INT_LENGTH 8ull             /* 2^8 entries */
-#define INT_BYTES 1024u             /* of 4 bytes */
+#define INT_BYTES PAGE_SIZE         /* of 4 bytes; the rest is unused */
 /* 2.2.5 "Interrupt Remapping Tables", basic format */
 #define IRTE_ENABLE 1u
 #define IRTE_DEST_SHIFT 8
@@ -77,6 +77,7 @@ static uint64_t *dte; /* [bdf * DTE_WORDS] */
 static struct {
     pci_bdf_t f;
     uint32_t *table;
+    hpa_t at;
 } remapped[64];
 static unsigned nremapped;
 static struct lock lock = {.level = LOCK_PCI_CONFIG};
@@ -230,9 +231,16 @@ static enum hv_err amdvi_start(const struct iommu_tables *t)
 /* The interrupt table of f, with nothing in it. */
 static enum hv_err int_table(pci_bdf_t f, hpa_t *at)
 {
+    for (unsigned i = 0; i < nremapped; i++)
+        if (remapped[i].f == f) { /* a second owner */
+            memset(remapped[i].table, 0, INT_BYTES);
+            *at = remapped[i].at;
+            return HV_OK;
+        }
     if (nremapped == ARRAY_SIZE(remapped))
         return HV_NOMEM;
     TRY(pages(INT_BYTES, at, &remapped[nremapped].table));
+    remapped[nremapped].at = *at;
     remapped[nremapped++].f = f;
     return HV_OK;
 }
