@@ -167,7 +167,7 @@ static void events_route(pci_bdf_t self)
             port_pci_write(self, at + PCI_MSI_CONTROL, 2,
                            (control & ~0x70u) | PCI_MSI_ENABLE);
             port_pci_write(self, PCI_COMMAND, 2,
-                           port_pci_read(self, PCI_COMMAND, 2) | PCI_CMD_MASTER);
+                           port_pci_read(self, PCI_COMMAND, 2) | PCI_COMMAND_MASTER);
             return;
         }
         at = port_pci_read(self, at + 1, 1) & 0xfc;

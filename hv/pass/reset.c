@@ -44,7 +44,7 @@ static bool flr(const struct pass_fn *f)
 
 void pass_reset(struct pass_fn *f)
 {
-    port_pci_write(f->host, PCI_COMMAND, 2, PCI_CMD_INTX_OFF);
+    port_pci_write(f->host, PCI_COMMAND, 2, PCI_COMMAND_NO_INTX);
     if (f->msi)
         port_pci_write(f->host, f->msi + PCI_MSI_CONTROL, 2, 0);
     if (f->msix)
@@ -57,7 +57,7 @@ void pass_reset(struct pass_fn *f)
              i < ANSWER_TRIES && port_pci_read(f->host, PCI_VENDOR, 2) != f->vendor; i++)
             port_pause_ms(PENDING_MS);
     }
-    port_pci_write(f->host, PCI_COMMAND, 2, PCI_CMD_INTX_OFF);
+    port_pci_write(f->host, PCI_COMMAND, 2, PCI_COMMAND_NO_INTX);
     pass_bars_restore(f);
 }
 

@@ -129,7 +129,7 @@ static bool entry_sends(struct fake_pci *d, unsigned n)
 
     if (!(control & PCI_MSIX_ENABLE))
         return false;
-    if ((control & PCI_MSIX_FUNCTION_MASK) || (e[12] & 1)) {
+    if ((control & PCI_MSIX_MASK_ALL) || (e[12] & 1)) {
         *pending |= (uint8_t)(1u << n % 8);
         return false;
     }
