@@ -126,7 +126,9 @@ const void *mmu_code(struct mmu *m, gva_t va)
         return NULL;
     uint64_t e = *sp_spte(m, p->sp, va_index(va, p->level));
     uint64_t mask = p->level == 1 ? PAGE_MASK : REGION_MASK;
-    return e & PTE_P ? port_ptr(hpa((e & PTE_ADDR & ~mask) | (va.v & mask))) : NULL;
+    if (!(e & PTE_P) || (e & SPTE_DEVICE))
+        return NULL;
+    return port_ptr(hpa((e & PTE_ADDR & ~mask) | (va.v & mask)));
 }
 
 enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
