@@ -76,6 +76,8 @@ static const struct option table[] = {
      "the same for the INVPCID instruction"},
     {"x2apic", KIND_SWITCH, FIELD(x2apic_host), ON_OFF, 1, 0,
      "use the processor's x2APIC where it has one"},
+    {"verw", KIND_SWITCH, FIELD(verw), ON_OFF, 0, 0,
+     "on Intel: overwrite the processor's buffers before each entry (MDS), which costs hundreds of cycles"},
     {"panic", KIND_NUMBER, FIELD(panic_s), NULL, 3, 3600,
      "seconds a panic stays on the screen before the reset; 0: for ever"},
     {"reset", KIND_CHOICE, FIELD(reset), "auto|acpi|cf9|kbd|triple", RESET_AUTO, 0,

@@ -47,6 +47,7 @@ struct hv_options {
     bool invpcid;            /* invpcid=on|off */
     bool pveoi;              /* pveoi=on|off: interrupts without an EOI exit, under hvsig=kvm */
     enum hvsig_mode hvsig;   /* hvsig=kvm|own */
+    bool verw;               /* verw=on|off: VERW before each entry, on Intel */
     bool x2apic_host;        /* x2apic=on|off: use it on the host where the CPU has it */
     bool help;               /* help: print the table at boot */
     unsigned nconsoles;
