@@ -42,7 +42,8 @@ static void verw_decide(void)
         return;
     vmx_verw_on = cpuid(0, 0).eax >= 7 && (cpuid(7, 0).edx & L7_EDX_MD_CLEAR);
     if (!vmx_verw_on)
-        log_warn("vmx", "verw=on: this processor (or its microcode) does not say MD_CLEAR: not done");
+        log_warn("vmx",
+                 "verw=on: this processor (or its microcode) does not say MD_CLEAR: not done");
 }
 
 static uint64_t hpa_of(const void *p)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The contract of one entry: vmx/enter.S runs here as it is, on a processor that is a few macros. Every
- * register arrives and comes back, the host's own survive, launch and resume are told apart, an NMI
- * that came before keeps the guest out, and a refused entry says how. */
+/* The contract of one entry: vmx/enter.S runs here as it is, on a processor that is a few macros.
+ * Every register arrives and comes back, the host's own survive, launch and resume are told apart,
+ * an NMI that came before keeps the guest out, and a refused entry says how. */
 #include "tools/tests/tap.h"
 #include "arch-x86/svm/offsets.h"
 #include "arch-x86/vmx/internal.h"
@@ -12,70 +12,70 @@ uint8_t fake_nmi;
 uint32_t vmx_verw_on;
 const uint16_t vmx_verw_selector = 0x10;
 struct vcpu_regs fake_seen, fake_leave;
-uint64_t fake_call(struct vcpu_regs *regs, uint64_t launched); /* changed registers << 32 | result */
+uint64_t fake_call(struct vcpu_regs *regs,
+                   uint64_t launched); /* changed registers << 32 | result */
 
 #define OFFSETS                                                                                    \
-    OFFSET(RAX) OFFSET(RCX) OFFSET(RDX) OFFSET(RBX) OFFSET(RSP) OFFSET(RBP) OFFSET(RSI) OFFSET(RDI) \
-        OFFSET(R8) OFFSET(R9) OFFSET(R10) OFFSET(R11) OFFSET(R12) OFFSET(R13) OFFSET(R14)          \
-            OFFSET(R15) OFFSET(CR2)
+    OFFSET(RAX)                                                                                    \
+    OFFSET(RCX) OFFSET(RDX) OFFSET(RBX) OFFSET(RSP) OFFSET(RBP) OFFSET(RSI) OFFSET(RDI) OFFSET(R8) \
+        OFFSET(R9) OFFSET(R10) OFFSET(R11) OFFSET(R12) OFFSET(R13) OFFSET(R14) OFFSET(R15)         \
+            OFFSET(CR2)
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
 #define OFFSET(reg) ".set VCPU_REGS_" #reg ", " TEXT(VCPU_REGS_##reg) "\n"
-__asm__(
-    ".pushsection .text\n" OFFSETS
-    ".macro verw sel\n  incl fake_verws(%rip)\n.endm\n"
-    ".macro cmpb value, where\n  testb $0xff, fake_nmi(%rip)\n.endm\n"
-    ".macro vmwrite value, field\n"
-    "  movq \\field, fake_field(%rip)\n  movq \\value, fake_host_rsp(%rip)\n"
-    ".endm\n"
-    ".macro world\n"
-    "  movq %rax, fake_seen+VCPU_REGS_RAX(%rip)\n  movq %rcx, fake_seen+VCPU_REGS_RCX(%rip)\n"
-    "  movq %rdx, fake_seen+VCPU_REGS_RDX(%rip)\n  movq %rbx, fake_seen+VCPU_REGS_RBX(%rip)\n"
-    "  movq %rbp, fake_seen+VCPU_REGS_RBP(%rip)\n  movq %rsi, fake_seen+VCPU_REGS_RSI(%rip)\n"
-    "  movq %rdi, fake_seen+VCPU_REGS_RDI(%rip)\n"
-    "  .irp r, 8,9,10,11,12,13,14,15\n  movq %r\\r, fake_seen+VCPU_REGS_R\\r(%rip)\n  .endr\n"
-    "  cmpl $1, fake_refuse(%rip)\n  je 91f\n  cmpl $2, fake_refuse(%rip)\n  je 92f\n"
-    "  movq fake_leave+VCPU_REGS_RAX(%rip), %rax\n  movq fake_leave+VCPU_REGS_RCX(%rip), %rcx\n"
-    "  movq fake_leave+VCPU_REGS_RDX(%rip), %rdx\n  movq fake_leave+VCPU_REGS_RBX(%rip), %rbx\n"
-    "  movq fake_leave+VCPU_REGS_RBP(%rip), %rbp\n  movq fake_leave+VCPU_REGS_RSI(%rip), %rsi\n"
-    "  movq fake_leave+VCPU_REGS_RDI(%rip), %rdi\n"
-    "  .irp r, 8,9,10,11,12,13,14,15\n  movq fake_leave+VCPU_REGS_R\\r(%rip), %r\\r\n  .endr\n"
-    "  movq fake_host_rsp(%rip), %rsp\n  jmp vmx_exit_point\n"
-    "91: orl $1, %eax\n  stc\n  jmp 93f\n"
-    "92: xorl %eax, %eax\n"
-    "93:\n"
-    ".endm\n"
-    ".macro vmlaunch\n  incl fake_launches(%rip)\n  world\n.endm\n"
-    ".macro vmresume\n  incl fake_resumes(%rip)\n  world\n.endm\n"
-    ".macro mov src, dst\n"
-    "  .ifc \\dst,%cr2\n    movq \\src, fake_seen+VCPU_REGS_CR2(%rip)\n"
-    "  .else\n  .ifc \\src,%cr2\n    movq fake_leave+VCPU_REGS_CR2(%rip), \\dst\n"
-    "  .else\n  .ifc \\dst,%eax\n    movl \\src, \\dst\n  .else\n    movq \\src, \\dst\n"
-    "  .endif\n  .endif\n  .endif\n"
-    ".endm\n"
-    ".include \"arch-x86/vmx/enter.S\"\n"
-    ".purgem mov\n.purgem vmresume\n.purgem vmlaunch\n.purgem world\n.purgem vmwrite\n"
-    ".purgem cmpb\n.purgem verw\n"
-    ".text\n"
-    ".globl fake_call\n"
-    "fake_call:\n"
-    "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
-    "  movq %rsp, fake_host(%rip)\n"
-    "  movq $0x1b1, %rbx\n  movq $0x1b2, %rbp\n  movq $0x1b3, %r12\n  movq $0x1b4, %r13\n"
-    "  movq $0x1b5, %r14\n  movq $0x1b6, %r15\n"
-    "  call vmx_enter\n"
-    "  movl %eax, %eax\n  xorl %edx, %edx\n"
-    "  cmpq $0x1b1, %rbx\n  setne %cl\n  addb %cl, %dl\n"
-    "  cmpq $0x1b2, %rbp\n  setne %cl\n  addb %cl, %dl\n"
-    "  cmpq $0x1b3, %r12\n  setne %cl\n  addb %cl, %dl\n"
-    "  cmpq $0x1b4, %r13\n  setne %cl\n  addb %cl, %dl\n"
-    "  cmpq $0x1b5, %r14\n  setne %cl\n  addb %cl, %dl\n"
-    "  cmpq $0x1b6, %r15\n  setne %cl\n  addb %cl, %dl\n"
-    "  cmpq fake_host(%rip), %rsp\n  setne %cl\n  addb %cl, %dl\n"
-    "  shlq $32, %rdx\n  orq %rdx, %rax\n"
-    "  movq fake_host(%rip), %rsp\n"
-    "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n  ret\n"
-    ".popsection\n");
+__asm__(".pushsection .text\n" OFFSETS ".macro verw sel\n  incl fake_verws(%rip)\n.endm\n"
+        ".macro cmpb value, where\n  testb $0xff, fake_nmi(%rip)\n.endm\n"
+        ".macro vmwrite value, field\n"
+        "  movq \\field, fake_field(%rip)\n  movq \\value, fake_host_rsp(%rip)\n"
+        ".endm\n"
+        ".macro world\n"
+        "  movq %rax, fake_seen+VCPU_REGS_RAX(%rip)\n  movq %rcx, fake_seen+VCPU_REGS_RCX(%rip)\n"
+        "  movq %rdx, fake_seen+VCPU_REGS_RDX(%rip)\n  movq %rbx, fake_seen+VCPU_REGS_RBX(%rip)\n"
+        "  movq %rbp, fake_seen+VCPU_REGS_RBP(%rip)\n  movq %rsi, fake_seen+VCPU_REGS_RSI(%rip)\n"
+        "  movq %rdi, fake_seen+VCPU_REGS_RDI(%rip)\n"
+        "  .irp r, 8,9,10,11,12,13,14,15\n  movq %r\\r, fake_seen+VCPU_REGS_R\\r(%rip)\n  .endr\n"
+        "  cmpl $1, fake_refuse(%rip)\n  je 91f\n  cmpl $2, fake_refuse(%rip)\n  je 92f\n"
+        "  movq fake_leave+VCPU_REGS_RAX(%rip), %rax\n  movq fake_leave+VCPU_REGS_RCX(%rip), %rcx\n"
+        "  movq fake_leave+VCPU_REGS_RDX(%rip), %rdx\n  movq fake_leave+VCPU_REGS_RBX(%rip), %rbx\n"
+        "  movq fake_leave+VCPU_REGS_RBP(%rip), %rbp\n  movq fake_leave+VCPU_REGS_RSI(%rip), %rsi\n"
+        "  movq fake_leave+VCPU_REGS_RDI(%rip), %rdi\n"
+        "  .irp r, 8,9,10,11,12,13,14,15\n  movq fake_leave+VCPU_REGS_R\\r(%rip), %r\\r\n  .endr\n"
+        "  movq fake_host_rsp(%rip), %rsp\n  jmp vmx_exit_point\n"
+        "91: orl $1, %eax\n  stc\n  jmp 93f\n"
+        "92: xorl %eax, %eax\n"
+        "93:\n"
+        ".endm\n"
+        ".macro vmlaunch\n  incl fake_launches(%rip)\n  world\n.endm\n"
+        ".macro vmresume\n  incl fake_resumes(%rip)\n  world\n.endm\n"
+        ".macro mov src, dst\n"
+        "  .ifc \\dst,%cr2\n    movq \\src, fake_seen+VCPU_REGS_CR2(%rip)\n"
+        "  .else\n  .ifc \\src,%cr2\n    movq fake_leave+VCPU_REGS_CR2(%rip), \\dst\n"
+        "  .else\n  .ifc \\dst,%eax\n    movl \\src, \\dst\n  .else\n    movq \\src, \\dst\n"
+        "  .endif\n  .endif\n  .endif\n"
+        ".endm\n"
+        ".include \"arch-x86/vmx/enter.S\"\n"
+        ".purgem mov\n.purgem vmresume\n.purgem vmlaunch\n.purgem world\n.purgem vmwrite\n"
+        ".purgem cmpb\n.purgem verw\n"
+        ".text\n"
+        ".globl fake_call\n"
+        "fake_call:\n"
+        "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
+        "  movq %rsp, fake_host(%rip)\n"
+        "  movq $0x1b1, %rbx\n  movq $0x1b2, %rbp\n  movq $0x1b3, %r12\n  movq $0x1b4, %r13\n"
+        "  movq $0x1b5, %r14\n  movq $0x1b6, %r15\n"
+        "  call vmx_enter\n"
+        "  movl %eax, %eax\n  xorl %edx, %edx\n"
+        "  cmpq $0x1b1, %rbx\n  setne %cl\n  addb %cl, %dl\n"
+        "  cmpq $0x1b2, %rbp\n  setne %cl\n  addb %cl, %dl\n"
+        "  cmpq $0x1b3, %r12\n  setne %cl\n  addb %cl, %dl\n"
+        "  cmpq $0x1b4, %r13\n  setne %cl\n  addb %cl, %dl\n"
+        "  cmpq $0x1b5, %r14\n  setne %cl\n  addb %cl, %dl\n"
+        "  cmpq $0x1b6, %r15\n  setne %cl\n  addb %cl, %dl\n"
+        "  cmpq fake_host(%rip), %rsp\n  setne %cl\n  addb %cl, %dl\n"
+        "  shlq $32, %rdx\n  orq %rdx, %rax\n"
+        "  movq fake_host(%rip), %rsp\n"
+        "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n  ret\n"
+        ".popsection\n");
 
 static void fill(struct vcpu_regs *r, uint64_t mark)
 {
