@@ -60,6 +60,7 @@ struct hv_options {
     bool pvipi;              /* pvipi=on|off: hypercalls for IPIs */
     bool pvflush;            /* pvflush=on|off: ... for remote TLB flushes */
     enum hvsig_mode hvsig;   /* hvsig=kvm|own|hyperv */
+    bool verw;               /* verw=on|off: VERW before each entry, on Intel */
     bool x2apic_host;        /* x2apic=on|off: use it on the host where the CPU has it */
     bool help;               /* help: print the table at boot */
     unsigned nconsoles;
