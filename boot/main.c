@@ -18,6 +18,7 @@
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "arch-x86/plat/memmap.h"
+#include "arch-x86/plat/pci.h"
 #include "arch-x86/svm/probe.h"
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/svm.h"
@@ -175,7 +176,7 @@ static void boot_on_own_tables(void)
     percpus[0].online = true;                            /* it runs */
     pic_disable();                                       /* 8259s masked */
     ioapic_init();                                       /* all pins masked */
-    pci_quiesce();                                       /* nobody else writes to memory */
+    pci_scan();                                          /* what functions there are */
     rtc_read();                                          /* wall clock */
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
     apic_timer_calibrate();                              /* ... and of the timer */
@@ -208,9 +209,11 @@ void boot_main(uint32_t magic, uint32_t info)
     require(features_divide_check(cpu_divide_self),
             "the processor divides wrongly (see above): use another version of the emulator");
     require(loader_ok, "the loader's information is unusable (see above)");
+    pci_quiesce();                             /* nobody else writes to memory */
     memmap_log();                              /* RAM */
     crash_init();                              /* what the last run said at its end */
     acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */
+    pci_config_ecam(boot_info.rsdp, boot_info.uefi); /* registers beyond 256 */
     cpus_decide();                             /* ncpus */
     memory_per_cpu(ncpus);                     /* private pools, before the direct map */
     paging_init();                             /* shared half of the tables */

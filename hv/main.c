@@ -87,6 +87,8 @@ static void line(const char *text)
 static void vm_last_words(struct vm *vm)
 {
     vpc_flush(vm->pc);
+    if (vm->pass)
+        pass_stop(vm->pass);
     if (vm->opt->trace)
         mon_trace_block(vm);
     uint64_t damage = vm_poison_damage();
@@ -121,6 +123,45 @@ static void on_debug_exit(void *ctx, uint32_t value)
 {
     vm_last_words(ctx);
     port_debug_exit(value);
+}
+
+static bool on_config(void *ctx, struct vio *io, uint8_t devfn, unsigned reg)
+{
+    struct vm *vm = ctx;
+    uint32_t value = (uint32_t)io->value;
+
+    if (io->write)
+        return pass_config_write(vm->pass, io->cpu, devfn, reg, io->size, value);
+    if (!pass_config_read(vm->pass, devfn, reg, io->size, &value))
+        return false;
+    io->value = value;
+    return true;
+}
+
+/* The machine's functions that the VM is given, before its memory, which lies around them. */
+static void choose_devices(struct vm *vm, const struct boot_info *bi)
+{
+    const char *words;
+    size_t len;
+    hpa_t at;
+
+    if (!vm_pci_words(bi->module, bi->nmodules, &words, &len))
+        return;
+    if (vm->opt->mmu == MMU_REF) {
+        log_warn("main", "mmu=ref maps no device memory: pci= is ignored");
+        return;
+    }
+    if (phys_alloc(round_up(pass_sizeof(), PAGE_SIZE), PAGE_SIZE, 0, &at) != HV_OK)
+        hv_stop("no memory for the guest's devices");
+    memset(port_ptr(at), 0, pass_sizeof());
+    vm->pass = port_ptr(at);
+    if (!pass_choose(vm->pass, words, len, NULL)) {
+        vm->pass = NULL;
+        return;
+    }
+    vm->own_only = true;
+    log_warn("main", "the guest is NOT ISOLATED: it owns devices, and no IOMMU keeps their DMA from "
+                     "Patchbay's memory");
 }
 
 static void make_memory(struct vm *vm)
@@ -173,8 +214,13 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
 
     vm->opt = &hv_opt;
     vm->ncpus = ncpus < HV_MAX_CPUS ? ncpus : HV_MAX_CPUS;
+    choose_devices(vm, bi);
     make_memory(vm);
     make_devices(vm);
+    if (vm->pass) {
+        pass_start(vm->pass, vm->pc, &vm->p2m);
+        vpc_on_config(vm->pc, on_config, vm);
+    }
     if (vm_load(vm, bi->module, bi->nmodules) != HV_OK)
         hv_stop("no guest to run: see the lines above");
     subvmm_end_hook = vm_ended;

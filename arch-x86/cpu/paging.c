@@ -12,10 +12,11 @@
 #include "hv/mem/phys.h"
 #include "hv/port/machine.h"
 
-/* APM volume 2, 7.8.2 "PAT Indexing": the power-on value, but entry 5 is write combining (01h). */
-#define PAT_HOST 0x0007010600070406ull
-#define PTE_UC (PTE_PCD | PTE_PWT)    /* entry 3 */
-#define PTE_WC (PTE_PAT_4K | PTE_PWT) /* entry 5 */
+/* APM volume 2, 7.8.2 "PAT Indexing": the power-on value, but for index 5, which is WC for sptes of
+ * device memory (hv/mmu/device.c) and the screen. */
+#define PAT_VALUE 0x0007010600070406ull
+#define PTE_UC (PTE_PCD | PTE_PWT) /* index 3 */
+#define PTE_WC (PTE_PS | PTE_PWT)  /* index 5: in the last level, bit 7 is PAT */
 #define ENTRIES 512
 #define TABLE_LIMIT 0x100000000ull /* tables are built through boot's identity map of 4 GiB */
 
@@ -163,7 +164,7 @@ void paging_cpu_enable(hpa_t root)
     struct percpu *p = percpu_self();
 
     if (cpu_features.pat)
-        wrmsr(MSR_PAT, PAT_HOST);
+        wrmsr(MSR_PAT, PAT_VALUE);
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
     write_cr0((read_cr0() | CR0_WP | CR0_NE | CR0_MP) & ~(CR0_EM | CR0_TS | CR0_CD | CR0_NW));
     /* PSE changes nothing in long mode; set because guests set it and equal bits make exits cheaper

@@ -10,6 +10,7 @@
 #include "arch-x86/svm/quirks.h"
 #include "hv/coherency/actions.h"
 #include "hv/main.h"
+#include "hv/port/pci.h"
 
 struct extable_entry {
     uint64_t insn, resume;
@@ -61,6 +62,16 @@ static void post_self(uint64_t bits)
         action_post(hv_coherency, cpu, cpu, bits);
 }
 
+/* Which device it was, and which guest's, the loop knows. */
+static void device_interrupt(uint8_t vector)
+{
+    /* relaxed: taken by this same CPU, after it took the action */
+    atomic_fetch_or_explicit(&percpu_self()->msi[vector >> 6], BIT(vector & 63),
+                             memory_order_relaxed);
+    apic_eoi();
+    post_self(ACTION_DEVICE);
+}
+
 static void interrupt_handle(struct trap_frame *f)
 {
     switch (f->vector) {
@@ -78,6 +89,10 @@ static void interrupt_handle(struct trap_frame *f)
     case VECTOR_SPURIOUS: /* no EOI: APM volume 2, 16.4.7 "Spurious Interrupts" */
         break;
     default:
+        if (f->vector >= PORT_MSI_FIRST && f->vector <= PORT_MSI_LAST) {
+            device_interrupt((uint8_t)f->vector);
+            break;
+        }
         percpu_self()->unexpected++;
         if (f->vector >= VECTOR_FIRST_FREE)
             apic_eoi();

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include "hv/base/types.h"
 
-enum lock_level { LOCK_VDEV = 1, LOCK_COHERENCY = 2, LOCK_LOG = 3 };
+enum lock_level { LOCK_PASS = 1, LOCK_VDEV, LOCK_COHERENCY, LOCK_PCI_CONFIG, LOCK_LOG };
 
 struct lock {
     _Atomic uint32_t next;

@@ -127,6 +127,8 @@ const void *mmu_code(struct mmu *m, gva_t va)
         if (!(e & PTE_P))
             return NULL;
         if (spte_is_leaf(level, e)) {
+            if (e & SPTE_DEVICE)
+                return NULL;
             uint64_t mask = level == 1 ? PAGE_MASK : REGION_MASK;
             return port_ptr(hpa((e & PTE_ADDR & ~mask) | (va.v & mask)));
         }

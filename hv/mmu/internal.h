@@ -40,6 +40,21 @@ static inline unsigned va_index(gva_t va, unsigned level)
     /* NOLINTNEXTLINE(clang-analyzer-core.BitwiseShift): 1..4, an entry of level 1 ends each walk */
     return (unsigned)(va.v >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
 }
+/* Device memory, device.c: a bit of the sptes that software may use. */
+#define SPTE_DEVICE BIT(9)
+#define MMU_PTE_TYPE (PTE_PWT | PTE_PCD | PTE_PS) /* of a 4 KiB spte; PTE_PS is PAT there */
+/* Index 5 of the host's PAT is write-combining (arch-x86/cpu/paging.c). */
+#define MMU_PTE_WC (PTE_PS | PTE_PWT)
+static inline bool spte_uncached(uint64_t spte)
+{
+    uint64_t type = spte & MMU_PTE_TYPE;
+    return type == MMU_PTE_WC || type == (PTE_PCD | PTE_PWT);
+}
+/* A writable leaf of RAM, which the reverse map has and whose frame has a writer bit. */
+static inline bool spte_mapped_rw(unsigned level, uint64_t spte)
+{
+    return (spte & (PTE_P | PTE_W | SPTE_DEVICE)) == (PTE_P | PTE_W) && spte_is_leaf(level, spte);
+}
 /* Frames mapped by one entry of a level. */
 static inline uint64_t level_frames(unsigned level)
 {
@@ -154,6 +169,15 @@ enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
 /* The spte made for walk.flip, at location loc1 - 1, is for the next entry ... */
 void flip_made(struct mmu *m, uint32_t loc1);
+
+/* --- device.c --- */
+/* Does the guest's entry, of such a level, ask for write-combining? */
+bool device_wc(const struct mmu *m, uint64_t gpte, unsigned level, gfn_t f);
+uint64_t device_spte(hpa_t h, uint64_t rights, bool wc);
+/* The 4 KiB spte of device memory in a page of level 1; FILL_MMIO: the VM owns none there. */
+enum fill_result device_fill(struct mmu *m, const struct walk *w, uint32_t page, uint64_t rights);
+/* What a re-read entry, of a page whose spte was one of device memory, makes of it. */
+void device_repair(struct mmu *m, uint32_t page, unsigned idx, uint64_t gpte);
 
 /* --- repair.c --- */
 void repair_init(struct mmu *m);

@@ -10,7 +10,9 @@
  * 4. A downgrade moves the flush generation in the call that makes it.
  * 5. The caller has set the writer bit before it makes a leaf writable. The bit goes when the last
  *    alias has gone, behind the generation.
- * 6. W and D of a leaf are given and taken together. */
+ * 6. W and D of a leaf are given and taken together.
+ * 7. A leaf of device memory (SPTE_DEVICE) maps what the VM owns of it, uncached and NX, and is in no
+ *    chain: no table lies there, so no trace is ever installed on it. */
 #include "hv/mmu/internal.h"
 
 static uint32_t rhash_of(const struct mmu *m, uint64_t frame_hpa)
@@ -58,7 +60,7 @@ static uint32_t crowded(struct mmu *m, unsigned level, uint64_t spte)
     uint64_t h = spte & PTE_ADDR;
     uint32_t n = 0, last = 0;
 
-    if (leaf && !(spte & PTE_W))
+    if (leaf && !spte_mapped_rw(level, spte))
         return 0;
     for (uint32_t l = leaf ? m->rhash[rhash_of(m, h)] : m->sps[spte_child(m, spte)].parent; l;
          l = m->rlink[l - 1], m->work++) {
@@ -83,6 +85,11 @@ static void check_target(const struct mmu *m, const struct sp *s, uint64_t spte,
 {
     if (spte_is_leaf(s->level, spte)) {
         ASSERT(s->level <= 2);
+        if (spte & SPTE_DEVICE) {
+            ASSERT(s->level == 1 && (spte & PTE_NX) && spte_uncached(spte));
+            ASSERT(p2m_owns_device(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
+            return;
+        }
         ASSERT(p2m_owns(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
         ASSERT(s->level == 1 || ((spte & PTE_ADDR) & REGION_MASK) == 0);
     } else {
@@ -100,6 +107,8 @@ static bool is_downgrade(unsigned level, uint64_t old, uint64_t new)
     if (!(new &PTE_P) || ((old ^ new) & PTE_ADDR) || (level > 1 && ((old ^ new) & PTE_PS)))
         return true;
     /* U either way: a supervisor page that becomes a user page is lost to SMEP and SMAP. */
+    if ((old | new) & SPTE_DEVICE && (old ^ new) & (SPTE_DEVICE | MMU_PTE_TYPE))
+        return true;
     return (old & ~new &PTE_W) || ((old ^ new) & PTE_U) || (new & ~old &PTE_NX);
 }
 
@@ -108,7 +117,7 @@ static void unhook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
     if (!spte_is_leaf(s->level, old)) {
         chain_remove(m, &m->sps[spte_child(m, old)].parent, loc);
         s->nlinks--;
-    } else if (old & PTE_W) {
+    } else if (spte_mapped_rw(s->level, old)) {
         chain_remove(m, &m->rhash[rhash_of(m, old & PTE_ADDR)], loc);
         m->rmap_used--;
     }
@@ -119,7 +128,7 @@ static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
     if (!spte_is_leaf(s->level, new)) {
         chain_add(m, &m->sps[spte_child(m, new)].parent, loc);
         s->nlinks++;
-    } else if (new &PTE_W) {
+    } else if (spte_mapped_rw(s->level, new)) {
         chain_add(m, &m->rhash[rhash_of(m, new &PTE_ADDR)], loc);
         m->rmap_used++;
         stat_max(m->cpu, STAT_rmap_high, m->rmap_used);
@@ -168,7 +177,7 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     sploc_t loc = (page << 9) | idx;
     uint64_t *slot = sp_spte(m, page, idx);
     uint64_t old = *slot;
-    bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);
+    bool lost_w = spte_mapped_rw(s->level, old);
 
     if (!(spte & PTE_P))
         spte = 0; /* not-present sptes carry no address: trap 34 */

@@ -40,6 +40,7 @@ _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they 
 #define ROLE_4B BIT(9)      /* source of 4-byte entries (two-level guest) */
 #define ROLE_PSE BIT(10)    /* CR4.PSE there */
 #define ROLE_SMAP0 BIT(13)  /* WP0 with SMAP: no U=0 copies of user pages, AC is not seen */
+#define ROLE_WC BIT(14)     /* direct, of device memory: write-combining */
 #define ROLE_QUAD_MASK MASK(12, 11) /* which part of a 4-byte table */
 #define ROLE_QUAD(q) ((uint32_t)(q) << 11)
 #define ROLE_QUAD_OF(r) (((r) >> 11) & 3)
@@ -161,6 +162,7 @@ struct mmu {
     bool leave_soon; /* some of them */
 
     uint64_t xlate_gen;
+    struct mmu_types wc;
 
     uint64_t dying_epoch;  /* event after which dying.c looked at so many entries; tables may be */
     uint32_t dying_looked; /* linked in many places */

@@ -63,6 +63,8 @@ static void take_actions(struct subvmm *s)
         s->paused = !s->paused;
     if (a & ACTION_AUDIT)
         (void)mmu_audit(&s->mmu, 3);
+    if ((a & ACTION_DEVICE) && s->vm->pass)
+        pass_arrivals(s->vm->pass, s->cpu);
     if (a & ACTION_INPUT)
         s->input.ready = true;
     if ((a & ACTION_MONITOR) && subvmm_monitor_hook)
@@ -81,6 +83,10 @@ static void run_timers(struct subvmm *s)
     /* Keys that found no room are looked at again although the guest may never exit by itself. */
     if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
         next = now + port_tsc_hz() / INPUT_POLL_HZ;
+    if (s->vm->pass) {
+        uint64_t again = pass_timers(s->vm->pass, s->cpu, now);
+        next = again < next ? again : next;
+    }
     if (next > s->watch_at)
         next = s->watch_at;
     if (next < s->timer_armed) {

@@ -58,6 +58,15 @@ bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base);
 /* INIT/SIPI/NMI of an ICR write become ACTION_* of the target; the SIPI vector is read here. */
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 
+/* The write of an interrupt message (APM volume 2, 16.11; edge-triggered whatever it says). Any CPU;
+ * addresses beside FEExxxxx reach nobody. */
+void vpc_message(struct vpc *pc, uint32_t from, uint64_t address, uint32_t data);
+/* The CPUs it would reach now. */
+cpuset_t vpc_message_targets(const struct vpc *pc, uint64_t address);
+/* Configuration accesses of bus 0 beside the host bridge. No lock held. */
+typedef bool (*vpc_config_hook)(void *ctx, struct vio *io, uint8_t devfn, unsigned reg);
+void vpc_on_config(struct vpc *pc, vpc_config_hook hook, void *ctx);
+
 /* --- time: all from port_tsc() --- */
 /* Expires what is due on this CPU (LAPIC timer; CPU 0 also PIT, RTC) and returns the next absolute
  * TSC deadline of this CPU, UINT64_MAX none. Owner CPU, in every round of its loop: a deadline that

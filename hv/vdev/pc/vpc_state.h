@@ -192,6 +192,8 @@ struct vtestdev {
 struct vpc {
     struct vpc_config cfg;
     struct vbus bus;
+    vpc_config_hook config_hook;
+    void *config_ctx;
     struct lock lock;
     uint64_t tsc0;                 /* the devices' clocks start here */
     _Atomic uint64_t dev_deadline; /* TSC of the next PIT, RTC or PM event; CPU 0 sees to it */

@@ -7,6 +7,7 @@
 #define CONFIG_ENABLE BIT(31)
 #define CONFIG_ADDRESS_KEPT 0x80fffffcu
 #define NOT_THE_BRIDGE 0x00ffff00u /* any bus, device or function but 0 */
+#define NOT_BUS_0 0x00ff0000u
 #define REGISTER 0xfcu
 #define RESET_CPU 0x04u
 #define RESET_SYSTEM 0x02u /* with it the whole machine, without INIT of the CPUs */
@@ -60,11 +61,22 @@ static void vpci_io(void *dev, struct vio *io)
         reset = address_access(&pc->misc, io);
     else if (!io->write)
         io->value = config_read(&pc->misc) >> (8 * (io->addr & 3));
+    uint32_t at = pc->misc.pci_address;
     lock_drop(&pc->lock);
+    if (io->addr >= PCI_CONFIG_DATA && pc->config_hook && (at & CONFIG_ENABLE) &&
+        !(at & NOT_BUS_0) && at & NOT_THE_BRIDGE)
+        (void)pc->config_hook(pc->config_ctx, io, (uint8_t)(at >> 8),
+                              (at & REGISTER) + (io->addr & 3));
     if (reset && (io->value & RESET_SYSTEM))
         vpc_end(pc, true);
     else if (reset)
         vpc_soft_reset(pc, io->cpu);
+}
+
+void vpc_on_config(struct vpc *pc, vpc_config_hook hook, void *ctx)
+{
+    pc->config_hook = hook;
+    pc->config_ctx = ctx;
 }
 
 void vpci_init(struct vpc *pc)

@@ -203,7 +203,7 @@ static enum hv_err build_fadt(struct acpi_place *p, uint64_t facs, uint64_t dsdt
         .p_lvl3_lat = 0xffff,
         .century = 0x32,
         /* the 8042 has no keyboard: not announced, it is there for its reset line */
-        .boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA | BOOT_NO_MSI,
+        .boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA | (p->vm->pass ? 0 : BOOT_NO_MSI),
         .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_FIX_RTC |
                  FADT_TMR_VAL_EXT | FADT_RESET_REG_SUP,
         .reset_reg = gas_io(8, 1, VPC_RESET_PORT),
