@@ -271,7 +271,7 @@ $(O)/patchbay.iso: $(O)/patchbay.elf $(O)/.wx-checked $(RUN_NEEDS) $(O)/cache/me
 deb: ## make the Debian package build/patchbay.deb: a boot entry for each kernel, "Debian on Patchbay"
 	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(O)/patchbay.deb
-$(O)/patchbay.deb: $(O)/patchbay.elf $(O)/.wx-checked $(O)/host/options-table tools/mkdeb.py $(wildcard packaging/*) \
+$(O)/patchbay.deb: $(O)/patchbay.elf $(O)/.wx-checked $(O)/host/options-table tools/mkdeb.py $(wildcard tools/packaging/*) \
 		$(O)/obj/.version
 	@$(call say,DEB,$@)
 	$(Q)$(O)/host/options-table > $(O)/options.txt
