@@ -237,7 +237,7 @@ RUN_NEEDS := $(O)/cache/vmlinuz $(O)/initrd.gz
 endif
 APPEND ?= console=ttyS0
 RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
-export $(RUN_VARS) USB BARE DIRECT NAME O
+export $(RUN_VARS) USB BARE DIRECT NAME O BOCHS
 BOOTED := $(if $(filter 1,$(BARE)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
 RUN_NEEDS += $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz) \
 	$(filter $(O)/cache/% $(O)/initrd%,$(KERNEL) $(INITRD))
@@ -310,7 +310,7 @@ help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile tools/tests/sim.mk tools/bench.mk | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= SILENCE= LOG= FW=bios|uefi'
-	@echo '  EMU=qemu|bochs TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
+	@echo '  EMU=qemu|bochs BOCHS= TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
 	@echo 'make check: GROUP="guest linux" STEP="hosted-*" (a step by its name after the slash; tools/check.py --list)'
 	@echo '  JOBS=1 (one step after the other); QUICK=1: without Bochs, models, clang, fuzzers, coverage, other guests,'
 	@echo '  most options, boot ways and consoles, monitor, gdb (tools/check.py --help)'
