@@ -33,6 +33,7 @@ LAYERS = [
                "test_mmu_vanish"]),
     ("loop", ["test_quick", "test_loop", "test_exits", "test_events", "test_pveoi", "test_pcid", "test_svm", "test_svm_clean",
               "test_intercepts", "test_ferr", "test_cr", "test_nmi", "test_enter", "test_emulate", "test_emulate_wide"]),
+    ("devices", ["test_virtq", "test_virtio", "test_virtio_dev", "test_switch", "test_pci_bus", "test_virtio_mem"]),
     ("sim", ["sim steps=100000"]),
 ]
 
