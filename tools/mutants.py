@@ -35,6 +35,7 @@ LAYERS = [
               "test_vmx", "test_real",
               "test_intercepts", "test_ferr", "test_cr", "test_nmi", "test_enter", "test_emulate", "test_emulate_wide",
               "test_iopair", "test_flush", "test_hypercall", "test_hyperv"]),
+    ("devices", ["test_virtq", "test_virtio", "test_virtio_dev", "test_switch", "test_pci_bus", "test_virtio_mem"]),
     ("sim", ["sim steps=100000"]),
 ]
 
