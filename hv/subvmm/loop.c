@@ -8,12 +8,14 @@
  *    of all, or in the pending word. Both are 0, or the round is a whole one.
  * 2. What this CPU itself may have changed: a handler that touches nothing but registers of the
  *    VCPU and the shadow says so (calm) when it is done; whoever touches a device, the local APIC,
- * a timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
+ *    a timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
  *    one; so a forgotten one costs time, and one said wrongly is a bug.
  * 3. Nothing waited to be injected when events_prepare looked last (quiet). What a handler raised
  *    is injected as in any round. The end of an interrupt without an exit (pveoi.c) holds nothing
  *    back: what comes while one is offered comes with an action, and the offer is taken back.
- * 4. Requests count as looked at (mmu_quick), and an audit asked for is done in every round. */
+ * 4. Requests count as looked at (mmu_quick), and an audit asked for is done in every round.
+ * In rounds of both kinds the root is left as it is where mmu_enter would say the same again
+ * (mmu_same) and the vendor was given no other since (root_set). */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
@@ -198,21 +200,27 @@ static HV_INLINE void run_guest(struct subvmm *s)
 /* false: something came in at the last moment, and the guest was not entered. */
 static HV_RARE bool enter_anew(struct subvmm *s)
 {
+    bool same = s->root_set && mmu_same(&s->mmu);
     struct mmu_root root;
 
-    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
+    if (!same)
+        mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
     port_irq_off();
     if (!mode_enter(&s->coh, MODE_GUEST)) {
         port_irq_on();
         return false;
     }
     /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
-    vcpu_ops->set_root(&s->vcpu, root.root, root.asid, root.flush, root.flush_all);
+    if (!same)
+        vcpu_ops->set_root(&s->vcpu, root.root, root.asid, root.flush, root.flush_all);
     s->root_set = true;
     inject_pending(s);
     if (!s->quiet)
         events_kick(s);
-    mmu_entered(&s->mmu, &root);
+    if (same)
+        mmu_entered_same(&s->mmu);
+    else
+        mmu_entered(&s->mmu, &root);
     run_guest(s);
     return true;
 }

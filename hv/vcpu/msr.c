@@ -351,6 +351,9 @@ static const struct {
     msr_reader read;  /* NULL: #GP */
     msr_writer write; /* NULL: #GP */
 } msr_table[] = {
+    /* first what a running system accesses all the time */
+    {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_deadline, write_deadline},
+    {MSR_X2APIC_BASE, MSR_X2APIC_LAST, read_apic, write_apic},
     {MSR_TSC, MSR_TSC, read_tsc, write_tsc},
     {MSR_KVM_WALL_OLD, MSR_KVM_TIME_OLD, read_kvm, write_kvm},
     {MSR_APIC_BASE, MSR_APIC_BASE, read_apic, write_apic_base},
@@ -367,8 +370,6 @@ static const struct {
     {MSR_DEBUGCTL, MSR_DEBUGCTL, read_zero, write_ignored},
     {MSR_LAST_BRANCH_FROM, MSR_LAST_EXCEPTION_TO, read_zero, NULL},
     {MSR_MTRR_PHYS_BASE0, MSR_MTRR_DEF, mtrr_read, mtrr_write},
-    {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_deadline, write_deadline},
-    {MSR_X2APIC_BASE, MSR_X2APIC_LAST, read_apic, write_apic},
     {MSR_KVM_WALL, MSR_KVM_TIME, read_kvm, write_kvm},
     {MSR_KVM_STEAL, MSR_KVM_STEAL, read_steal, write_steal},
     {MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, read_kvm, write_kvm},

@@ -14,7 +14,7 @@ struct input {          /* of a CPU that reads the console */
     bool waits;         /* keys are in the queue and the guest's UART is full */
 };
 
-#define FETCHED 32
+#define FETCHED 64
 struct fetched { /* an instruction that exited and how it was decoded */
     _Alignas(64) uint64_t rip;
     uint64_t bytes[2];

@@ -218,6 +218,13 @@ static void test_roots(void)
     tap_ok(quick_round() && roots == 1, "... once");
     bsp()->root_set = false; /* the vendor ran something else meanwhile */
     tap_ok(quick_round() && roots == 2 && flushes == 1, "a root that was replaced is set again");
+    bsp()->root_set = bsp()->calm = false;
+    tap_ok(!quick_round() && roots == 3, "... also in a whole round");
+    bsp()->calm = false;
+    tap_ok(!quick_round() && roots == 3, "... which leaves it otherwise");
+    bsp()->calm = false;
+    bsp()->mmu.downgrades++;
+    tap_ok(!quick_round() && roots == 4 && flushes == 2, "... but for what was lost");
 
     new_machine();
     hpa_t old = root_now;
