@@ -13,6 +13,7 @@
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/svm/quirks.h"
+#include "arch-x86/vmx/quirks.h"
 #include "hv/base/log.h"
 #include "hv/port/machine.h"
 
@@ -24,7 +25,7 @@ uint32_t port_cpu(void)
 /* In the image, which lies where it was linked: below 4 GiB, virtual = physical. */
 void *port_low_memory(uint32_t cpu, hpa_t *at)
 {
-    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MAX_CPUS][PORT_LOW_BYTES];
+    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MACHINE_CPUS][PORT_LOW_BYTES];
 
     *at = hpa((uintptr_t)low[cpu]);
     return low[cpu];
@@ -33,6 +34,19 @@ void *port_low_memory(uint32_t cpu, hpa_t *at)
 uint32_t port_ncpus(void)
 {
     return cpu_count;
+}
+
+#define CPUID_1_ECX_RDRAND BIT(30)
+#define RDRAND_TRIES 16 /* SDM volume 1, 7.3.17.1 "RDRAND": ten are enough if it works at all */
+
+bool port_random(uint64_t *out)
+{
+    if (!(cpuid(1, 0).ecx & CPUID_1_ECX_RDRAND))
+        return false;
+    for (unsigned i = 0; i < RDRAND_TRIES; i++)
+        if (rdrand(out))
+            return true;
+    return false;
 }
 
 void port_relax(void)
@@ -59,8 +73,13 @@ bool port_tsc_constant(void)
 
 void port_doorbell(uint32_t cpu)
 {
+    /* An NMI to itself would be taken before the entry, and on VMX prevent it. */
+    if (vmx_quirks.intr_needs_guest_if && percpu_self()->cpu == cpu) {
+        percpu_self()->kick_self = true;
+        return;
+    }
     /* An NMI ends a HLT too, and its handler does nothing. */
-    apic_ipi(percpus[cpu].apic_id, quirks.intr_needs_guest_if
+    apic_ipi(percpus[cpu].apic_id, quirks.intr_needs_guest_if || vmx_quirks.intr_needs_guest_if
                                        ? APIC_ICR_NMI | APIC_ICR_ASSERT
                                        : APIC_ICR_FIXED | APIC_ICR_ASSERT | VECTOR_DOORBELL);
 }

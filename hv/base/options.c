@@ -12,7 +12,7 @@
 
 struct hv_options hv_opt;
 
-enum kind { KIND_CHOICE, KIND_SWITCH, KIND_NUMBER, KIND_PAGES, KIND_MIB, KIND_CONSOLE };
+enum kind { KIND_CHOICE, KIND_SWITCH, KIND_NUMBER, KIND_PAGES, KIND_MIB, KIND_CONSOLE, KIND_SET };
 
 struct option {
     const char *name;
@@ -88,6 +88,8 @@ static const struct option table[] = {
      "how the machine is reset; auto: one after the other"},
     {"escape", KIND_CHOICE, FIELD(escape), OPT_ESCAPE_KEYS, 0, 0,
      "key that, pressed twice, opens the monitor"},
+    {"virtio", KIND_SET, FIELD(virtio), OPT_VIRTIO_WORDS, 0, 0,
+     "virtio devices of the guest, a list with commas; disks come by modules with role=disk"},
     {"trace", KIND_SWITCH, FIELD(trace), "1|0", 0, 0,
      "print the event rings when the guest powers off or resets, for tools/trace.py"},
     {"noreboot", KIND_SWITCH, FIELD(noreboot), "1|0", 0, 0,
@@ -154,6 +156,34 @@ static bool mib_parse(const char *s, uint64_t *out)
     return true;
 }
 
+bool options_set_parse(const char *values, const char *list, size_t n, uint32_t *out)
+{
+    char word[NAME_MAX_LEN];
+    uint32_t set = 0;
+    for (size_t at = 0, end; at <= n; at = end + 1) {
+        for (end = at; end < n && list[end] != ','; end++)
+            ;
+        if (end - at >= sizeof(word))
+            return false;
+        memcpy(word, list + at, end - at);
+        word[end - at] = 0;
+        int i = choice_find(values, word);
+        if (i < 0)
+            return false;
+        set |= 1u << i;
+    }
+    *out = set;
+    return true;
+}
+
+static bool set_parse(const struct option *t, const char *value, uint64_t *out)
+{
+    uint32_t set;
+    bool good = options_set_parse(t->values, value, strlen(value), &set);
+    *out = good ? set : 0;
+    return good;
+}
+
 static bool switch_parse(const struct option *t, const char *value, uint64_t *out)
 {
     int i = choice_find(t->values, value);
@@ -204,6 +234,10 @@ static bool option_set(struct hv_options *o, const struct option *t, const char 
         break;
     case KIND_CONSOLE:
         return console_add(o, value);
+    case KIND_SET:
+        if (!set_parse(t, value, &v))
+            return false;
+        break;
     }
     field_set(o, t, v);
     return true;

@@ -53,9 +53,9 @@ void flush_request(struct coh_cpu *self, cpuset_t to, const struct flush_what *w
         if (!halted(t) || !leave_to(t))
             ask |= (cpuset_t)BIT(c);
         else
-            stat_inc(self->cpu, STAT_flushes_left);
+            stat_inc(self->pcpu, STAT_flushes_left);
     }
-    stat_add(self->cpu, STAT_flushes_asked, cpuset_count(ask));
+    stat_add(self->pcpu, STAT_flushes_asked, cpuset_count(ask));
     (void)action_request(self, ask, REQUEST_FLUSH, pack(what));
 }
 

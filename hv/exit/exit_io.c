@@ -34,7 +34,7 @@ static void access(struct subvmm *s, uint16_t port, uint8_t size, bool in)
     uint64_t *rax = &s->vcpu.regs.gpr[RAX];
     struct vio io = {.cpu = s->cpu, .addr = port, .size = size, .write = !in};
 
-    stat_inc(s->cpu, STAT_pio);
+    stat_inc(s->pcpu, STAT_pio);
     if (io.write)
         io.value = *rax & (BIT(size * 8u) - 1);
     (void)vbus_pio(vpc_bus(s->vm->pc), &io); /* unclaimed reads give all ones */
@@ -84,7 +84,7 @@ static void pair(struct subvmm *s, uint64_t from_rip)
     uint16_t port = (uint16_t)(by_imm ? in.imm & 0xff : v->regs.gpr[RDX]);
     vcpu_skip(s, &decoded, in.length);
     access(s, port, in.opsize, input);
-    stat_inc(s->cpu, STAT_io_pairs);
+    stat_inc(s->pcpu, STAT_io_pairs);
 }
 
 static bool selects(const struct vmexit *x)
@@ -98,12 +98,12 @@ void exit_io(struct subvmm *s, const struct vmexit *x)
     uint64_t rip = s->vcpu.regs.rip;
 
     if (x->io_string) {
-        stat_inc(s->cpu, STAT_pio);
+        stat_inc(s->pcpu, STAT_pio);
         io_string(s, x);
         return;
     }
     if (vcpu_skip_decoded(s, x) != HV_OK) {
-        stat_inc(s->cpu, STAT_pio);
+        stat_inc(s->pcpu, STAT_pio);
         return;
     }
     access(s, x->io_port, x->io_size, x->io_in);

@@ -61,7 +61,7 @@ void exit_vmmcall(struct subvmm *s, const struct vmexit *x)
     }
     if (vcpu_skip_decoded(s, x) != HV_OK)
         return;
-    stat_inc(s->cpu, STAT_hypercalls);
+    stat_inc(s->pcpu, STAT_hypercalls);
     uint64_t answer = sig == HVSIG_HYPERV ? hyperv_call(s, wide) : kvm_call(s, wide);
     if (wide) {
         s->vcpu.regs.gpr[RAX] = answer;

@@ -103,6 +103,8 @@ struct mmu_root {
 void mmu_enter(struct mmu *m, struct mmu_root *out);
 /* Asserts that nothing was downgraded since mmu_enter without a flush; right before VMRUN. */
 void mmu_entered(struct mmu *m, const struct mmu_root *r);
+/* Inbound requests are looked at by the caller: the stretch of work without a look ends. */
+void mmu_served(struct mmu *m);
 /* Serves inbound requests; true if anything changed. Called by the loop and while waiting. */
 bool mmu_serve(struct mmu *m);
 /* The same between two instructions of the guest, by the loop alone: answers other CPUs' flushes

@@ -38,8 +38,13 @@ void serve_stretch_end(struct mmu *m)
     m->served_at = m->work;
     if (n > m->stretch_high) {
         m->stretch_high = n;
-        stat_max(m->cpu, STAT_unserved_high, n);
+        stat_max(m->pcpu, STAT_unserved_high, n);
     }
+}
+
+void mmu_served(struct mmu *m)
+{
+    serve_stretch_end(m);
 }
 
 /* Requests that are there now. Each is taken from the action word when its turn comes: a drain for
@@ -58,7 +63,7 @@ static void serve_requests(struct mmu *m, bool drops_only)
         action_request_read(m->coh, c, &kind, &f);
         if (drops_only && kind != REQUEST_DROP)
             continue; /* a drain frees pages: it waits for the loop */
-        if (kind == REQUEST_FLUSH && !m->quiet)
+        if (kind == REQUEST_FLUSH && !m->between)
             continue; /* an instruction is under way: it waits for its end */
         (void)action_take(m->coh, BIT(c));
         if (kind == REQUEST_DROP)
