@@ -30,17 +30,17 @@ static void flushes_pay(struct mmu *m)
 
 void mmu_between(struct mmu *m)
 {
-    m->quiet = true;
+    m->between = true;
     (void)mmu_serve(m);
-    m->quiet = false;
+    m->between = false;
     flushes_pay(m);
 }
 
 void mmu_flush_others(struct mmu *m, cpuset_t to, const struct flush_what *what)
 {
-    m->quiet = true; /* two that ask each other answer each other */
+    m->between = true; /* two that ask each other answer each other */
     flush_request(m->coh, to, what);
-    m->quiet = false;
+    m->between = false;
 }
 
 void mmu_flush_self(struct mmu *m, const struct flush_what *what)

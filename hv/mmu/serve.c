@@ -63,7 +63,7 @@ static void serve_requests(struct mmu *m, bool drops_only)
         action_request_read(m->coh, c, &kind, &f);
         if (drops_only && kind != REQUEST_DROP)
             continue; /* a drain frees pages: it waits for the loop */
-        if (kind == REQUEST_FLUSH && !m->quiet)
+        if (kind == REQUEST_FLUSH && !m->between)
             continue; /* an instruction is under way: it waits for its end */
         (void)action_take(m->coh, BIT(c));
         if (kind == REQUEST_DROP)

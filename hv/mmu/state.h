@@ -173,7 +173,7 @@ struct mmu {
     uint32_t flipped[2]; /* location + 1 of such sptes, or 0: they go at the next exit */
     bool flip_entered;   /* the guest ran with them */
     bool draining;
-    bool quiet;    /* between two instructions of the guest: flushes may be answered */
+    bool between;  /* between two instructions of the guest: flushes may be answered */
     bool owed_all; /* flushes that were answered and come before the next entry */
     uint32_t nowed;
     uint64_t owed[MMU_OWED]; /* pages */
