@@ -166,7 +166,7 @@ FETCH_vmlinuz := kernel
 FETCH_vmlinuz-686-pae := kernel-686-pae
 FETCH_vmlinuz-686 := kernel-686
 FETCH_vmlinuz-rt := kernel-rt
-FETCHED := busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 vmlinuz-rt tools libc-i386
+FETCHED := virtio busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 vmlinuz-rt tools libc-i386
 $(FETCHED:%=$(O)/cache/%): $(O)/cache/%: tools/fetch.sh
 	@$(call say,FETCH,$@)
 	$(Q)tools/fetch.sh $(or $(FETCH_$*),$*) $(O)/cache
@@ -205,6 +205,14 @@ $(O)/initrd-kexec.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/bus
 	@$(call say,CPIO,$@)
 	$(Q)rm -rf $(O)/kexec-root && mkdir -p $(O)/kexec-root/boot && cp $(O)/cache/vmlinuz $(O)/kexec-root/boot/
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/pbkexec $(O)/kexec-root
+# With the kernel's own virtio drivers and a disk of its own: the script "virtio".
+$(O)/initrd-virtio.gz: tools/initramfs/mkinitrd.sh tools/virtioguest.py $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/cache/virtio
+	@$(call say,CPIO,$@)
+	$(Q)$(PYTHON) tools/virtioguest.py modules $(O)/virtio-root $(O)/cache/virtio
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/virtio-root
+$(O)/virtio-disk.img: tools/virtioguest.py $(O)/cache/busybox
+	@$(call say,DISK,$@)
+	$(Q)$(PYTHON) tools/virtioguest.py disk $@ $(O)/cache/busybox
 $(O)/initrd-i386.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox-i386 $(O)/i386/pbload
 	@$(call say,CPIO,$@)
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox-i386 $(O)/i386/pbload
@@ -236,10 +244,14 @@ MODULES ?= $(O)/cache/vmlinuz role=initrd -- placeholder console=hvc0, $(O)/init
 RUN_NEEDS := $(O)/cache/vmlinuz $(O)/initrd.gz
 endif
 APPEND ?= console=ttyS0
-RUN_VARS := KERNEL INITRD APPEND MODULES HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
-export $(RUN_VARS) USB BARE DIRECT NAME O BOCHS
-BOOTED := $(if $(filter 1,$(BARE)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
-RUN_NEEDS += $(if $(KERNEL),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL),,$(O)/initrd.gz) \
+RUN_VARS := KERNEL INITRD APPEND MODULES VMS HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
+export $(RUN_VARS) USB BARE DIRECT NAME O BOCHS DISK DEV NET NIC IOMMU
+# A disk boots by its own GRUB, unless it is told otherwise.
+OWN_MENU := $(if $(DISK),$(if $(KERNEL)$(filter 1,$(DIRECT)),,1))
+BOOTED := $(if $(filter 1,$(BARE) $(OWN_MENU)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
+# Several VMs: the files that their line names.
+RUN_NEEDS += $(if $(VMS),$(shell cd tools && $(PYTHON) -c 'import sys; from pblib import vms; print(*vms.files_of(*sys.argv[1:]))' '$(VMS)' $(O) 2>/dev/null))
+RUN_NEEDS += $(if $(KERNEL)$(DISK),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL)$(DISK),,$(O)/initrd.gz) \
 	$(filter $(O)/cache/% $(O)/initrd%,$(KERNEL) $(INITRD))
 
 setup: ## install what is missing to build, run and check
@@ -256,6 +268,21 @@ $(O)/patchbay.iso: $(O)/patchbay.elf $(O)/.wx-checked $(RUN_NEEDS) $(O)/cache/me
 		tools/pblib/iso.py $(wildcard boot/grub.cfg)
 	@$(call say,ISO,$@)
 	$(Q)$(PYTHON) tools/iso.py $@
+deb: ## make the Debian package build/patchbay.deb: a boot entry for each kernel, "Debian on Patchbay"
+	@tools/setup.sh $(O) run
+	@$(MAKE) --no-print-directory $(O)/patchbay.deb
+$(O)/patchbay.deb: $(O)/patchbay.elf $(O)/.wx-checked $(O)/host/options-table tools/mkdeb.py $(wildcard packaging/*) \
+		$(O)/obj/.version
+	@$(call say,DEB,$@)
+	$(Q)$(O)/host/options-table > $(O)/options.txt
+	$(Q)CROSS=$(CROSS) $(PYTHON) tools/mkdeb.py $(O)/patchbay.elf $(O)/options.txt '$(VERSION)' $@
+SUITE ?= bookworm
+disk: ## make a Debian disk, build/disk-SUITE.img (SUITE=bookworm|trixie), with that package; as root: make run DISK=
+	@tools/setup.sh $(O) run disk
+	@$(MAKE) --no-print-directory $(O)/disk-$(SUITE).img
+$(O)/disk-$(SUITE).img: $(O)/patchbay.deb tools/mkdisk.py $(wildcard tools/disk/*)
+	@$(call say,DISK,$@)
+	$(Q)$(PYTHON) tools/mkdisk.py $(SUITE) $< $(O)/cache $@
 usb: iso ## write the image to a stick: make usb DEV=/dev/sdX (refuses system disks, asks first)
 	@tools/usb.sh $(O)/patchbay.iso "$(DEV)"
 trace: ## a load on four CPUs, then its event trace: summary, build/trace.json (Perfetto), build/trace.svg
@@ -271,7 +298,7 @@ _gdb: $(BOOTED) $(RUN_NEEDS)
 
 # Its variables are GROUP, STEP, QUICK and JOBS, read from the environment: a pattern among them is none of the shell's.
 check: ## everything: builds, lint, host tests, guest tests, Linux; GROUP= STEP= select, QUICK=1: five minutes
-	@tools/setup.sh $(O) run check
+	@tools/setup.sh $(O) run disk check
 	@$(PYTHON) tools/check.py
 check-unit: ## host tests of hv/ under ASan, UBSan and TSan
 	@tools/setup.sh $(O) run check
@@ -310,7 +337,8 @@ help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile tools/tests/sim.mk tools/bench.mk | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= SILENCE= LOG= FW=bios|uefi'
-	@echo '  EMU=qemu|bochs BOCHS= TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; TOOLCHAIN=gcc|clang O= V=1'
+	@echo '  EMU=qemu|bochs BOCHS= TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; DISK=file DEV=ahci|nvme|virtio|usb'
+	@echo '  NET=1 NIC=none|e1000e|virtio IOMMU=none|intel|amd; SUITE=bookworm|trixie for make disk; TOOLCHAIN=gcc|clang O= V=1'
 	@echo 'make check: GROUP="guest linux" STEP="hosted-*" (a step by its name after the slash; tools/check.py --list)'
 	@echo '  JOBS=1 (one step after the other); QUICK=1: without Bochs, models, clang, fuzzers, coverage, other guests,'
 	@echo '  most options, boot ways and consoles, monitor, gdb (tools/check.py --help)'
@@ -322,5 +350,5 @@ help: ## this list
 
 FORCE:
 -include $(OBJ:.o=.d)
-.PHONY: all setup run _run iso usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-vmx check-model check-mutants \
+.PHONY: all setup run _run iso deb disk usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-vmx check-model check-mutants \
 	bench-boot lint format clean help host-tests FORCE

@@ -80,22 +80,27 @@ static void require(bool good, const char *what)
 static void cpus_decide(void)
 {
     uint32_t n = acpi_info.ncpus ? acpi_info.ncpus : 1;
-    if (n > HV_MAX_CPUS) {
-        log_warn("smp", "%u CPUs, %u can be used", n, HV_MAX_CPUS);
-        n = HV_MAX_CPUS;
+    if (n > HV_MACHINE_CPUS) {
+        log_warn("smp", "%u CPUs, %u can be used", n, HV_MACHINE_CPUS);
+        n = HV_MACHINE_CPUS;
     }
     if (hv_opt.smp > n)
         log_warn("smp", "smp=%u: this machine has %u CPUs, the guest gets those", hv_opt.smp, n);
     ncpus = hv_opt.smp && hv_opt.smp < n ? hv_opt.smp : n;
 }
 
-/* Private memory and stacks for every CPU that may come up. */
+/* Private memory for every CPU that may come up and that a VM has. */
 static void memory_per_cpu(uint32_t n)
 {
-    uint64_t bytes = hv_private_share(phys_free_bytes(), n);
+    uint64_t sum = 0, most = 0;
+    uint32_t used = 0;
+
     for (uint32_t c = 0; c < n; c++) {
+        uint64_t bytes = hv_private_of(c);
         percpus[c].cpu = c;
         percpus[c].priv_bytes = bytes;
+        if (!bytes)
+            continue;
         if (phys_alloc(bytes, bytes % REGION_SIZE ? PAGE_SIZE : REGION_SIZE, 0, &percpus[c].priv) !=
             HV_OK)
             hv_stop("no %llu KiB of private memory for CPU %u: give the machine more RAM, or use "
@@ -103,9 +108,13 @@ static void memory_per_cpu(uint32_t n)
                     (unsigned long long)(bytes >> 10), c,
                     hv_opt.pool_pages ? "pool=" : "guest (mem=)");
         paging_exclude(percpus[c].priv, bytes);
+        sum += bytes;
+        most = bytes > most ? bytes : most;
+        used++;
     }
-    log_info("mem", "private memory: %llu KiB for each of %u CPUs, %llu MiB together",
-             (unsigned long long)(bytes >> 10), n, (unsigned long long)(bytes * n >> 20));
+    log_info("mem", "private memory: %s%llu KiB for each of %u CPUs, %llu MiB together",
+             sum == most * used ? "" : "up to ", (unsigned long long)(most >> 10), used,
+             (unsigned long long)(sum >> 20));
 }
 
 /* Event rings: not in the image, which must end where OVMF keeps memory of its own. */
@@ -201,9 +210,9 @@ static void boot_on_own_tables(void)
     report();                                                      /* what the machine has */
     console_enable_input(percpus[0].apic_id);                      /* serial interrupts to CPU 0 */
     cpu_sti();                                                     /* interrupts on from here */
-    hv_main(&boot_info, cpu_count); /* VM 0: memory, devices, image */
-    smp_release();                  /* the others go on */
-    cpu_run();                      /* never returns */
+    hv_main(cpu_count); /* the VMs: memory, devices, image */
+    smp_release();      /* the others go on */
+    cpu_run();          /* never returns */
 }
 
 /* Entry from boot/header.S: 64-bit, 4 GiB mapped identically, interrupts off, small stack. */
@@ -221,16 +230,17 @@ void boot_main(uint32_t magic, uint32_t info)
     require(features_divide_check(cpu_divide_self),
             "the processor divides wrongly (see above): use another version of the emulator");
     require(loader_ok, "the loader's information is unusable (see above)");
-    memmap_log();                              /* RAM */
-    crash_init();                              /* what the last run said at its end */
-    acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */
-    cpus_decide();                             /* ncpus */
-    memory_per_cpu(ncpus);                     /* private pools, before the direct map */
-    paging_init();                             /* shared half of the tables */
-    tables_per_cpu(ncpus);                     /* stacks, roots */
-    paging_cpu_enable(percpus[0].root);        /* W^X from here */
-    paging_direct_enable();                    /* port_ptr() */
-    rings_per_cpu(ncpus);                      /* events, for panics and the monitor */
-    console_remap();                           /* device memory moved */
+    memmap_log();                                  /* RAM */
+    crash_init();                                  /* what the last run said at its end */
+    acpi_init(boot_info.rsdp, boot_info.uefi);     /* CPUs, APICs, power */
+    cpus_decide();                                 /* ncpus */
+    hv_plan(&boot_info, ncpus, phys_free_bytes()); /* which VM has which CPUs */
+    memory_per_cpu(ncpus);                         /* private pools, before the direct map */
+    paging_init();                                 /* shared half of the tables */
+    tables_per_cpu(ncpus);                         /* stacks, roots */
+    paging_cpu_enable(percpus[0].root);            /* W^X from here */
+    paging_direct_enable();                        /* port_ptr() */
+    rings_per_cpu(ncpus);                          /* events, for panics and the monitor */
+    console_remap();                               /* device memory moved */
     stack_switch(percpus[0].stack_top, boot_on_own_tables);
 }

@@ -42,7 +42,7 @@ def main():
     feed = None
     if not interactive:
         run.timeout = run.timeout or 1800
-        if run.own_initrd and "pb.script=" not in run.append:
+        if run.disk or (run.own_initrd and "pb.script=" not in run.append):
             feed = 0
     s = session.Session(run, interactive, feed, write_out, silent=silent(run))
     try:

@@ -31,6 +31,13 @@ static inline void wrmsr(uint32_t msr, uint64_t v)
 {
     __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
 }
+/* false: there was none to be had. */
+static inline bool rdrand(uint64_t *v)
+{
+    bool good;
+    __asm__ volatile("rdrand %[v]" : [v] "=r"(*v), "=@ccc"(good));
+    return good;
+}
 static inline uint8_t in8(uint16_t port)
 {
     uint8_t v;
@@ -188,6 +195,11 @@ static inline void cpu_wbinvd(void)
 static inline void fence_mfence(void)
 {
     __asm__ volatile("mfence" : : : "memory");
+}
+/* What was drawn into write-combining memory leaves the processor. */
+static inline void fence_sfence(void)
+{
+    __asm__ volatile("sfence" : : : "memory");
 }
 static inline void fence_lfence(void)
 {

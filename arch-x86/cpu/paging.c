@@ -12,7 +12,10 @@
 #include "hv/mem/phys.h"
 #include "hv/port/machine.h"
 
-#define PAT_RESET 0x0007040600070406ull /* APM volume 2, 7.8.2 "PAT Indexing": power-on value */
+/* APM volume 2, 7.8.2 "PAT Indexing": the power-on value, but entry 5 is write combining (01h). */
+#define PAT_HOST 0x0007010600070406ull
+#define PTE_UC (PTE_PCD | PTE_PWT)    /* entry 3 */
+#define PTE_WC (PTE_PAT_4K | PTE_PWT) /* entry 5 */
 #define ENTRIES 512
 #define TABLE_LIMIT 0x100000000ull /* tables are built through boot's identity map of 4 GiB */
 
@@ -25,7 +28,7 @@ extern char image_rodata_start[], image_rodata_end[], image_data_start[], image_
 static struct {
     hpa_t base;
     uint64_t len;
-} excluded[HV_MAX_CPUS + 2];
+} excluded[HV_MACHINE_CPUS + 2];
 static unsigned nexcluded;
 static hpa_t shared_root;
 static uint64_t mmio_next = LAYOUT_MMIO_BASE;
@@ -160,7 +163,7 @@ void paging_cpu_enable(hpa_t root)
     struct percpu *p = percpu_self();
 
     if (cpu_features.pat)
-        wrmsr(MSR_PAT, PAT_RESET);
+        wrmsr(MSR_PAT, PAT_HOST);
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
     write_cr0((read_cr0() | CR0_WP | CR0_NE | CR0_MP) & ~(CR0_EM | CR0_TS | CR0_CD | CR0_NW));
     /* PSE changes nothing in long mode; set because guests set it and equal bits make exits cheaper
@@ -189,7 +192,7 @@ void paging_direct_enable(void)
     port_direct_base = LAYOUT_DIRECT_BASE;
 }
 
-void *paging_map_mmio(hpa_t base, uint64_t len)
+static void *map_device(hpa_t base, uint64_t len, uint64_t type)
 {
     uint64_t first = base.v & ~PAGE_MASK, off = base.v & PAGE_MASK;
     uint64_t bytes = (off + len + PAGE_MASK) & ~PAGE_MASK, va = mmio_next;
@@ -197,8 +200,17 @@ void *paging_map_mmio(hpa_t base, uint64_t len)
     if (port_direct_base == 0)
         return (void *)(uintptr_t)base.v;
     for (uint64_t i = 0; i < bytes; i += PAGE_SIZE) /* 4 KiB pages: neighbours may be RAM */
-        (void)map_piece(shared_root, va + i, first + i, PAGE_SIZE,
-                        PTE_W | PTE_NX | PTE_PCD | PTE_PWT);
+        (void)map_piece(shared_root, va + i, first + i, PAGE_SIZE, PTE_W | PTE_NX | type);
     mmio_next += bytes + PAGE_SIZE;
     return (void *)(uintptr_t)(va + off);
+}
+
+void *paging_map_mmio(hpa_t base, uint64_t len)
+{
+    return map_device(base, len, PTE_UC);
+}
+
+void *paging_map_screen(hpa_t base, uint64_t len)
+{
+    return map_device(base, len, cpu_features.pat ? PTE_WC : PTE_UC);
 }

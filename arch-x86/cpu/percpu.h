@@ -48,7 +48,7 @@ struct percpu {
     _Alignas(64) uint64_t gdt[GDT_ENTRIES];
     _Alignas(64) struct tss tss;
 };
-extern struct percpu percpus[HV_MAX_CPUS];
+extern struct percpu percpus[HV_MACHINE_CPUS];
 extern uint32_t cpu_count; /* running CPUs, dense */
 
 static inline struct percpu *percpu_self(void)

@@ -25,7 +25,7 @@ uint32_t port_cpu(void)
 /* In the image, which lies where it was linked: below 4 GiB, virtual = physical. */
 void *port_low_memory(uint32_t cpu, hpa_t *at)
 {
-    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MAX_CPUS][PORT_LOW_BYTES];
+    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MACHINE_CPUS][PORT_LOW_BYTES];
 
     *at = hpa((uintptr_t)low[cpu]);
     return low[cpu];
@@ -34,6 +34,19 @@ void *port_low_memory(uint32_t cpu, hpa_t *at)
 uint32_t port_ncpus(void)
 {
     return cpu_count;
+}
+
+#define CPUID_1_ECX_RDRAND BIT(30)
+#define RDRAND_TRIES 16 /* SDM volume 1, 7.3.17.1 "RDRAND": ten are enough if it works at all */
+
+bool port_random(uint64_t *out)
+{
+    if (!(cpuid(1, 0).ecx & CPUID_1_ECX_RDRAND))
+        return false;
+    for (unsigned i = 0; i < RDRAND_TRIES; i++)
+        if (rdrand(out))
+            return true;
+    return false;
 }
 
 void port_relax(void)

@@ -9,7 +9,6 @@
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/quirks.h"
 #include "hv/coherency/actions.h"
-#include "hv/main.h"
 
 struct extable_entry {
     uint64_t insn, resume;
@@ -61,9 +60,10 @@ static void nmi_handle(struct trap_frame *f)
 
 static void post_self(uint64_t bits)
 {
-    uint32_t cpu = percpu_self()->cpu;
-    if (hv_coherency)
-        action_post(hv_coherency, cpu, cpu, bits);
+    uint32_t vcpu;
+    struct coherency *co = coherency_of(percpu_self()->cpu, &vcpu);
+    if (co)
+        action_post(co, vcpu, vcpu, bits);
 }
 
 static void interrupt_handle(struct trap_frame *f)

@@ -16,6 +16,7 @@ struct console {
     uint16_t port;                     /* debugcon */
     uint8_t irq;                       /* ISA interrupt of the input, 0: it has to be polled */
     bool broken;                       /* writing to it panicked */
+    bool own;                          /* one VM's alone (port_console_own) */
 };
 
 /* Brings up what hv_opt.console names, by default what is found, and replays the log to each. With

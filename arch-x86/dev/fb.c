@@ -2,6 +2,7 @@
 /* Text on the loader's linear framebuffer, for UEFI machines. Keeps the characters, so that
  * scrolling redraws only the cells that change and never reads device memory. Tested by the
  * framebuffer steps of `make check`, which read the screen back. */
+#include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/dev/console.h"
 #include "arch-x86/dev/font.h"
@@ -95,12 +96,13 @@ static void fb_write(struct console *c, const char *text, size_t len, bool raw)
     (void)c, (void)raw; /* as vga_write */
     for (size_t i = 0; i < len; i++)
         put(text[i]);
+    fence_sfence();
 }
 
 void fb_remap(void)
 {
-    pixels =
-        paging_map_mmio(hpa(boot_info.fb_addr), (uint64_t)boot_info.fb_pitch * boot_info.fb_height);
+    pixels = paging_map_screen(hpa(boot_info.fb_addr),
+                               (uint64_t)boot_info.fb_pitch * boot_info.fb_height);
 }
 
 bool fb_open(struct console *c)

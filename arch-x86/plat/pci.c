@@ -7,9 +7,6 @@
 #include "hv/base/log.h"
 
 #define PCI_ENABLE 0x80000000u
-#define PCI_COMMAND_IO 1u
-#define PCI_COMMAND_MEMORY 2u
-#define PCI_COMMAND_MASTER (1u << 2)
 #define PCI_MULTIFUNCTION (1u << 23)
 #define PCI_CLASS_UART 0x0700
 #define PCI_BAR_IO 1u

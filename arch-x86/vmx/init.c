@@ -212,6 +212,7 @@ const struct vcpu_ops vmx_ops = {
     .get = vmx_get,
     .put = vmx_put,
     .code = vmx_code,
+    .mode = vmx_mode,
     .inject = vmx_inject,
     .set_root = vmx_set_root,
     .isolate = vmx_isolate,

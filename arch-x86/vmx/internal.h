@@ -42,6 +42,7 @@ uint64_t vmx_io_bitmap(unsigned half);
 void vmx_get(struct vcpu *v, enum vcpu_group g, void *out);
 void vmx_put(struct vcpu *v, enum vcpu_group g, const void *in);
 void vmx_code(const struct vcpu *v, struct vcpu_code *out);
+uint32_t vmx_mode(const struct vcpu *v);
 /* The neutral attributes as access rights of the VMCS and back. */
 uint32_t vmx_ar(uint16_t attr);
 uint16_t vmx_attr(uint32_t ar);

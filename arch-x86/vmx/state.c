@@ -192,3 +192,11 @@ void vmx_code(const struct vcpu *v, struct vcpu_code *out)
     }
     out->breakpoints = vmcs_read(VMCS_GUEST_DR7) & 0xff; /* L0..G3 */
 }
+
+uint32_t vmx_mode(const struct vcpu *v)
+{
+    struct vcpu_code code;
+
+    vmx_code(v, &code);
+    return code.attr | (uint32_t)code.cpl << 16;
+}

@@ -47,6 +47,11 @@ static const uint8_t vmx_kind[REASON_COUNT] = {
 };
 _Static_assert(EXIT_UNKNOWN == 0 && EXIT_KIND_COUNT <= INSN, "a reason that is not listed");
 
+static uint64_t qualification(void)
+{
+    return vmcs_read(VMCS_EXIT_QUALIFICATION);
+}
+
 static void translate_exception(const struct vmx_vcpu *a, uint32_t info, struct vmexit *x)
 {
     uint32_t type = info & INTR_INFO_TYPE;
@@ -65,7 +70,7 @@ static void translate_exception(const struct vmx_vcpu *a, uint32_t info, struct 
     x->error = x->error_valid ? (uint32_t)vmcs_read(VMCS_EXIT_INTR_ERROR) : 0;
     x->kind = x->vector == VEC_PF ? EXIT_PF : EXIT_EXCEPTION;
     if (x->kind == EXIT_PF) {
-        x->gva = gva(x->info1);
+        x->gva = gva(qualification());
         x->have_gva = true;
         x->pfec = x->error;
     }
@@ -75,26 +80,26 @@ static void translate_exception(const struct vmx_vcpu *a, uint32_t info, struct 
 
 static void translate_cr(struct vmexit *x)
 {
-    unsigned type = QUAL_CR_TYPE(x->info1);
+    unsigned type = QUAL_CR_TYPE(qualification());
 
-    x->cr = x->info1 & QUAL_CR_NUMBER;
+    x->cr = qualification() & QUAL_CR_NUMBER;
     x->kind = type == QUAL_CR_FROM ? EXIT_CR_READ : EXIT_CR_WRITE;
     if (type == QUAL_CR_TO || type == QUAL_CR_FROM)
-        x->gpr = QUAL_GPR(x->info1);
+        x->gpr = QUAL_GPR(qualification());
     else
         x->cr = 0; /* CLTS and LMSW: the instruction says which and what */
 }
 
 static void translate_dr(struct vmexit *x)
 {
-    x->cr = x->info1 & QUAL_DR_NUMBER;
-    x->kind = x->info1 & QUAL_DR_FROM ? EXIT_DR_READ : EXIT_DR_WRITE;
-    x->gpr = QUAL_GPR(x->info1);
+    x->cr = qualification() & QUAL_DR_NUMBER;
+    x->kind = qualification() & QUAL_DR_FROM ? EXIT_DR_READ : EXIT_DR_WRITE;
+    x->gpr = QUAL_GPR(qualification());
 }
 
 static void translate_io(struct vmexit *x)
 {
-    uint64_t q = x->info1;
+    uint64_t q = qualification();
 
     x->io_port = (uint16_t)(q >> 16);
     x->io_size = (uint8_t)((q & QUAL_IO_SIZE) + 1);
@@ -117,8 +122,8 @@ static void translate_task(uint32_t idt, struct vmexit *x)
     bool soft = type == INTR_TYPE_SOFT_INT || type == INTR_TYPE_PRIV_SOFT || type == INTR_TYPE_SOFT;
     bool valid = idt & INTR_INFO_VALID;
 
-    x->task.selector = (uint16_t)x->info1;
-    switch (QUAL_TASK_SOURCE(x->info1)) {
+    x->task.selector = (uint16_t)qualification();
+    switch (QUAL_TASK_SOURCE(qualification())) {
     case QUAL_TASK_IRET:
         x->task.source = TASK_IRET;
         break;
@@ -155,7 +160,7 @@ static void translate_insn(struct vmexit *x)
         break;
     case REASON_INVLPG:
         x->have_gva = true;
-        x->gva = gva(x->info1);
+        x->gva = gva(qualification());
         break;
     default:
         break;
@@ -178,8 +183,6 @@ void vmx_translate(const struct vmx_vcpu *a, uint64_t entry_rip, struct vmexit *
     x->kind = EXIT_UNKNOWN;
     x->gpr = VMEXIT_GPR_NONE;
     x->code = reason & 0xffff;
-    x->info1 = vmcs_read(VMCS_EXIT_QUALIFICATION);
-    x->info2 = vmcs_read(VMCS_EXIT_INTR_INFO);
     x->window_shadow = a->blocking & (BLOCKING_STI | BLOCKING_MOV_SS);
     if ((reason & REASON_FAILED_ENTRY) && x->code != REASON_MACHINE_CHECK) {
         x->code = reason;
@@ -194,7 +197,7 @@ void vmx_translate(const struct vmx_vcpu *a, uint64_t entry_rip, struct vmexit *
         return;
     }
     if (x->code == REASON_EXCEPTION) {
-        translate_exception(a, (uint32_t)x->info2, x);
+        translate_exception(a, (uint32_t)vmcs_read(VMCS_EXIT_INTR_INFO), x);
         return;
     }
     if (x->code >= REASON_VMCLEAR && x->code <= REASON_VMXON)

@@ -5,7 +5,14 @@
 #include <stdatomic.h>
 #include "hv/base/types.h"
 
-enum lock_level { LOCK_VDEV = 1, LOCK_COHERENCY = 2, LOCK_LOG = 3 };
+enum lock_level {
+    LOCK_VIRTIO = 1, /* a virtio device's registers */
+    LOCK_SWITCH,     /* the switch between VMs */
+    LOCK_PCI,        /* a VM's PCI bus; its interrupts end in the devices of the PC */
+    LOCK_VDEV,
+    LOCK_COHERENCY,
+    LOCK_LOG,
+};
 
 struct lock {
     _Atomic uint32_t next;

@@ -12,7 +12,7 @@
 
 struct hv_options hv_opt;
 
-enum kind { KIND_CHOICE, KIND_SWITCH, KIND_NUMBER, KIND_PAGES, KIND_MIB, KIND_CONSOLE };
+enum kind { KIND_CHOICE, KIND_SWITCH, KIND_NUMBER, KIND_PAGES, KIND_MIB, KIND_CONSOLE, KIND_SET };
 
 struct option {
     const char *name;
@@ -56,6 +56,8 @@ static const struct option table[] = {
      "use 2 MiB shadow entries"},
     {"reload", KIND_SWITCH, FIELD(reload), ON_OFF, 1, 0,
      "take a MOV from CR3 and straight back, a TLB flush, as one exit"},
+    {"iopair", KIND_SWITCH, FIELD(iopair), ON_OFF, 1, 0,
+     "take a write to an index register (PCI, CMOS) and the access that follows as one exit"},
     {"fresh", KIND_SWITCH, FIELD(fresh), ON_OFF, 1, 0,
      "let a leaf table that only this CPU writes go without exits from its first use (with unsync=on)"},
     {"dying", KIND_SWITCH, FIELD(dying), ON_OFF, 1, 0,
@@ -66,10 +68,14 @@ static const struct option table[] = {
      "shadow pages a CPU; 0: computed from the guest's RAM"},
     {"audit", KIND_NUMBER, FIELD(audit), NULL, 0, 3,
      "checks of shadow tables against the guest's: 0 none .. 3 all the time"},
-    {"hvsig", KIND_CHOICE, FIELD(hvsig), "kvm|own", HVSIG_KVM, 0,
+    {"hvsig", KIND_CHOICE, FIELD(hvsig), "kvm|own|hyperv", HVSIG_KVM, 0,
      "hypervisor signature and interface in CPUID"},
     {"pveoi", KIND_SWITCH, FIELD(pveoi), ON_OFF, 1, 0,
      "interrupts without an exit for their EOI (with hvsig=kvm)"},
+    {"pvipi", KIND_SWITCH, FIELD(pvipi), ON_OFF, 1, 0,
+     "interrupts to several CPUs by one hypercall (with hvsig=kvm or hyperv)"},
+    {"pvflush", KIND_SWITCH, FIELD(pvflush), ON_OFF, 1, 0,
+     "flushes of other CPUs' TLBs by hypercall (hvsig=hyperv), or left to their waking (hvsig=kvm)"},
     {"pcid", KIND_SWITCH, FIELD(pcid), ON_OFF, 1, 0,
      "show process-context identifiers to the guest, whether or not the processor has them"},
     {"invpcid", KIND_SWITCH, FIELD(invpcid), ON_OFF, 1, 0,
@@ -84,6 +90,8 @@ static const struct option table[] = {
      "how the machine is reset; auto: one after the other"},
     {"escape", KIND_CHOICE, FIELD(escape), OPT_ESCAPE_KEYS, 0, 0,
      "key that, pressed twice, opens the monitor"},
+    {"virtio", KIND_SET, FIELD(virtio), OPT_VIRTIO_WORDS, 0, 0,
+     "virtio devices of the guest, a list with commas; disks come by modules with role=disk"},
     {"trace", KIND_SWITCH, FIELD(trace), "1|0", 0, 0,
      "print the event rings when the guest powers off or resets, for tools/trace.py"},
     {"noreboot", KIND_SWITCH, FIELD(noreboot), "1|0", 0, 0,
@@ -150,6 +158,34 @@ static bool mib_parse(const char *s, uint64_t *out)
     return true;
 }
 
+bool options_set_parse(const char *values, const char *list, size_t n, uint32_t *out)
+{
+    char word[NAME_MAX_LEN];
+    uint32_t set = 0;
+    for (size_t at = 0, end; at <= n; at = end + 1) {
+        for (end = at; end < n && list[end] != ','; end++)
+            ;
+        if (end - at >= sizeof(word))
+            return false;
+        memcpy(word, list + at, end - at);
+        word[end - at] = 0;
+        int i = choice_find(values, word);
+        if (i < 0)
+            return false;
+        set |= 1u << i;
+    }
+    *out = set;
+    return true;
+}
+
+static bool set_parse(const struct option *t, const char *value, uint64_t *out)
+{
+    uint32_t set;
+    bool good = options_set_parse(t->values, value, strlen(value), &set);
+    *out = good ? set : 0;
+    return good;
+}
+
 static bool switch_parse(const struct option *t, const char *value, uint64_t *out)
 {
     int i = choice_find(t->values, value);
@@ -200,6 +236,10 @@ static bool option_set(struct hv_options *o, const struct option *t, const char 
         break;
     case KIND_CONSOLE:
         return console_add(o, value);
+    case KIND_SET:
+        if (!set_parse(t, value, &v))
+            return false;
+        break;
     }
     field_set(o, t, v);
     return true;

@@ -37,13 +37,17 @@
     X(zaps)          /* non-leaf shadow pages dropped for a write */                               \
     X(doorbells)     /* IPIs sent */                                                               \
     X(requests_served)                                                                             \
-    X(acks_waited) /* acknowledgements waited for */                                               \
-    X(waits)       /* waits (installs or shootdowns) */                                            \
-    X(flush_all)   /* entries with a TLB flush */                                                  \
-    X(flush_page)  /* single-page invalidations */                                                 \
-    X(fresh)       /* leaf tables unsync from their first use */                                   \
-    X(dying)       /* address spaces given up as a whole */                                        \
-    X(reloads)     /* CR3 read and written back in one exit */                                     \
+    X(acks_waited)   /* acknowledgements waited for */                                             \
+    X(waits)         /* waits (installs or shootdowns) */                                          \
+    X(flush_all)     /* entries with a TLB flush */                                                \
+    X(flush_page)    /* single-page invalidations */                                               \
+    X(fresh)         /* leaf tables unsync from their first use */                                 \
+    X(dying)         /* address spaces given up as a whole */                                      \
+    X(reloads)       /* CR3 read and written back in one exit */                                   \
+    X(flushes_asked) /* of other CPUs by hypercall, with their answer waited for */                \
+    X(flushes_left)  /* the same, left to a halted CPU's waking */                                 \
+    X(flushes_owed)  /* done for other CPUs' hypercalls */                                         \
+    X(hypercalls)    /* served */                                                                  \
     X(root_hits)                                                                                   \
     X(root_misses)                                                                                 \
     X(asid_recycles)                                                                               \
@@ -57,7 +61,8 @@
     X(audit_findings)                                                                              \
     X(emulated) /* instructions emulated */                                                        \
     X(mmio)     /* device accesses by memory */                                                    \
-    X(pio)                                                                                         \
+    X(pio)      /* port accesses */                                                                \
+    X(io_pairs) /* a register selected and accessed in one exit */                                 \
     X(irqs_injected)                                                                               \
     X(parked)
 
@@ -77,7 +82,7 @@ struct stats {
     _Atomic uint64_t ring_head; /* events ever added to the CPU's ring (ring.c) */
 };
 _Static_assert(sizeof(struct stats) == 1024, "a quarter of a page a CPU");
-extern struct stats hv_stats[HV_MAX_CPUS];
+extern struct stats hv_stats[HV_MACHINE_CPUS];
 extern const char *const stat_name[STAT_COUNT];
 
 /* Owner CPU only: a relaxed load and store, no LOCK prefix. Readers see a recent value. */

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Exits of instructions with little behind them: HLT, time, cache control, hypercalls, what is
- * hidden and what is not supported. Tested by tools/tests/test_exits.c. */
+/* Exits of instructions with little behind them: HLT, time, cache control, what is hidden
+ * and what is not supported. Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/base/options.h"
 #include "hv/port/cpu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
 #include "hv/vcpu/fetch.h"
 #include "hv/vm/vm.h"
-
-#define KVM_EPERM ((uint64_t)-1) /* a hypercall by a user */
-/* a hypercall nobody offers, Documentation/virt/kvm/x86/hypercalls.rst */
-#define KVM_ENOSYS ((uint64_t)-1000)
 
 void exit_hlt(struct subvmm *s, const struct vmexit *x)
 {
@@ -24,8 +19,8 @@ void exit_hlt(struct subvmm *s, const struct vmexit *x)
 
 void exit_nop(struct subvmm *s, const struct vmexit *x)
 {
-    if (vcpu_skip_decoded(s, x) != HV_OK)
-        return; /* the exception is pending */
+    if (vcpu_skip_decoded(s, x) == HV_OK) /* else the exception is pending */
+        s->calm = true;
 }
 
 void exit_ud(struct subvmm *s, const struct vmexit *x)
@@ -51,35 +46,27 @@ void exit_rdtsc(struct subvmm *s, const struct vmexit *x)
         v->regs.gpr[RCX] = (uint32_t)v->tsc_aux;
 }
 
-void exit_vmmcall(struct subvmm *s, const struct vmexit *x)
-{
-    if (s->vm->opt->hvsig != HVSIG_KVM) {
-        vcpu_inject_ud(s);
-        return;
-    }
-    uint64_t answer = vcpu_cpl(s) ? KVM_EPERM : KVM_ENOSYS;
-    if (vcpu_skip_decoded(s, x) == HV_OK)
-        s->vcpu.regs.gpr[RAX] = vcpu_code_size(s) == 8 ? answer : (uint32_t)answer;
-}
-
 void exit_invlpg(struct subvmm *s, const struct vmexit *x)
 {
-    struct insn in;
+    const struct insn *in;
+    struct insn buf;
     gva_t va;
 
+    s->calm = true;
     if (x->have_gva && x->next_rip) {
         mmu_event_invlpg(&s->mmu, x->gva);
         vcpu_skip(s, x, 0);
         return;
     }
-    if (fetch_decode(s, x, &in) != HV_OK)
+    in = fetch_look(s, x, &buf);
+    if (!in)
         return;
-    if (emulate_linear(s, &in, 1, false, &va) == HV_OK)
+    if (emulate_linear(s, in, 1, false, &va) == HV_OK)
         mmu_event_invlpg(&s->mmu, va);
     else
         /* a non-canonical address is no fault here, APM 3 "INVLPG" */
         s->vcpu.pending.type = EVENT_NONE;
-    vcpu_skip(s, x, in.length);
+    vcpu_skip(s, x, in->length);
 }
 
 void exit_shutdown(struct subvmm *s, const struct vmexit *x)

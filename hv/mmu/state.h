@@ -2,13 +2,15 @@
 /* The private state of one CPU's shadow pager: shadow pages, reverse map, roots, lists. Only hv/mmu
  * uses the fields; hv/vcpu embeds the struct. Tested by tools/tests/test_mmu.c. */
 #pragma once
+#include "hv/base/assert.h"
 #include "hv/coherency/consumer.h"
 #include "hv/mmu/mmu.h"
 
 #define SP_NONE UINT32_MAX
-#define MMU_ROOTS 16 /* retained roots at most */
-#define MMU_XLATE 32 /* entries of the software gva -> gpa cache */
-#define MMU_HOT 64   /* recently trapped frames remembered */
+#define ENTERED_NONE (UINT32_MAX - 1) /* no slot, and not SP_NONE either */
+#define MMU_ROOTS 16                  /* retained roots at most */
+#define MMU_XLATE 32                  /* entries of the software gva -> gpa cache */
+#define MMU_HOT 64                    /* recently trapped frames remembered */
 #define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
 #ifndef MMU_UNSYNC_OUT
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
@@ -47,6 +49,8 @@ _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they 
 
 struct sp {    /* a shadow page; its 512 sptes are pool page number (index of this struct) */
     gfn_t gfn; /* source table, or first frame mapped (ROLE_DIRECT) */
+    /* Where this CPU reads the source table's 8-byte entries; NULL: by gpte_raw's long way. */
+    const uint64_t *table;
     uint32_t role;
     uint8_t level; /* 1..4; entries of a level-1 page are 4 KiB sptes */
     bool used, is_root;
@@ -85,6 +89,8 @@ struct mmu_hot { /* write-trap history of a frame */
     uint32_t count;
 };
 
+#define MMU_OWED 16 /* more pages are flushed as everything */
+
 struct mmu_lost { /* a frame that was mapped writable when it became a table */
     uint64_t gfn;
     sploc_t loc; /* of that spte, + 1 */
@@ -106,7 +112,8 @@ struct mmu_left {  /* a frame left not long ago */
 struct mmu {
     struct mmu_config cfg;
     struct coh_cpu *coh;
-    uint32_t cpu;
+    uint32_t cpu;         /* VCPU: in trace words */
+    uint32_t pcpu;        /* CPU of the machine: statistics, events */
     struct mmu_regs regs; /* guest's view */
     bool paged;           /* CR0.PG */
     unsigned top;         /* level of the hardware root: 4, or 3 for PAE-format roots */
@@ -131,8 +138,10 @@ struct mmu {
     /* roots */
     struct mmu_root_slot roots[MMU_ROOTS];
     uint32_t nroots;
-    uint32_t last_root; /* shadow page of the root used before, or SP_NONE */
-    uint32_t root;      /* slot in use, or SP_NONE: to be found before entry */
+    uint32_t last_root;  /* shadow page of the root used before, or SP_NONE */
+    uint32_t root;       /* slot in use, or SP_NONE: to be found before entry */
+    uint32_t entered;    /* that of the last entry, while mmu_enter would choose it as it is; ... */
+    uint64_t entered_at; /* ... downgrades then */
     uint64_t root_clock;
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
     hpa_t low_hpa;
@@ -150,7 +159,11 @@ struct mmu {
     uint32_t flipped[2]; /* location + 1 of such sptes, or 0: they go at the next exit */
     bool flip_entered;   /* the guest ran with them */
     bool draining;
-    bool ref_huge; /* reference pager: a 1 GiB page was seen */
+    bool quiet;    /* between two instructions of the guest: flushes may be answered */
+    bool owed_all; /* flushes that were answered and come before the next entry */
+    uint32_t nowed;
+    uint64_t owed[MMU_OWED]; /* pages */
+    bool ref_huge;           /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
     uint32_t zap_count; /* of them, pages that wait for their zap: they come first */
@@ -181,3 +194,39 @@ struct mmu {
     struct mmu_hot hot[MMU_HOT];
     struct mmu_lost lost[MMU_LOST];
 };
+
+/* What mmu_code said holds while both stay what they are: the page of the root that was chosen
+ * last, and the number of sptes that lost something. A page that is freed loses all of them first.
+ */
+static inline uint32_t mmu_code_root(const struct mmu *m)
+{
+    return m->last_root;
+}
+static inline uint64_t mmu_code_losses(const struct mmu *m)
+{
+    return m->downgrades;
+}
+
+/* --- the loop's quick round --- */
+/* Nothing came in for this CPU's tables, no flush was promised while a handler served requests, and
+ * nothing is to be taken back before an entry; then
+ * inbound requests count as looked at (the caller looks at the action word before it enters). */
+static inline bool mmu_quick(struct mmu *m)
+{
+    if (consumer_pending(m->coh) || m->flipped[0] || m->owed_all || m->nowed)
+        return false;
+    if (m->work != m->served_at)
+        mmu_served(m);
+    return true;
+}
+/* Would mmu_enter say what it said at the last entry, with nothing to flush? */
+static inline bool mmu_same(const struct mmu *m)
+{
+    return m->root == m->entered && m->entered_at == m->downgrades;
+}
+/* mmu_entered where mmu_same was true, and nothing of mmu_* ran since. */
+static inline void mmu_entered_same(struct mmu *m)
+{
+    ASSERT(m->entered_at == m->downgrades);
+    m->flip_entered = true;
+}

@@ -26,16 +26,28 @@ enum ask_kind {
     ASK_REGS,  /* registers, control block, shadow pool */
     ASK_WALK,  /* arg: gva */
     ASK_AUDIT, /* every spte; findings are logged */
-    ASK_PAUSE, /* pauses or resumes the VCPU: changes state */
+    ASK_PAUSE, /* pauses or resumes the VCPU: changes state; arg: enum mon_pause */
 };
-/* Asks each CPU of `to`, waits for the answers no longer than a bound, serving requests meanwhile,
- * and prints them in the order of CPUs. For one that does not answer: what is public. Returns those
- * that answered. Context: as mon_key. */
-cpuset_t mon_ask(struct subvmm *s, cpuset_t to, enum ask_kind kind, uint64_t arg);
+enum mon_pause { PAUSE_TOGGLE, PAUSE_ON, PAUSE_OFF };
+/* Asks each VCPU of `to` of that VM, waits for the answers no longer than a bound, serving requests
+ * meanwhile, and prints them in the order of CPUs. For one that does not answer: what is public.
+ * Returns those that answered. Context: as mon_key. */
+cpuset_t mon_ask(struct subvmm *s, const struct vm *vm, cpuset_t to, enum ask_kind kind,
+                 uint64_t arg);
+
+/* --- vms.c: several VMs --- */
+/* The VM that the monitor is about. */
+struct vm *mon_vm(const struct subvmm *s);
+/* text: its name or number: the monitor is about it from now on, and it comes to front; "": the
+ * list.
+ */
+void mon_vm_choose(struct subvmm *s, const char *text);
+/* text: "start", "stop", "reset", "reload", "pause" or "resume", and perhaps a VM. */
+void mon_vm_order(struct subvmm *s, const char *text);
 
 /* --- show.c: what is public --- */
 void mon_show_matrix(const struct vm *vm);
-void mon_show_frame(struct subvmm *s, gfn_t f);
+void mon_show_frame(const struct vm *vm, gfn_t f);
 /* Totals since boot and since the last call. */
 void mon_show_stats(const struct vm *vm);
-void mon_show_events(uint32_t cpu, unsigned n);
+void mon_show_events(const struct vm *vm, uint32_t cpu, unsigned n);

@@ -72,53 +72,60 @@ static void run_cpus(struct subvmm *s, const struct words *w)
     int n = hv_snprintf(line, sizeof(line), "now:");
 
     (void)w;
-    for (uint32_t c = 0; c < s->vm->ncpus && n < MON_LINE; c++) {
-        uint32_t mode = atomic_load_explicit(&s->vm->co->cpu[c].mode, memory_order_relaxed);
+    if (vm_count > 1)
+        mon_say("VM %s:", mon_vm(s)->name);
+    for (uint32_t c = 0; c < mon_vm(s)->ncpus && n < MON_LINE; c++) {
+        uint32_t mode = atomic_load_explicit(&mon_vm(s)->co->cpu[c].mode, memory_order_relaxed);
         n += hv_snprintf(line + n, sizeof(line) - (size_t)n, " %u:%s", c, mon_mode_name(mode));
     }
     mon_emit(line);
-    (void)mon_ask(s, cpus_all(s->vm), ASK_STATE, 0);
+    (void)mon_ask(s, mon_vm(s), cpus_all(mon_vm(s)), ASK_STATE, 0);
 }
 
 static void run_regs(struct subvmm *s, const struct words *w)
 {
-    (void)mon_ask(s, cpus_word(s->vm, w->v[0]), ASK_REGS, 0);
+    (void)mon_ask(s, mon_vm(s), cpus_word(mon_vm(s), w->v[0]), ASK_REGS, 0);
 }
 
 static void run_walk(struct subvmm *s, const struct words *w)
 {
-    (void)mon_ask(s, cpus_word(s->vm, w->v[1]), ASK_WALK, w->v[0]);
+    (void)mon_ask(s, mon_vm(s), cpus_word(mon_vm(s), w->v[1]), ASK_WALK, w->v[0]);
 }
 
 static void run_matrix(struct subvmm *s, const struct words *w)
 {
     (void)w;
-    mon_show_matrix(s->vm);
+    for (uint32_t i = 0; vm_count > 1 && i < vm_count; i++) {
+        mon_say("VM %s:", vm_table[i].name);
+        mon_show_matrix(&vm_table[i]);
+    }
+    if (vm_count <= 1)
+        mon_show_matrix(s->vm);
 }
 
 static void run_frame(struct subvmm *s, const struct words *w)
 {
-    mon_show_frame(s, gfn(w->v[0]));
+    mon_show_frame(mon_vm(s), gfn(w->v[0]));
 }
 
 static void run_stats(struct subvmm *s, const struct words *w)
 {
     (void)w;
-    mon_show_stats(s->vm);
+    mon_show_stats(mon_vm(s));
 }
 
 static void run_events(struct subvmm *s, const struct words *w)
 {
-    if (w->n && cpus_word(s->vm, w->v[0]))
-        mon_show_events((uint32_t)w->v[0], EVENTS_ONE);
-    for (uint32_t c = 0; !w->n && c < s->vm->ncpus; c++)
-        mon_show_events(c, EVENTS_ALL);
+    if (w->n && cpus_word(mon_vm(s), w->v[0]))
+        mon_show_events(mon_vm(s), (uint32_t)w->v[0], EVENTS_ONE);
+    for (uint32_t c = 0; !w->n && c < mon_vm(s)->ncpus; c++)
+        mon_show_events(mon_vm(s), c, EVENTS_ALL);
 }
 
 static void run_rings(struct subvmm *s, const struct words *w)
 {
     (void)w;
-    mon_trace_block(s->vm);
+    mon_trace_block(mon_vm(s));
 }
 
 static void run_devices(struct subvmm *s, const struct words *w)
@@ -127,8 +134,11 @@ static void run_devices(struct subvmm *s, const struct words *w)
     uint32_t waiting;
     uint64_t lost;
 
-    vpc_dump(s->vm->pc, mon_emit);
-    input_counts(&waiting, &lost);
+    if (vm_use_begin(mon_vm(s))) {
+        vpc_dump(mon_vm(s)->pc, mon_emit);
+        vm_use_end(mon_vm(s));
+    }
+    input_counts(mon_vm(s), &waiting, &lost);
     mon_say("  console input: %u keys wait for the uart, %llu lost", waiting,
             (unsigned long long)lost);
 }
@@ -136,15 +146,25 @@ static void run_devices(struct subvmm *s, const struct words *w)
 static void run_audit(struct subvmm *s, const struct words *w)
 {
     (void)w;
-    if (s->vm->opt->mmu == MMU_REF)
+    if (mon_vm(s)->opt->mmu == MMU_REF)
         mon_say("mmu=ref: the reference pager has no audit");
     else
-        (void)mon_ask(s, cpus_all(s->vm), ASK_AUDIT, 0);
+        (void)mon_ask(s, mon_vm(s), cpus_all(mon_vm(s)), ASK_AUDIT, 0);
 }
 
 static void run_pause(struct subvmm *s, const struct words *w)
 {
-    (void)mon_ask(s, cpus_word(s->vm, w->v[0]), ASK_PAUSE, 0);
+    (void)mon_ask(s, mon_vm(s), cpus_word(mon_vm(s), w->v[0]), ASK_PAUSE, 0);
+}
+
+static void run_vm(struct subvmm *s, const struct words *w)
+{
+    mon_vm_choose(s, w->text);
+}
+
+static void run_order(struct subvmm *s, const struct words *w)
+{
+    mon_vm_order(s, w->text);
 }
 
 static void run_level(struct subvmm *s, const struct words *w)
@@ -213,6 +233,9 @@ static const struct key keys[] = {
     {'d', false, 0, NULL, "virtual devices", run_devices},
     {'a', false, 0, NULL, "audit every shadow entry of every CPU now", run_audit},
     {'p', true, 1, "CPU", "pause or resume a VCPU (changes state)", run_pause},
+    {'v', false, 0, "VM (Enter: list)", "which VM this is about, and puts it in front", run_vm},
+    {'o', false, 0, "start, stop, reset, pause or resume [VM]", "an order to a VM (changes state)",
+     run_order},
     {'l', false, 0, "e, w, i or d", "log level: errors, warnings, information, debug", run_level},
     {'P', false, 0, "yes to panic", "panic test: ends everything (asks first)", run_panic},
     {'R', false, 0, "yes to reset", "reset the machine (asks first)", run_reset},
@@ -326,7 +349,10 @@ static void open_key(struct subvmm *s, uint8_t byte)
 static void monitor_open(struct subvmm *s)
 {
     state = OPEN;
-    vpc_flush(s->vm->pc);
+    if (vm_use_begin(mon_vm(s))) {
+        vpc_flush(mon_vm(s)->pc);
+        vm_use_end(mon_vm(s));
+    }
     write_text("\npatchbay monitor: h for help, q to leave; the guest goes on\n");
 }
 

@@ -4,7 +4,7 @@ Tested by every check that boots anything."""
 import dataclasses
 import os
 
-from pblib import kernels
+from pblib import kernels, vms
 
 
 @dataclasses.dataclass
@@ -16,6 +16,7 @@ class Run:
     initrd: str = ""
     append: str = "console=ttyS0"
     modules: str = ""
+    vms: str = ""  # several VMs (pblib/vms.py) instead of kernel, initrd and modules
     hv: str = ""
     smp: int = 4
     mem: int = 1024  # MiB
@@ -37,7 +38,16 @@ class Run:
     serial: tuple = ("chardev:ser0",)  # what COM1.. are connected to; ser0 is the console that is read
     extra: tuple = ()  # more words of the emulator's command line
     count: bool = False  # the emulator's time is the number of instructions executed
+    disk: str = ""  # an image (raw or qcow2) that is the machine's disk
+    dev: str = "ahci"  # what it hangs on
+    nic: str = "none"  # and a network card, connected to the host's loopback
+    iommu: str = "none"
     own_initrd: bool = False  # the project's initramfs, whose shell announces itself
+
+    @property
+    def own_menu(self):
+        """The machine boots from its disk, by the GRUB that is there."""
+        return bool(self.disk and not self.kernel and not self.image)
 
     @property
     def elf(self):
@@ -77,6 +87,38 @@ def kernel_words(text):
     return path, words.strip()
 
 
+DEVS, NICS, IOMMUS = ("ahci", "nvme", "virtio", "usb"), ("none", "e1000e", "virtio"), ("none", "intel", "amd")
+
+
+def with_disk(run):
+    """DISK= and its relatives. Its own GRUB boots it, unless a kernel is given; DIRECT=1 takes the kernel and the initrd that
+    make disk has put beside it."""
+    e = os.environ.get
+    run.disk = e("DISK", "")
+    run.dev, run.iommu = e("DEV") or "ahci", e("IOMMU") or "none"
+    run.nic = e("NIC") or ("e1000e" if _flag("NET") else "none")
+    for name, value, known in (("DEV", run.dev, DEVS), ("NIC", run.nic, NICS), ("IOMMU", run.iommu, IOMMUS)):
+        if value not in known:
+            raise SystemExit("run: %s=%s: one of %s" % (name, value, " ".join(known)))
+    if not run.disk:
+        return
+    if not os.path.exists(run.disk):
+        raise SystemExit("run: %s does not exist: make disk makes build/disk-bookworm.img" % run.disk)
+    run.machine = e("MACHINE") if e("MACHINE") not in (None, "", "pc") else "q35"
+    if e("KERNEL") or run.direct:
+        if not e("KERNEL"):
+            stem = os.path.splitext(run.disk)[0]
+            run.kernel, run.initrd = stem + ".vmlinuz", stem + ".initrd"
+            if not e("APPEND") or e("APPEND") == "console=ttyS0":
+                run.append = "root=LABEL=patchbay ro console=tty0 console=ttyS0"
+        run.words += " pci=all"
+    else:
+        run.kernel = run.initrd = ""
+        if run.hv:
+            raise SystemExit("run: HV= is for DIRECT=1 or KERNEL=: this disk boots by its own menu, from /etc/default/patchbay")
+    run.own_initrd = False
+
+
 def from_environment():
     """The Makefile's variables; empty ones mean the default."""
     e = os.environ.get
@@ -90,6 +132,7 @@ def from_environment():
         initrd=initrd or ("" if kernel else os.path.join(out, "initrd.gz")),
         append=e("APPEND", "console=ttyS0"),
         modules=e("MODULES", ""),
+        vms=e("VMS", ""),
         hv=e("HV", ""),
         smp=_number("SMP", 4),
         mem=_mebibytes(e("MEM", "")),
@@ -104,15 +147,26 @@ def from_environment():
         usb=_flag("USB"),
         bare=_flag("BARE"),
         direct=_flag("DIRECT"),
-        own_initrd=initrd in [os.path.join(out, n) for n in ("initrd.gz", "initrd-i386.gz")] or
+        own_initrd=initrd in [os.path.join(out, n) for n in ("initrd.gz", "initrd-i386.gz", "initrd-virtio.gz")] or
         (os.path.join(out, "initrd.gz") in e("MODULES", "") if kernel else not initrd),
     )
-    for path in [run.kernel, run.initrd]:
+    with_disk(run)
+    if run.vms:
+        try:
+            paths = vms.files_of(run.vms, out)
+        except vms.Wrong as problem:
+            raise SystemExit("run: %s" % problem) from None
+    else:
+        paths = [run.kernel, run.initrd]
+    for path in paths:
         if path and not os.path.exists(path):
             raise SystemExit("run: %s does not exist" % path)
     if run.fw not in ("bios", "uefi") or run.emu not in ("qemu", "bochs"):
         raise SystemExit("run: FW is bios or uefi, EMU is qemu or bochs")
-    if run.emu == "bochs" and (run.fw == "uefi" or run.direct):
+    if run.emu == "bochs" and (run.fw == "uefi" or run.direct or run.disk):
         raise SystemExit("run: EMU=bochs boots the image with its own BIOS only")
-    run.kernel = kernels.decompressed(run.kernel, run.file("kernel"))
+    if run.vms:
+        return run
+    if run.kernel:
+        run.kernel = kernels.decompressed(run.kernel, run.file("kernel"))
     return run

@@ -25,6 +25,8 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"python3 tools/pblib/models\.py", "lint/model-map"),
     (r"make check-mutants", "unit/tools"), (r"make usb DEV=/dev/sdX", "unit/tools"),
     (r"make lint|make format lint", "lint/format"), (r"make iso", "build/image"),
+    (r"make deb|(sudo )?apt install \./build/patchbay\.deb", "package/build"),
+    (r"(sudo )?make disk( SUITE=\w+)?", "devices/login-ahci"), (r"(sudo )?make run DISK=.*", "devices/login-ahci"),
     (r"make trace", "monitor/trace"), (r"make gdb", "gdb/commands"), (r"make cov", "unit/coverage"),
     (r"make bench( OPS=.*)?|make bench-(modes|growth|pool|kvm)\b.*|make bench HV=.*", "linux/bench"),
     (r"make bench-micro", "unit/micro"), (r"make bench-count(-growth|-budget)?\b.*", "linux/count"),

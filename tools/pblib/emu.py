@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from pblib import iso
+from pblib import iso, vms
 
 
 class Problem(Exception):
@@ -25,6 +25,8 @@ def find_ovmf(run):
 
 
 def modules(run):
+    if run.vms:
+        return vms.modules_of(run.vms, run.out, run.append)
     return iso.modules_of(run.kernel, run.initrd, run.append, run.modules, run.words)
 
 
@@ -43,8 +45,43 @@ def make_bare_image(run):
     return image
 
 
+def disk_format(path):
+    with open(path, "rb") as f:
+        return "qcow2" if f.read(4) == b"QFI\xfb" else "raw"
+
+
+def machine_of(run):
+    """An AMD IOMMU and DMA remapping need q35; the network card's option ROM would only delay the boot."""
+    args = ["-machine", run.machine]
+    if run.iommu == "intel":
+        args += ["-device", "intel-iommu,intremap=on"]
+    elif run.iommu == "amd":
+        args += ["-device", "amd-iommu,intremap=on"]
+    return args
+
+
+def device_args(run):
+    """The disk and the network card."""
+    behind = ",iommu_platform=on,disable-legacy=on" if run.iommu != "none" else ""
+    args, first = [], ",bootindex=1" if run.own_menu else ""
+    if run.disk:
+        args += ["-drive", "if=none,id=disk,format=%s,file=%s" % (disk_format(run.disk), run.disk.replace(",", ",,"))]
+        args += {
+            "ahci": ["-device", "ide-hd,drive=disk" + first],
+            "nvme": ["-device", "nvme,serial=patchbay,drive=disk" + first],
+            "virtio": ["-device", "virtio-blk-pci,drive=disk" + behind + first],
+            "usb": ["-device", "qemu-xhci,id=xhci", "-device", "usb-storage,bus=xhci.0,drive=disk" + first],
+        }[run.dev]
+    if run.nic != "none":
+        card = "virtio-net-pci" + behind if run.nic == "virtio" else "e1000e"
+        args += ["-netdev", "user,id=net", "-device", card + ",netdev=net,romfile="]
+    return args
+
+
 def boot_args(run):
     """Where the machine boots from."""
+    if run.own_menu:
+        return ["-smbios", "type=1,sku=patchbay-bare"] if run.bare else []
     if run.bare:
         args = ["-kernel", run.kernel, "-append", run.append]
         return args + (["-initrd", run.initrd] if run.initrd else [])
@@ -62,7 +99,7 @@ def boot_args(run):
 
 def qemu_args(run):
     accel = ["tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"] if run.count else ["tcg,thread=multi"]
-    args = ["qemu-system-x86_64", "-accel"] + accel + ["-machine", run.machine, "-cpu", run.cpu,
+    args = ["qemu-system-x86_64", "-accel"] + accel + machine_of(run) + ["-cpu", run.cpu,
             "-smp", str(run.smp), "-m", str(run.mem), "-nic", "none", "-display", "none", "-monitor", "none",
             "-chardev", "stdio,id=ser0,signal=off",
             "-debugcon", "file:" + run.file("debugcon")]
@@ -78,7 +115,7 @@ def qemu_args(run):
         code, variables = find_ovmf(run)
         args += ["-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + code,
                  "-drive", "if=pflash,unit=1,format=raw,file=" + variables]
-    return args + list(run.extra) + boot_args(run)
+    return args + device_args(run) + list(run.extra) + boot_args(run)
 
 
 BOCHSRC = """plugin_ctrl: unmapped=1, biosdev=1, extfpuirq=1, serial=1

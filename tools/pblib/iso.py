@@ -102,12 +102,14 @@ def make(out, elf, modules, cfg_of):
     shutil.rmtree(tree, ignore_errors=True)
     os.makedirs(os.path.join(tree, "boot/grub"))
     shutil.copyfile(elf, os.path.join(tree, "boot/patchbay.elf"))
-    names = []
+    names, staged = [], {}
     for path, string in modules:
-        name = os.path.basename(path)
-        while name in [n for n, _ in names] + ["patchbay.elf", "grub"]:
+        name = staged.get(path) or os.path.basename(path)
+        while path not in staged and name in list(staged.values()) + ["patchbay.elf", "grub"]:
             name = "x" + name
-        shutil.copyfile(path, os.path.join(tree, "boot", name))
+        if path not in staged:
+            shutil.copyfile(path, os.path.join(tree, "boot", name))
+            staged[path] = name
         names.append((name, string))
     with open(os.path.join(tree, "boot/grub/grub.cfg"), "w") as f:
         f.write(cfg_of(names))

@@ -129,9 +129,21 @@ class Session:
                 out.append(byte)
         return bytes(out)
 
+    def _log_in(self):
+        """The disk of make disk asks for a name and a password."""
+        for asked, answer in (("patchbay login: ", b"root\n"), ("Password: ", b"patchbay\n")):
+            if self._partial.endswith(asked):
+                os.write(self._in, answer)
+                self._partial = ""
+
     def _type(self):
-        """Types the next line of the feed, or Ctrl-D at its end, when the shell waits."""
-        if self.feed is None or not self.at_prompt():
+        """Types the next line of the feed, when the shell waits; at its end Ctrl-D, which powers our own initramfs off, or
+        what powers a disk's system off."""
+        if self.feed is None:
+            return
+        if self.run_.disk:
+            self._log_in()
+        if not self.at_prompt():
             return
         while b"\n" not in self._typed and not self._feed_ended:
             if not select.select([self.feed], [], [], 0)[0]:
@@ -143,7 +155,7 @@ class Session:
         if line or newline:
             os.write(self._in, line + b"\n")
         else:
-            os.write(self._in, b"\x04")
+            os.write(self._in, b"poweroff\n" if self.run_.disk else b"\x04")
             self.feed = None
         self._partial = ""
 

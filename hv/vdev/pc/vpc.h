@@ -18,6 +18,8 @@ struct vpc_config {
      * the guest. */
     void (*poweroff)(void *ctx);
     void (*reset)(void *ctx);
+    /* Text of COM1 goes there; NULL: log_guest. No lock held. */
+    void (*output)(void *ctx, const char *text, size_t n);
     /* test=1, port F4: may be NULL, then port_debug_exit is called directly. */
     void (*debug_exit)(void *ctx, uint32_t value);
     void *ctx;
@@ -56,6 +58,9 @@ enum hv_err vlapic_wrmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t va
  * there; MMIO goes to vbus (FEE00000 by default). Owner CPU. */
 bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base);
 /* INIT/SIPI/NMI of an ICR write become ACTION_* of the target; the SIPI vector is read here. */
+/* An interrupt or NMI, by vector and delivery mode as the ICR has them, to a set of CPUs: by
+ * hypercall. false: another delivery mode, or no legal vector. */
+bool vlapic_ipi(struct vpc *pc, uint32_t cpu, cpuset_t to, uint32_t icr_low);
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 
 /* --- time: all from port_tsc() --- */
@@ -68,6 +73,9 @@ uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now);
  * in every round of its loop). Any CPU's loop, no lock held. */
 #define VPC_UART_BREAK 0x100u
 bool vpc_uart_input(struct vpc *pc, unsigned what);
+/* Has the guest the receiver's interrupt on: does somebody listen on COM1? Any CPU, no lock held.
+ */
+bool vpc_uart_listens(struct vpc *pc);
 /* Has the guest said anything on its serial line or port E9 so far? Any CPU. */
 bool vpc_output_seen(const struct vpc *pc);
 /* Console text the guest wrote and that is still collected goes out now (it also does by itself
@@ -96,6 +104,18 @@ enum vpc_warm vpc_warm_start(struct vpc *pc);
 /* The chipset pulses INIT: if the guest wants to go on, all CPUs get ACTION_INIT; else false, and
  * nothing happens. Takes the lock. */
 bool vpc_warm_init(struct vpc *pc, uint32_t from);
+/* The VM's PCI bus. A function is added by vpc_pci_add at boot, before VCPUs run and before the
+ * tables of hv/vm/tables are built: with one on the bus they tell of lines and windows. Its lines
+ * are pins 16 and on of the I/O APIC, and on the 8259s interrupts 10 (even lines) and 11. HV_NOMEM:
+ * no room on the bus; HV_INVALID: the place is taken. */
+#define VPC_PCI_PIN 16
+#define VPC_PCI_IRQ 10
+struct pci_bus;
+struct pci_function;
+struct pci_bus *vpc_pci(struct vpc *pc);
+enum hv_err vpc_pci_add(struct vpc *pc, struct pci_function *f) HV_MUST_CHECK;
+/* Gives the bus its window above 4 GiB, [base, end), multiples of 2 MiB. Boot, before functions. */
+void vpc_pci_window(struct vpc *pc, uint64_t base, uint64_t end);
 /* One text line of device state each. */
 void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 

@@ -9,6 +9,7 @@
 #include "hv/base/lock.h"
 #include "hv/port/cpu.h"
 #include "hv/vdev/pc/vpc.h"
+#include "hv/vdev/pci/pci.h"
 
 #define NO_DEADLINE UINT64_MAX
 #define PIT_HZ 1193182ull
@@ -133,9 +134,11 @@ struct vuart {
     uint64_t rx_tsc;         /* when a character came or was read last */
     uint16_t rx[VUART_FIFO]; /* each a byte, or VPC_UART_BREAK */
     unsigned rx_head, rx_count;
-    uint32_t starved; /* CPU + 1 of the one whose character was refused, 0 none */
+    uint32_t starved; /* CPU of the machine + 1 of the one whose character was refused, 0 none */
     char tx[VUART_TX];
     unsigned tx_len;
+    uint32_t tx_taken;            /* bursts taken for output, under the lock */
+    _Atomic uint32_t tx_out;      /* ... and out: those go in order */
     _Atomic uint64_t tx_deadline; /* TSC at which collected text goes out */
     _Atomic uint32_t tx_cpu;      /* whose timer sees to it */
 };
@@ -209,6 +212,8 @@ struct vpc {
     struct vvga vga;
     struct vfwcfg fwcfg;
     struct vtestdev testdev;
+    struct pci_bus pci; /* has a lock of its own, taken before this one */
+    uint32_t pci_lines; /* level of each of the bus's lines */
     struct vlapic lapic[HV_MAX_CPUS];
 };
 
@@ -323,3 +328,4 @@ void vvga_init(struct vpc *pc);
 void vfwcfg_init(struct vpc *pc);
 void vtestdev_init(struct vpc *pc);
 void vpci_init(struct vpc *pc);
+void vpci_windows(struct vpc *pc); /* behind all others in the order of search */
