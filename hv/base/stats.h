@@ -57,6 +57,8 @@
     X(rmap_high)                                                                                   \
     X(unserved_high) /* steps of work in a row without a look at inbound requests, at most */      \
     X(crowded)       /* sptes dropped because their frame or table had too many */                 \
+    X(device_irqs)     /* interrupts of devices that the VM owns */                                \
+    X(device_spurious) /* ... of nobody's */                                                       \
     X(audits)                                                                                      \
     X(audit_findings)                                                                              \
     X(emulated) /* instructions emulated */                                                        \

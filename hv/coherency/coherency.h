@@ -56,6 +56,7 @@ enum cpu_mode { MODE_OFFLINE, MODE_HOST, MODE_GUEST, MODE_HALTED };
 #define ACTION_AUDIT BIT(39)
 #define ACTION_INPUT BIT(40)   /* console input waits */
 #define ACTION_DEVICE BIT(42)  /* a device has work that this CPU may do */
+#define ACTION_MSI BIT(46)     /* a device of the machine's interrupted: port_msi_take */
 #define ACTION_MONITOR BIT(41) /* the monitor asks for something only this CPU can tell */
 
 enum request_kind {

@@ -29,23 +29,24 @@ static enum hv_err span_map(struct mmu *m, gva_t va, size_t n, uint32_t access, 
     return HV_OK;
 }
 
-/* Reads in the largest aligned pieces, each atomically; hostile stores may come between pieces. */
+/* Reads in the largest aligned pieces, each atomically; hostile stores may come between pieces.
+ * Acquire: a device follows an index that the guest stored behind what it stands for. */
 static void copy_out(uint8_t *buf, const uint8_t *src, size_t n)
 {
     while (n) {
         uintptr_t a = (uintptr_t)src;
         size_t step = 1;
         if (n >= 8 && !(a & 7)) {
-            uint64_t v = __atomic_load_n((const uint64_t *)(const void *)src, __ATOMIC_RELAXED);
+            uint64_t v = __atomic_load_n((const uint64_t *)(const void *)src, __ATOMIC_ACQUIRE);
             memcpy(buf, &v, step = 8);
         } else if (n >= 4 && !(a & 3)) {
-            uint32_t v = __atomic_load_n((const uint32_t *)(const void *)src, __ATOMIC_RELAXED);
+            uint32_t v = __atomic_load_n((const uint32_t *)(const void *)src, __ATOMIC_ACQUIRE);
             memcpy(buf, &v, step = 4);
         } else if (n >= 2 && !(a & 1)) {
-            uint16_t v = __atomic_load_n((const uint16_t *)(const void *)src, __ATOMIC_RELAXED);
+            uint16_t v = __atomic_load_n((const uint16_t *)(const void *)src, __ATOMIC_ACQUIRE);
             memcpy(buf, &v, step = 2);
         } else {
-            *buf = __atomic_load_n(src, __ATOMIC_RELAXED);
+            *buf = __atomic_load_n(src, __ATOMIC_ACQUIRE);
         }
         buf += step;
         src += step;

@@ -10,6 +10,7 @@
 #define ENTERED_NONE (UINT32_MAX - 1) /* no slot, and not SP_NONE either */
 #define MMU_ROOTS 16                  /* retained roots at most */
 #define MMU_XLATE 32                  /* entries of the software gva -> gpa cache */
+#define MMU_PATHS 16                  /* regions of 2 MiB whose shadow page is remembered */
 #define MMU_HOT 64                    /* recently trapped frames remembered */
 #define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
 #ifndef MMU_UNSYNC_OUT
@@ -42,6 +43,7 @@ _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they 
 #define ROLE_4B BIT(9)      /* source of 4-byte entries (two-level guest) */
 #define ROLE_PSE BIT(10)    /* CR4.PSE there */
 #define ROLE_SMAP0 BIT(13)  /* WP0 with SMAP: no U=0 copies of user pages, AC is not seen */
+#define ROLE_WC BIT(14)     /* direct, of device memory: write-combining */
 #define ROLE_QUAD_MASK MASK(12, 11) /* which part of a 4-byte table */
 #define ROLE_QUAD(q) ((uint32_t)(q) << 11)
 #define ROLE_QUAD_OF(r) (((r) >> 11) & 3)
@@ -66,6 +68,8 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     uint64_t stamp;      /* walk that used it last */
     uint64_t listed_at;  /* event number when listed or last re-read */
     uint64_t present[8]; /* bitmap of present sptes */
+    uint64_t summit_at;  /* mmu.links when the way up from here was single: to page `summit` */
+    uint32_t summit;
 };
 
 /* A spte's location: shadow page << 9 | index. Links hold location + 1, 0 = end. */
@@ -82,6 +86,15 @@ struct mmu_xlate {
     uint64_t gen;  /* valid while equal to mmu.xlate_gen */
     uint64_t gfn;
     uint32_t access; /* the access it was checked for */
+};
+
+struct mmu_path {     /* where the links of a root lead for a region of 2 MiB */
+    uint64_t region1; /* gva >> 21, + 1; 0: nothing remembered */
+    uint64_t links;   /* valid while equal to mmu.links, ... */
+    uint32_t root;    /* ... below this root's page */
+    uint32_t sp;
+    uint8_t level; /* of sp: 1, or 2 where a 2 MiB spte ends the way */
+    bool w, u, nx; /* rights that all links on the way leave */
 };
 
 struct mmu_hot { /* write-trap history of a frame */
@@ -148,6 +161,7 @@ struct mmu {
 
     uint64_t downgrades;   /* flush generation: bumped by every downgrade of a spte */
     uint64_t sets;         /* sptes changed so far */
+    uint64_t links;        /* of them, in pages above level 1 */
     uint64_t epoch;        /* own coherency events so far */
     uint64_t work;         /* steps so far: sptes written, entries and list members looked at */
     uint64_t served_at;    /* of them, when requests were last looked at */
@@ -174,6 +188,7 @@ struct mmu {
     bool leave_soon; /* some of them */
 
     uint64_t xlate_gen;
+    struct mmu_types wc;
 
     uint64_t dying_epoch;  /* event after which dying.c looked at so many entries; tables may be */
     uint32_t dying_looked; /* linked in many places */
@@ -189,6 +204,7 @@ struct mmu {
 
     /* arrays last: the fields above share a page with what every exit touches */
     struct mmu_xlate xlate[MMU_XLATE];
+    struct mmu_path path[MMU_PATHS];
     struct mmu_out out[MMU_UNSYNC_OUT]; /* the oldest first */
     struct mmu_left left[MMU_HOT];
     struct mmu_hot hot[MMU_HOT];

@@ -22,6 +22,7 @@
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
+#include "hv/port/iommu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/subvmm/life.h"
@@ -77,6 +78,8 @@ static void take_actions(struct subvmm *s)
         s->paused = !s->paused;
     if (a & ACTION_AUDIT)
         (void)mmu_audit(&s->mmu, 3);
+    if (a & ACTION_MSI)
+        devices_arrived(s);
     if (a & ACTION_DEVICE)
         s->devices_called = true;
     if (a & ACTION_INPUT)
@@ -97,6 +100,10 @@ static void run_timers(struct subvmm *s)
     /* Keys that found no room are looked at again although the guest may never exit by itself. */
     if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
         next = now + port_tsc_hz() / INPUT_POLL_HZ;
+    if (s->vm->pass) {
+        uint64_t again = pass_timers(s->vm->pass, s->cpu, now);
+        next = again < next ? again : next;
+    }
     if (s->devices_more && next > now + port_tsc_hz() / DEVICES_HZ)
         next = now + port_tsc_hz() / DEVICES_HZ;
     if (next > s->watch_at)

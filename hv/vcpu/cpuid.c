@@ -237,7 +237,7 @@ static void leaf_host(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 static const struct {
     uint32_t leaf;
     void (*filter)(struct subvmm *s, uint32_t subleaf, uint32_t r[4]);
-    bool subleaves; /* the answer is computed each time */
+    bool computed; /* at each answer: it has sub-leaves, or changes */
 } cpuid_leaves[] = {
     {0, leaf_0, false},
     {1, leaf_1, false},
@@ -252,7 +252,7 @@ static const struct {
     {0x80000004, leaf_host, false},
     {0x80000005, leaf_host, false},
     {0x80000006, leaf_host, false},
-    {0x80000007, leaf_x7, false},
+    {0x80000007, leaf_x7, true}, /* what is known of the counters may come later */
     {0x80000008, leaf_x8, false},
 };
 
@@ -306,7 +306,7 @@ static void table_make(struct subvmm *s)
     s->cpuid_computed = 0;
     for (size_t i = 0; i < ARRAY_SIZE(cpuid_leaves); i++) {
         uint32_t at = place(cpuid_leaves[i].leaf), *r = s->cpuid[at];
-        if (cpuid_leaves[i].subleaves) {
+        if (cpuid_leaves[i].computed) {
             s->cpuid_computed |= 1u << at;
             continue;
         }
@@ -315,7 +315,7 @@ static void table_make(struct subvmm *s)
     }
 }
 
-/* Leaves with sub-leaves, the hypervisor's, and what does not exist. */
+/* What is not in the table: leaves with sub-leaves, the hypervisor's, and what does not exist. */
 static HV_RARE void compute(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
     if (leaf >= 0x40000000 && leaf < 0x50000000) {
@@ -323,7 +323,7 @@ static HV_RARE void compute(struct subvmm *s, uint32_t leaf, uint32_t subleaf, u
         return;
     }
     for (size_t i = 0; i < ARRAY_SIZE(cpuid_leaves); i++)
-        if (cpuid_leaves[i].leaf == leaf && cpuid_leaves[i].subleaves) {
+        if (cpuid_leaves[i].leaf == leaf && cpuid_leaves[i].computed) {
             vcpu_ops->cpuid(leaf, subleaf, r);
             cpuid_leaves[i].filter(s, subleaf, r);
             return;

@@ -295,6 +295,11 @@ void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
     skipped(s, rip);
 }
 
+void vcpu_skip_long(struct subvmm *s, unsigned length)
+{
+    skipped(s, s->vcpu.regs.rip + length);
+}
+
 static HV_RARE enum hv_err skip_long_way(struct subvmm *s, const struct vmexit *x)
 {
     struct insn in = {0};

@@ -125,7 +125,7 @@ static void rig_up(const char *options, uint32_t npages)
     fake_set_cpu(0);
 }
 
-static uint64_t stat_of(unsigned c, enum stat s)
+__attribute__((unused)) static uint64_t stat_of(unsigned c, enum stat s)
 {
     return hv_stats[c].n[s];
 }

@@ -240,6 +240,10 @@ static void test_roots(void)
     memcpy(entry(4, 0), entry(0, 0), PAGE_SIZE);
     bsp()->vcpu.regs.gpr[RDX] = TABLES + 4 * PAGE_SIZE;
     subvmm_round(bsp());
+    struct guest_fault f;
+    gpa_t at;
+    tap_ok(mmu_translate(&bsp()->mmu, gva(RIG_CODE), PFEC_I, &at, &f) == HV_OK && bsp()->mmu.root == 0,
+           "the handler itself walks the new tables");
     roots = 0;
     vendor[0].next.kind = EXIT_CPUID;
     bsp()->mmu.entered_at = bsp()->mmu.downgrades;

@@ -8,7 +8,7 @@
 #include "hv/base/lock.h"
 
 #define SWITCH_PORTS 8
-#define SWITCH_INBOX 64       /* frames that wait at a port */
+#define SWITCH_INBOX 128      /* frames that wait at a port */
 #define SWITCH_FRAME_MIN 14   /* the header */
 #define SWITCH_FRAME_MAX 1518 /* with one VLAN tag, without the checksum */
 #define SWITCH_LEARNED 8      /* addresses remembered a port, beside its own */

@@ -2,7 +2,6 @@
 /* Split virtqueues, the device's half. Tested by tools/tests/test_virtq.c and
  * tools/tests/fuzz_virtq.c. */
 #include "hv/vdev/virtio/virtq.h"
-#include <stdatomic.h>
 
 struct desc { /* 2.7.5 "The Virtqueue Descriptor Table" */
     uint64_t addr;
@@ -45,8 +44,6 @@ static enum hv_err waiting(const struct virtq *q, const struct vmem *m, unsigned
     uint16_t idx;
     TRY(get(m, q->avail + RING_IDX, &idx, sizeof(idx)));
     *n = (uint16_t)(idx - q->next_avail);
-    /* acquire: what the driver wrote before its index; pairs with its release store or barrier */
-    atomic_thread_fence(memory_order_acquire);
     return *n <= q->size ? HV_OK : HV_INVALID;
 }
 

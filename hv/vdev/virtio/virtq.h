@@ -11,7 +11,8 @@
  */
 struct vmem {
     void *ctx;
-    /* Aligned pieces of up to 8 bytes are read once each. */
+    /* Aligned pieces of up to 8 bytes are read once each, by acquire loads: what a driver stored
+     * before its index is seen by who reads that first. */
     enum hv_err (*read)(void *ctx, gpa_t at, void *buf, size_t n) HV_MUST_CHECK;
     enum hv_err (*write)(void *ctx, gpa_t at, const void *buf, size_t n) HV_MUST_CHECK;
     /* One aligned value of 2, 4 or 8 bytes in one piece, and a full fence. */
