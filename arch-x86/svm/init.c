@@ -124,6 +124,7 @@ void svm_panic_dump(void (*emit)(const char *line))
 
 const struct vcpu_ops svm_ops = {
     .name = "svm",
+    .hypercall = {0x0f, 0x01, 0xd9}, /* VMMCALL */
     .enable = svm_enable,
     .init = svm_init,
     .run = svm_run,

@@ -206,6 +206,7 @@ void vmx_panic_dump(void (*emit)(const char *line))
 
 const struct vcpu_ops vmx_ops = {
     .name = "vmx",
+    .hypercall = {0x0f, 0x01, 0xc1}, /* VMCALL */
     .enable = vmx_enable,
     .init = vmx_init,
     .run = vmx_run,

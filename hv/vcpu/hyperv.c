@@ -113,7 +113,8 @@ bool hyperv_calls(const struct subvmm *s)
 /* The partition's registers are written by the first CPU at boot; any may read them. */
 static bool write_hypercall(struct subvmm *s, uint64_t value)
 {
-    static const uint8_t code[] = {0x0f, 0x01, 0xd9, 0xc3}; /* vmmcall; ret */
+    const uint8_t *call = vcpu_ops->hypercall;
+    const uint8_t code[] = {call[0], call[1], call[2], 0xc3}; /* and ret */
 
     if (!atomic_load_explicit(&s->vm->hv_os_id, memory_order_relaxed))
         value &= ~PAGE_ENABLE; /* 3.13: not before the system has named itself */

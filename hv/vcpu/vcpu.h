@@ -103,6 +103,7 @@ struct vcpu {
 /* What hv/vcpu needs of a vendor; one constant table a vendor. Context: owner CPU. */
 struct vcpu_ops {
     const char *name;
+    uint8_t hypercall[3]; /* the instruction that exits as EXIT_VMMCALL */
     /* Enables the extension on this CPU (EFER.SVME, host save area). After the feature check. */
     enum hv_err (*enable)(void);
     /* Builds the VCPU's control block with all intercepts; registers undefined until reset/put. */

@@ -162,6 +162,7 @@ static void fv_dump(struct vcpu *v, void (*emit)(const char *line))
 }
 static const struct vcpu_ops fake_ops = {
     .name = "fake",
+    .hypercall = {0x0f, 0x01, 0xc1},
     .init = fv_init,
     .run = fv_run,
     .get = fv_get,

@@ -77,7 +77,8 @@ static void test_msrs(void)
     uint64_t value;
 
     fresh();
-    tap_ok(!memcmp(port_ptr(hpa(CODE_PAGE)), "\x0f\x01\xd9\xc3", 4), "the page makes hypercalls");
+    tap_ok(!memcmp(port_ptr(hpa(CODE_PAGE)), "\x0f\x01\xc1\xc3", 4),
+           "the page makes hypercalls, the vendor's way");
     tap_ok(msr_read(&sub[2], VP_INDEX, &value) && value == 2, "a CPU's index");
     tap_ok(!msr_write(bsp(), VP_INDEX, 1), "which is read-only");
     tap_ok(!msr_write(bsp(), HYPERCALL, RIG_RAM | 1), "a page outside of RAM: #GP");

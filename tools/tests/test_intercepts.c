@@ -36,7 +36,7 @@ void svm_enter(struct vcpu_regs *regs, uint64_t vmcb_hpa, uint64_t host_hpa)
 {
     (void)regs, (void)vmcb_hpa, (void)host_hpa;
 }
-void quirks_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+void xsavec_filter(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
     (void)leaf, (void)subleaf, (void)r;
 }
