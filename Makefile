@@ -245,7 +245,7 @@ RUN_NEEDS := $(O)/cache/vmlinuz $(O)/initrd.gz
 endif
 APPEND ?= console=ttyS0
 RUN_VARS := KERNEL INITRD APPEND MODULES VMS HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
-export $(RUN_VARS) USB BARE DIRECT NAME O DISK DEV NET NIC IOMMU
+export $(RUN_VARS) USB BARE DIRECT NAME O DISK DEV NET NIC IOMMU BOCHS
 # A disk boots by its own GRUB, unless it is told otherwise.
 OWN_MENU := $(if $(DISK),$(if $(KERNEL)$(filter 1,$(DIRECT)),,1))
 BOOTED := $(if $(filter 1,$(BARE) $(OWN_MENU)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
@@ -271,7 +271,7 @@ $(O)/patchbay.iso: $(O)/patchbay.elf $(O)/.wx-checked $(RUN_NEEDS) $(O)/cache/me
 deb: ## make the Debian package build/patchbay.deb: a boot entry for each kernel, "Debian on Patchbay"
 	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(O)/patchbay.deb
-$(O)/patchbay.deb: $(O)/patchbay.elf $(O)/.wx-checked $(O)/host/options-table tools/mkdeb.py $(wildcard packaging/*) \
+$(O)/patchbay.deb: $(O)/patchbay.elf $(O)/.wx-checked $(O)/host/options-table tools/mkdeb.py $(wildcard tools/packaging/*) \
 		$(O)/obj/.version
 	@$(call say,DEB,$@)
 	$(Q)$(O)/host/options-table > $(O)/options.txt
@@ -337,7 +337,7 @@ help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile tools/tests/sim.mk tools/bench.mk | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'Variables: KERNEL= INITRD= APPEND= MODULES= HV= SMP= MEM= TIMEOUT= SILENCE= LOG= FW=bios|uefi'
-	@echo '  EMU=qemu|bochs TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; DISK=file DEV=ahci|nvme|virtio|usb'
+	@echo '  EMU=qemu|bochs BOCHS= TEST=1 CPU= MACHINE=pc|q35 USB=1 DIRECT=1 BARE=1; DISK=file DEV=ahci|nvme|virtio|usb'
 	@echo '  NET=1 NIC=none|e1000e|virtio IOMMU=none|intel|amd; SUITE=bookworm|trixie for make disk; TOOLCHAIN=gcc|clang O= V=1'
 	@echo 'make check: GROUP="guest linux" STEP="hosted-*" (a step by its name after the slash; tools/check.py --list)'
 	@echo '  JOBS=1 (one step after the other); QUICK=1: without Bochs, models, clang, fuzzers, coverage, other guests,'

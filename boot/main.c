@@ -14,10 +14,12 @@
 #include "arch-x86/cpu/version.h"
 #include "arch-x86/defs/layout.h"
 #include "arch-x86/defs/x86.h"
+#include "arch-x86/iommu/iommu.h"
 #include "arch-x86/dev/console.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
 #include "arch-x86/plat/memmap.h"
+#include "arch-x86/plat/pci.h"
 #include "arch-x86/svm/probe.h"
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/svm.h"
@@ -199,9 +201,10 @@ static void boot_on_own_tables(void)
     percpus[0].online = true;                            /* it runs */
     pic_disable();                                       /* 8259s masked */
     ioapic_init();                                       /* all pins masked */
-    pci_quiesce();                                       /* nobody else writes to memory */
     rtc_read();                                          /* wall clock */
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
+    iommu_init();                                        /* devices reach nothing */
+    pci_scan();                                          /* what functions there are */
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
     vendor_choose();                                     /* SVM or VMX; its quirks */
@@ -230,17 +233,20 @@ void boot_main(uint32_t magic, uint32_t info)
     require(features_divide_check(cpu_divide_self),
             "the processor divides wrongly (see above): use another version of the emulator");
     require(loader_ok, "the loader's information is unusable (see above)");
-    memmap_log();                                  /* RAM */
-    crash_init();                                  /* what the last run said at its end */
-    acpi_init(boot_info.rsdp, boot_info.uefi);     /* CPUs, APICs, power */
-    cpus_decide();                                 /* ncpus */
-    hv_plan(&boot_info, ncpus, phys_free_bytes()); /* which VM has which CPUs */
-    memory_per_cpu(ncpus);                         /* private pools, before the direct map */
-    paging_init();                                 /* shared half of the tables */
-    tables_per_cpu(ncpus);                         /* stacks, roots */
-    paging_cpu_enable(percpus[0].root);            /* W^X from here */
-    paging_direct_enable();                        /* port_ptr() */
-    rings_per_cpu(ncpus);                          /* events, for panics and the monitor */
-    console_remap();                               /* device memory moved */
+    pci_quiesce();                                   /* nobody else writes to memory */
+    memmap_log();                                    /* RAM */
+    crash_init();                                    /* what the last run said at its end */
+    acpi_init(boot_info.rsdp, boot_info.uefi);       /* CPUs, APICs, power */
+    pci_config_ecam(boot_info.rsdp, boot_info.uefi); /* registers beyond 256 */
+    iommu_find(boot_info.rsdp, boot_info.uefi);      /* which there is */
+    cpus_decide();                                   /* ncpus */
+    hv_plan(&boot_info, ncpus, phys_free_bytes());   /* which VM has which CPUs */
+    memory_per_cpu(ncpus);                           /* private pools, before the direct map */
+    paging_init();                                   /* shared half of the tables */
+    tables_per_cpu(ncpus);                           /* stacks, roots */
+    paging_cpu_enable(percpus[0].root);              /* W^X from here */
+    paging_direct_enable();                          /* port_ptr() */
+    rings_per_cpu(ncpus);                            /* events, for panics and the monitor */
+    console_remap();                                 /* device memory moved */
     stack_switch(percpus[0].stack_top, boot_on_own_tables);
 }

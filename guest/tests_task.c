@@ -223,10 +223,11 @@ static bool vm86_ends(uint32_t iopl, const char *code, size_t n, size_t tail, ui
 #define VM86(iopl, code, tail, vector, error)                                                      \
     vm86_ends(iopl, code, sizeof(code) - 1, tail, vector, error)
 
-/* Bochs ends when a hypervisor's guest leaves virtual-8086 mode by an exit. */
+/* Bochs's SVM ends when a guest leaves virtual-8086 mode by an exit. */
 static bool vm86_possible(void)
 {
-    bool yes = !on_patchbay() || cpuid(0x80000002, 0).eax == 0x554d4551; /* "QEMU" */
+    bool yes = !on_patchbay() || cpuid(0x80000002, 0).eax == 0x554d4551 || /* "QEMU" */
+               cpuid(0, 0).ebx == 0x756e6547;                              /* "Genu", Intel's */
     if (!yes)
         test_skip("the emulator ends at exits from virtual-8086 mode");
     return yes;

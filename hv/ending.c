@@ -45,6 +45,8 @@ static void last_words(struct vm *vm)
 {
     vm_devices_stop(vm);
     vpc_flush(vm->pc);
+    if (vm->pass)
+        pass_stop(vm->pass);
     if (vm->opt->trace)
         mon_trace_block(vm);
     uint64_t damage = vm_poison_damage();

@@ -8,6 +8,7 @@
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
 #include "hv/port/cpu.h"
+#include "hv/port/iommu.h"
 #include "hv/port/machine.h"
 #include "hv/vcpu/subvmm.h"
 #include "hv/vm/console.h"
@@ -56,9 +57,74 @@ static uint64_t nframes(const struct vm *vm)
 
 /* Devices and trace words, one per guest frame and region, come before the guest's RAM: it takes
  * whatever is left but a granule for page tables of ours. */
+static bool is_taken(pci_bdf_t f)
+{
+    for (uint32_t i = 0; i < vm_count; i++)
+        if (vm_table[i].pass && pass_has(vm_table[i].pass, f))
+            return true;
+    return false;
+}
+
+/* May the VM own devices, and does its RAM have to lie at its own address for it? */
+static bool devices_allowed(struct vm *vm)
+{
+    static const struct vm *alone;
+
+    if (port_iommu_isolates()) {
+        if (!port_iommu_remaps())
+            log_warn("vm", "interrupts are not remapped: who owns a device can make it send any "
+                           "vector to any CPU, and NMIs and INITs");
+        return true;
+    }
+    if (vm->opt->iommu == IOMMU_FORCE) {
+        log_err("vm", "iommu=force, and no IOMMU is in use: VM %s gets no devices", vm->name);
+        return false;
+    }
+    if (alone) {
+        log_err("vm", "without an IOMMU one VM may own devices, and VM %s does: VM %s gets none",
+                alone->name, vm->name);
+        return false;
+    }
+    alone = vm;
+    vm->own_only = true;
+    log_warn("vm", "VM %s is NOT ISOLATED: it owns devices, and no IOMMU keeps their DMA from "
+                   "Patchbay's memory and other VMs'",
+             vm->name);
+    return true;
+}
+
+/* The machine's functions that it is given, before its memory, which lies around them. */
+static bool choose_devices(struct vm *vm)
+{
+    const char *words;
+    void *pass;
+    size_t len;
+
+    if (!vm_pci_words(vm->mod, vm->nmods, &words, &len))
+        return true;
+    if (vm->opt->mmu == MMU_REF) {
+        log_warn("vm", "mmu=ref maps no device memory: pci= is ignored");
+        return true;
+    }
+    if (!take((pass_sizeof() + PAGE_MASK) & ~(uint64_t)PAGE_MASK, "the guest's devices", &pass))
+        return false;
+    if (pass_choose(pass, words, len, is_taken) && devices_allowed(vm))
+        vm->pass = pass;
+    return true;
+}
+
+/* RAM may lie higher than there is much of it: at its own address, or above device memory. */
+static uint64_t frames_most(const struct vm *vm)
+{
+    if (vm->own_only)
+        return phys_top() >> PAGE_SHIFT;
+    return share_frames(phys_free_bytes(), vm->opt->mem_mib << 20) +
+           (vm->pass ? (4ull << 30) >> PAGE_SHIFT : 0);
+}
+
 static bool make_memory(struct vm *vm)
 {
-    uint64_t bytes = coherency_bytes(share_frames(phys_free_bytes(), vm->opt->mem_mib << 20));
+    uint64_t bytes = (coherency_bytes(frames_most(vm)) + PAGE_MASK) & ~(uint64_t)PAGE_MASK;
     void *pc;
 
     vm->devices_bytes = vm_devices_bytes(vm->opt, vm->mod, vm->nmods);
@@ -69,7 +135,7 @@ static bool make_memory(struct vm *vm)
     if (vm->opt->test && vm->id)
         vm_poison_guard();
     /* the switch between VMs comes later */
-    if (vm_memory_init(vm, vm->opt, (vm->devices_bytes ? 2 : 1) * REGION_SIZE) != HV_OK)
+    if (vm_memory_init(vm, vm->opt, (vm->devices_bytes || vm->pass ? 3 : 1) * REGION_SIZE) != HV_OK)
         return false;
     ASSERT(coherency_bytes(nframes(vm)) <= bytes);
     return true;
@@ -121,6 +187,8 @@ static bool fresh(struct vm *vm)
     memset(vm->words, 0, coherency_bytes(nframes(vm)));
     coherency_init(vm->co, vm->ncpus, nframes(vm), vm->words, vm->matrix, vm->opt);
     devices(vm);
+    if (vm->pass)
+        pass_start(vm->pass, vm->pc, vm->co, &vm->p2m);
     vm_devices_make(vm, vm->mod, vm->nmods);
     kvmclock_init(vm);
     while (atomic_exchange_explicit(&loading, true, memory_order_acquire))
@@ -142,7 +210,7 @@ bool vm_make(struct vm *vm, const struct vm_plan *p)
     if (p->ram_mib)
         options[vm->id].mem_mib = p->ram_mib;
     vm->opt = &options[vm->id];
-    if (!make_matrix(vm, p) || !make_memory(vm))
+    if (!make_matrix(vm, p) || !choose_devices(vm) || !make_memory(vm))
         return false;
     return fresh(vm);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Makes the Debian package from the built image and packaging/: mkdeb.py ELF OPTIONS-TABLE VERSION OUT.deb. The same
+"""Makes the Debian package from the built image and tools/packaging/: mkdeb.py ELF OPTIONS-TABLE VERSION OUT.deb. The same
 SOURCE_DATE_EPOCH gives the same bytes. Tested by the package group of tools/check.py and tools/tests/test_deb.py."""
 import email.utils
 import gzip
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "packaging")
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaging")
 MAINTAINER = "Patchbay maintainers <maintainers@patchbay.invalid>"
 STRIP = os.environ.get("CROSS", "") + "strip"
 

@@ -239,7 +239,7 @@ static inline void cpu_lldt(uint16_t sel)
 {
     __asm__ volatile("lldt %[sel]" : : [sel] "r"(sel) : "memory");
 }
-/* 32-bit MMIO registers: volatile means exactly this and nothing else. */
+/* MMIO registers: volatile means exactly this and nothing else. */
 static inline uint32_t mmio_read32(const void *p)
 {
     return *(const volatile uint32_t *)p;
@@ -247,6 +247,33 @@ static inline uint32_t mmio_read32(const void *p)
 static inline void mmio_write32(void *p, uint32_t v)
 {
     *(volatile uint32_t *)p = v;
+}
+/* Of any width, through EAX: some processors reach memory-mapped configuration space by no other
+ * register (BIOS and Kernel Developer's Guide for AMD Family 10h, 2.11.1 "MMIO Configuration Coding
+ * Requirements"). */
+static inline uint64_t mmio_read(const void *p, unsigned size)
+{
+    uint64_t v = 0;
+    if (size == 1)
+        __asm__ volatile("movb %[m], %%al" : "+a"(v) : [m] "m"(*(const volatile uint8_t *)p));
+    else if (size == 2)
+        __asm__ volatile("movw %[m], %%ax" : "+a"(v) : [m] "m"(*(const volatile uint16_t *)p));
+    else if (size == 4)
+        __asm__ volatile("movl %[m], %%eax" : "=a"(v) : [m] "m"(*(const volatile uint32_t *)p));
+    else
+        __asm__ volatile("movq %[m], %%rax" : "=a"(v) : [m] "m"(*(const volatile uint64_t *)p));
+    return v;
+}
+static inline void mmio_write(void *p, unsigned size, uint64_t v)
+{
+    if (size == 1)
+        __asm__ volatile("movb %%al, %[m]" : [m] "=m"(*(volatile uint8_t *)p) : "a"(v));
+    else if (size == 2)
+        __asm__ volatile("movw %%ax, %[m]" : [m] "=m"(*(volatile uint16_t *)p) : "a"(v));
+    else if (size == 4)
+        __asm__ volatile("movl %%eax, %[m]" : [m] "=m"(*(volatile uint32_t *)p) : "a"(v));
+    else
+        __asm__ volatile("movq %%rax, %[m]" : [m] "=m"(*(volatile uint64_t *)p) : "a"(v));
 }
 
 /* Instructions that may raise #GP or #UD: false if they did, with nothing changed. For probing at

@@ -45,6 +45,8 @@ struct percpu {
      */
     _Atomic uint8_t where_asked;
     uint64_t where[PERCPU_WHERE];
+    /* Vectors of devices that came: bits set by the handler, taken by port_msi_take, same CPU. */
+    _Atomic uint64_t msi[4];
     _Alignas(64) uint64_t gdt[GDT_ENTRIES];
     _Alignas(64) struct tss tss;
 };

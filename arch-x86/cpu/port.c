@@ -11,11 +11,13 @@
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/x86.h"
+#include "arch-x86/iommu/iommu.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/vmx/quirks.h"
 #include "hv/base/log.h"
 #include "hv/port/machine.h"
+#include "hv/port/pci.h"
 
 uint32_t port_cpu(void)
 {
@@ -151,6 +153,36 @@ void port_irq_on(void)
 void port_halt(void)
 {
     cpu_halt_window();
+}
+
+/* APM volume 2, 16.11 "Message Signalled Interrupts" (SDM volume 3, 11.11): fixed, edge, physical
+ * destination of 8 bits. */
+bool port_msi_message(pci_bdf_t f, uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data)
+{
+    uint32_t id = percpus[cpu].apic_id;
+
+    if (port_iommu_remaps())
+        return iommu_message(f, vector, id, address, data);
+    if (id > APIC_MSI_ID_MAX) /* FF is all of them */
+        return false;
+    *address = APIC_MSI_BASE | id << APIC_MSI_DEST_SHIFT;
+    *data = vector;
+    return true;
+}
+
+uint8_t port_msi_take(void)
+{
+    struct percpu *p = percpu_self();
+
+    for (unsigned w = 0; w < ARRAY_SIZE(p->msi); w++) {
+        uint64_t bits = atomic_load_explicit(&p->msi[w], memory_order_relaxed);
+        if (!bits)
+            continue;
+        unsigned bit = (unsigned)__builtin_ctzll(bits);
+        atomic_fetch_and_explicit(&p->msi[w], ~BIT(bit), memory_order_relaxed);
+        return (uint8_t)(w * 64 + bit);
+    }
+    return 0;
 }
 
 void port_timer_arm(uint64_t tsc)

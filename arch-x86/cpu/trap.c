@@ -9,6 +9,7 @@
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/quirks.h"
 #include "hv/coherency/actions.h"
+#include "hv/port/pci.h"
 
 struct extable_entry {
     uint64_t insn, resume;
@@ -66,6 +67,16 @@ static void post_self(uint64_t bits)
         action_post(co, vcpu, vcpu, bits);
 }
 
+/* Which device it was, and which guest's, the loop knows. */
+static void device_interrupt(uint8_t vector)
+{
+    /* relaxed: taken by this same CPU, after it took the action */
+    atomic_fetch_or_explicit(&percpu_self()->msi[vector >> 6], BIT(vector & 63),
+                             memory_order_relaxed);
+    apic_eoi();
+    post_self(ACTION_MSI);
+}
+
 static void interrupt_handle(struct trap_frame *f)
 {
     switch (f->vector) {
@@ -80,9 +91,17 @@ static void interrupt_handle(struct trap_frame *f)
         apic_eoi();
         post_self(ACTION_INPUT);
         break;
+    case VECTOR_IOMMU:
+        apic_eoi();
+        post_self(ACTION_MSI);
+        break;
     case VECTOR_SPURIOUS: /* no EOI: APM volume 2, 16.4.7 "Spurious Interrupts" */
         break;
     default:
+        if (f->vector >= PORT_MSI_FIRST && f->vector <= PORT_MSI_LAST) {
+            device_interrupt((uint8_t)f->vector);
+            break;
+        }
         percpu_self()->unexpected++;
         if (f->vector >= VECTOR_FIRST_FREE)
             apic_eoi();

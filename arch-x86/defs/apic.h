@@ -70,3 +70,9 @@
 #define IOAPIC_REDIR_LEVEL (1u << 15)
 #define IOAPIC_REDIR_MASKED (1u << 16)
 #define IOAPIC_DEST_ALL 0xff /* physical destination mode */
+
+/* Interrupt messages: APM volume 2, 16.11; SDM volume 3, 11.11 "Message Signalled Interrupts". */
+#define APIC_MSI_BASE 0xfee00000u
+#define APIC_MSI_DEST_SHIFT 12
+#define APIC_MSI_ID_MAX 0xfeu
+#define APIC_MSI_LOGICAL BIT(2) /* of the address */

@@ -1,112 +1,220 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Stops what the firmware left mastering the bus, before its memory becomes guest RAM.
+/* The machine's PCI functions: stopping what the firmware left mastering the bus before its memory
+ * becomes guest RAM, the list with sized BARs, and serial ports among them.
  * Tested by every boot (the log says how many functions). */
-#include "arch-x86/cpu/asm.h"
-#include "arch-x86/defs/pc.h"
+#include "arch-x86/plat/pci.h"
+#include "arch-x86/defs/pci.h"
 #include "arch-x86/plat/machine.h"
 #include "hv/base/log.h"
+#include "hv/base/string.h"
 
-#define PCI_ENABLE 0x80000000u
-#define PCI_MULTIFUNCTION (1u << 23)
-#define PCI_CLASS_UART 0x0700
-#define PCI_BAR_IO 1u
-#define PCI_BAR_64 4u
-#define PCI_BAR_TYPE 6u
-#define PCI_NOBODY 0xffffu
+#define MAX_BUS 256
+#define UART_OFF 0xffff
+#define ALL_DEVICES 256u /* devices and functions of a bus */
 
-static uint32_t select(uint32_t bus, uint32_t dev, uint32_t fn, uint32_t reg)
+static struct port_pci found[PORT_PCI_FUNCTIONS];
+static unsigned nfound;
+static bool too_many;
+static pci_bdf_t uart_of_ours[4];
+static unsigned nuarts;
+
+static pci_bdf_t bdf_of(uint32_t bus, uint32_t dev, uint32_t fn)
 {
-    return PCI_ENABLE | bus << 16 | dev << 11 | fn << 8 | reg;
+    return (pci_bdf_t)(bus << 8 | dev << 3 | fn);
 }
 
-static uint32_t config_read(uint32_t address)
+static bool somebody(pci_bdf_t f)
 {
-    out32(PCI_CONFIG_ADDRESS, address);
-    return in32(PCI_CONFIG_DATA);
+    return port_pci_read(f, PCI_VENDOR, 2) != PCI_ID_NOBODY;
 }
 
-/* true if the function was a bus master. The status half is written as zeros: write 1 to clear. */
-static bool quiesce(uint32_t bus, uint32_t dev, uint32_t fn)
+/* Calls visit for every function there is, by number. */
+static void each(void (*visit)(pci_bdf_t f))
 {
-    uint32_t command = config_read(select(bus, dev, fn, PCI_COMMAND)) & 0xffff;
-    if (!(command & PCI_COMMAND_MASTER))
-        return false;
-    out32(PCI_CONFIG_ADDRESS, select(bus, dev, fn, PCI_COMMAND));
-    out32(PCI_CONFIG_DATA, command & ~PCI_COMMAND_MASTER);
-    return true;
-}
-
-static unsigned quiesce_device(uint32_t bus, uint32_t dev, unsigned *seen)
-{
-    unsigned stopped = 0, fns = 1;
-    for (uint32_t fn = 0; fn < fns; fn++) {
-        if ((config_read(select(bus, dev, fn, PCI_VENDOR)) & 0xffff) == PCI_NOBODY)
-            continue;
-        if (fn == 0 && (config_read(select(bus, dev, 0, PCI_HEADER)) & PCI_MULTIFUNCTION))
-            fns = 8;
-        ++*seen;
-        stopped += quiesce(bus, dev, fn);
+    for (uint32_t bus = 0; bus < MAX_BUS; bus++) {
+        for (uint32_t devfn = 0; devfn < ALL_DEVICES; devfn++) {
+            pci_bdf_t f = (pci_bdf_t)(bus << 8 | devfn);
+            if (!somebody(f)) {
+                devfn |= devfn & 7 ? 0 : 7; /* without function 0 there is no device */
+                continue;
+            }
+            visit(f);
+            if (!(devfn & 7) && !(port_pci_read(f, PCI_HEADER_TYPE, 1) & PCI_HEADER_MULTI))
+                devfn |= 7;
+        }
     }
-    return stopped;
 }
 
+/* --- stopping what firmware left running --- */
+static unsigned seen, stopped;
+
+static void quiesce(pci_bdf_t f)
+{
+    uint32_t command = port_pci_read(f, PCI_COMMAND, 2);
+
+    seen++;
+    pci_usb_handoff(f); /* before its controller stops: firmware's handler may wait for it */
+    if (!(command & PCI_COMMAND_MASTER))
+        return;
+    /* 2 bytes: the status beside it is write 1 to clear. A bridge forwards nothing then. */
+    port_pci_write(f, PCI_COMMAND, 2, command & ~PCI_COMMAND_MASTER);
+    stopped++;
+}
+
+void pci_quiesce(void)
+{
+    if (!pci_config_init()) {
+        log_info("pci", "no configuration mechanism 1");
+        return;
+    }
+    each(quiesce);
+    log_info("pci", "%u functions, Bus Master cleared on %u", seen, stopped);
+}
+
+/* --- the list --- */
+
+/* PCI 3.0, 6.2.5.1 "Address Maps": all ones are written and what stays 0 is the size. Returns how
+ * many registers the BAR takes. The function does not decode meanwhile. */
+static unsigned bar_size(pci_bdf_t f, unsigned i, struct port_pci_bar *b)
+{
+    unsigned reg = PCI_BAR0 + 4 * i;
+    uint32_t low = port_pci_read(f, reg, 4), high = 0;
+    uint64_t mask;
+
+    b->io = low & PCI_BAR_IO;
+    b->wide = !b->io && (low & PCI_BAR_TYPE) == PCI_BAR_64 && i + 1 < PCI_BAR_COUNT;
+    b->prefetch = !b->io && (low & PCI_BAR_PREFETCH);
+    port_pci_write(f, reg, 4, ~0u);
+    mask = port_pci_read(f, reg, 4);
+    port_pci_write(f, reg, 4, low);
+    if (b->wide) {
+        high = port_pci_read(f, reg + 4, 4);
+        port_pci_write(f, reg + 4, 4, ~0u);
+        mask |= (uint64_t)port_pci_read(f, reg + 4, 4) << 32;
+        port_pci_write(f, reg + 4, 4, high);
+    } else if (mask) {
+        mask |= 0xffffffff00000000ull;
+    }
+    if (b->io && !(mask & 0xffff0000u))
+        mask |= 0xffff0000u; /* the upper half need not be there */
+    mask &= ~(uint64_t)(b->io ? 3 : 15);
+    b->base = ((uint64_t)high << 32 | low) & ~(uint64_t)(b->io ? 3 : 15);
+    b->size = mask ? ~mask + 1 : 0;
+    return b->wide ? 2 : 1;
+}
+
+static void bars_size(struct port_pci *p)
+{
+    uint32_t command = port_pci_read(p->bdf, PCI_COMMAND, 2);
+
+    if (p->layout != PCI_LAYOUT_DEVICE || p->ours || p->class_code >> 16 == PCI_BASE_BRIDGE)
+        return;
+    port_pci_write(p->bdf, PCI_COMMAND, 2,
+                   (command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY)) | PCI_COMMAND_NO_INTX);
+    for (unsigned i = 0; i < PCI_BAR_COUNT;)
+        i += bar_size(p->bdf, i, &p->bar[i]);
+    port_pci_write(p->bdf, PCI_COMMAND, 2, command | PCI_COMMAND_NO_INTX);
+}
+
+static bool is_ours(pci_bdf_t f)
+{
+    for (unsigned i = 0; i < nuarts; i++)
+        if (uart_of_ours[i] == f)
+            return true;
+    return false;
+}
+
+static void list(pci_bdf_t f)
+{
+    struct port_pci *p = &found[nfound];
+
+    if (nfound == PORT_PCI_FUNCTIONS) {
+        too_many = true;
+        return;
+    }
+    pci_config_map(f >> 8);
+    *p = (struct port_pci){
+        .bdf = f,
+        .vendor = (uint16_t)port_pci_read(f, PCI_VENDOR, 2),
+        .device = (uint16_t)port_pci_read(f, PCI_VENDOR + 2, 2),
+        .class_code = port_pci_read(f, PCI_CLASS, 4) >> 8,
+        .layout = (uint8_t)(port_pci_read(f, PCI_HEADER_TYPE, 1) & PCI_HEADER_LAYOUT),
+        .ours = is_ours(f),
+        .alias = f,
+    };
+    bars_size(p);
+    nfound++;
+}
+
+/* Bridges that forward nothing keep what is behind them from its memory. */
+static void bridges_enable(void)
+{
+    for (unsigned i = 0; i < nfound; i++) {
+        pci_bdf_t f = found[i].bdf;
+        if (found[i].layout == PCI_LAYOUT_BRIDGE)
+            port_pci_write(f, PCI_COMMAND, 2, port_pci_read(f, PCI_COMMAND, 2) | PCI_COMMAND_MASTER);
+    }
+}
+
+void pci_scan(void)
+{
+    each(list);
+    bridges_enable();
+    if (too_many)
+        log_warn("pci", "more than %u functions: the others are not looked at",
+                 PORT_PCI_FUNCTIONS);
+}
+
+unsigned port_pci_count(void)
+{
+    return nfound;
+}
+
+const struct port_pci *port_pci_at(unsigned i)
+{
+    return &found[i];
+}
+
+/* --- serial ports --- */
 bool pci_uart_at(uint32_t bus, uint32_t dev, uint32_t fn, struct uart_where *out)
 {
-    uint32_t id = config_read(select(bus, dev, fn, PCI_VENDOR));
-    uint32_t bar = config_read(select(bus, dev, fn, PCI_BAR0));
-    uint32_t class = config_read(select(bus, dev, fn, PCI_CLASS)) >> 16;
-    uint32_t command = config_read(select(bus, dev, fn, PCI_COMMAND)) & 0xffff;
+    pci_bdf_t f = bdf_of(bus, dev, fn);
+    uint32_t bar = port_pci_read(f, PCI_BAR0, 4);
+    uint32_t class = port_pci_read(f, PCI_CLASS, 4) >> 16;
+    uint32_t command = port_pci_read(f, PCI_COMMAND, 2);
 
-    if ((id & 0xffff) == PCI_NOBODY)
+    if (!somebody(f))
         return false;
     *out = (struct uart_where){.mmio = !(bar & PCI_BAR_IO), .stride = 1};
     out->base = bar & (out->mmio ? ~0xfu : ~3u);
     if (out->mmio && (bar & PCI_BAR_TYPE) == PCI_BAR_64)
-        out->base |= (uint64_t)config_read(select(bus, dev, fn, PCI_BAR0 + 4)) << 32;
+        out->base |= (uint64_t)port_pci_read(f, PCI_BAR0 + 4, 4) << 32;
     /* Ports in chipsets, of other classes, have 32-bit registers. */
     if (out->mmio && class != PCI_CLASS_UART)
         out->stride = 4;
     if (out->base == 0 || (!out->mmio && out->base > 0xfff8))
         return false;
-    out32(PCI_CONFIG_ADDRESS, select(bus, dev, fn, PCI_COMMAND));
-    out32(PCI_CONFIG_DATA, command | (out->mmio ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO));
+    port_pci_write(f, PCI_COMMAND, 2, command | (out->mmio ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO));
+    if (!is_ours(f) && nuarts < ARRAY_SIZE(uart_of_ours))
+        uart_of_ours[nuarts++] = f;
     return true;
+}
+
+static struct uart_where *uart_out;
+static bool uart_found;
+
+static void uart_try(pci_bdf_t f)
+{
+    if (!uart_found && port_pci_read(f, PCI_CLASS, 4) >> 16 == PCI_CLASS_UART)
+        uart_found = pci_uart_at(f >> 8, f >> 3 & 31, f & 7, uart_out);
 }
 
 bool pci_uart_find(struct uart_where *out)
 {
-    out32(PCI_CONFIG_ADDRESS, PCI_ENABLE);
-    if (in32(PCI_CONFIG_ADDRESS) != PCI_ENABLE)
+    if (!pci_config_init())
         return false;
-    for (uint32_t at = 0; at < 256 * 32 * 8; at++) {
-        uint32_t bus = at >> 8, dev = at >> 3 & 31, fn = at & 7;
-        uint32_t header = select(bus, dev, 0, PCI_HEADER);
-        if (fn && !(config_read(header) & PCI_MULTIFUNCTION)) {
-            at |= 7; /* the next device */
-            continue;
-        }
-        if ((config_read(select(bus, dev, fn, PCI_VENDOR)) & 0xffff) == PCI_NOBODY) {
-            at |= fn ? 0 : 7;
-            continue;
-        }
-        if (config_read(select(bus, dev, fn, PCI_CLASS)) >> 16 == PCI_CLASS_UART &&
-            pci_uart_at(bus, dev, fn, out))
-            return true;
-    }
-    return false;
-}
-
-void pci_quiesce(void)
-{
-    unsigned seen = 0, stopped = 0;
-
-    out32(PCI_CONFIG_ADDRESS, PCI_ENABLE);
-    if (in32(PCI_CONFIG_ADDRESS) != PCI_ENABLE) {
-        log_info("pci", "no configuration mechanism 1");
-        return;
-    }
-    for (uint32_t bus = 0; bus < 256; bus++)
-        for (uint32_t dev = 0; dev < 32; dev++)
-            stopped += quiesce_device(bus, dev, &seen);
-    log_info("pci", "%u functions, Bus Master cleared on %u", seen, stopped);
+    uart_out = out;
+    uart_found = false;
+    each(uart_try);
+    return uart_found;
 }

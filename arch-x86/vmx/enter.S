@@ -3,7 +3,7 @@
 #include "arch-x86/cpu/percpu.h"
 #include "arch-x86/svm/offsets.h"
 
-#define FIELD_HOST_RSP 0x6c14
+    .set FIELD_HOST_RSP, 0x6c14
 
     .text
     .globl vmx_enter, vmx_exit_point, vmx_window_start, vmx_window_end, vmx_skip
@@ -21,7 +21,10 @@ vmx_enter:
     push %rdi                   /* regs, for after the exit */
     mov $FIELD_HOST_RSP, %eax
     vmwrite %rsp, %rax
-    mov VCPU_REGS_CR2(%rdi), %rax
+    btl $0, vmx_verw_on(%rip)   /* verw=on: fills what the processor keeps of the host's data */
+    jnc 5f
+    verw vmx_verw_selector(%rip)
+5:  mov VCPU_REGS_CR2(%rdi), %rax
     mov %rax, %cr2              /* no field holds it */
     test %esi, %esi
     mov VCPU_REGS_RAX(%rdi), %rax

@@ -10,6 +10,8 @@
 #include "arch-x86/vmx/probe.h"
 #include "arch-x86/vmx/vmx.h"
 #include "hv/base/assert.h"
+#include "hv/base/log.h"
+#include "hv/base/options.h"
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
 
@@ -27,6 +29,22 @@ struct vmx_page {
 static struct vmx_page vmx_regions[HV_MAX_CPUS], vmx_blocks[HV_MAX_CPUS];
 static struct vmx_vcpu vmx_vcpus[HV_MAX_CPUS];
 static bool vmx_is_on[HV_MAX_CPUS];
+
+/* SDM volume 3 and Intel's "Deep Dive: Microarchitectural Data Sampling": VERW with a writable data
+ * segment overwrites the buffers where CPUID says so. */
+uint32_t vmx_verw_on;
+const uint16_t vmx_verw_selector = SEL_DATA;
+#define L7_EDX_MD_CLEAR BIT(10)
+
+static void verw_decide(void)
+{
+    if (!hv_opt.verw)
+        return;
+    vmx_verw_on = cpuid(0, 0).eax >= 7 && (cpuid(7, 0).edx & L7_EDX_MD_CLEAR);
+    if (!vmx_verw_on)
+        log_warn("vmx",
+                 "verw=on: this processor (or its microcode) does not say MD_CLEAR: not done");
+}
 
 static uint64_t hpa_of(const void *p)
 {
@@ -154,6 +172,7 @@ void vmx_probe_run(void)
     if (vmx_enable() != HV_OK)
         hv_stop("VMX cannot be switched on");
     xsavec_detect();
+    verw_decide();
     if (!vmx_probe(block_build(0), &intr_if0))
         hv_stop("this machine does not let exit what a guest must not do unseen (see above): use "
                 "another version of the emulator, or report this log");

@@ -83,6 +83,8 @@ enum vmx_entry {
 };
 uint32_t vmx_enter(struct vcpu_regs *regs, bool launched);
 extern const char vmx_exit_point[];
+extern uint32_t vmx_verw_on; /* init.c; enter.S reads bit 0 */
+extern const uint16_t vmx_verw_selector;
 
 /* The task state segment of virtual-8086 mode: real.c. */
 #define REAL_TSS_LINEAR 0xfffb0000u

@@ -6,8 +6,9 @@
 
 enum coherency_mode { COHERENCY_MATRIX, COHERENCY_LOCKED, COHERENCY_SHOOTDOWN };
 enum overflow_mode { OVERFLOW_LAZY, OVERFLOW_SHOOTDOWN };
-enum hvsig_mode { HVSIG_KVM, HVSIG_OWN };
+enum hvsig_mode { HVSIG_KVM, HVSIG_OWN, HVSIG_HYPERV };
 enum reset_method { RESET_AUTO, RESET_ACPI, RESET_CF9, RESET_KBD, RESET_TRIPLE };
+enum iommu_mode { IOMMU_AUTO, IOMMU_OFF, IOMMU_FORCE };
 enum mmu_mode { MMU_SHADOW, MMU_REF };
 
 /* escape=: the list, and the byte of each of its words; 0: none */
@@ -51,10 +52,15 @@ struct hv_options {
     uint32_t virtio;         /* virtio=LIST: set of OPT_VIRTIO_* */
     bool trace;              /* trace=1: the event rings are printed at the end of the VM */
     bool noreboot;           /* noreboot=1: a panic or guest reset halts the machine */
+    enum iommu_mode iommu;   /* iommu=auto|off|force */
+    bool rmrr_ignore;        /* rmrr=ignore|refuse */
     bool pcid;               /* pcid=on|off: shown whether or not the host has it */
     bool invpcid;            /* invpcid=on|off */
     bool pveoi;              /* pveoi=on|off: interrupts without an EOI exit, under hvsig=kvm */
-    enum hvsig_mode hvsig;   /* hvsig=kvm|own */
+    bool pvipi;              /* pvipi=on|off: hypercalls for IPIs */
+    bool pvflush;            /* pvflush=on|off: ... for remote TLB flushes */
+    enum hvsig_mode hvsig;   /* hvsig=kvm|own|hyperv */
+    bool verw;               /* verw=on|off: VERW before each entry, on Intel */
     bool x2apic_host;        /* x2apic=on|off: use it on the host where the CPU has it */
     bool help;               /* help: print the table at boot */
     unsigned nconsoles;

@@ -37,13 +37,17 @@
     X(zaps)          /* non-leaf shadow pages dropped for a write */                               \
     X(doorbells)     /* IPIs sent */                                                               \
     X(requests_served)                                                                             \
-    X(acks_waited) /* acknowledgements waited for */                                               \
-    X(waits)       /* waits (installs or shootdowns) */                                            \
-    X(flush_all)   /* entries with a TLB flush */                                                  \
-    X(flush_page)  /* single-page invalidations */                                                 \
-    X(fresh)       /* leaf tables unsync from their first use */                                   \
-    X(dying)       /* address spaces given up as a whole */                                        \
-    X(reloads)     /* CR3 read and written back in one exit */                                     \
+    X(acks_waited)   /* acknowledgements waited for */                                             \
+    X(waits)         /* waits (installs or shootdowns) */                                          \
+    X(flush_all)     /* entries with a TLB flush */                                                \
+    X(flush_page)    /* single-page invalidations */                                               \
+    X(fresh)         /* leaf tables unsync from their first use */                                 \
+    X(dying)         /* address spaces given up as a whole */                                      \
+    X(reloads)       /* CR3 read and written back in one exit */                                   \
+    X(flushes_asked) /* of other CPUs by hypercall, with their answer waited for */                \
+    X(flushes_left)  /* the same, left to a halted CPU's waking */                                 \
+    X(flushes_owed)  /* done for other CPUs' hypercalls */                                         \
+    X(hypercalls)    /* served */                                                                  \
     X(root_hits)                                                                                   \
     X(root_misses)                                                                                 \
     X(asid_recycles)                                                                               \
@@ -53,6 +57,8 @@
     X(rmap_high)                                                                                   \
     X(unserved_high) /* steps of work in a row without a look at inbound requests, at most */      \
     X(crowded)       /* sptes dropped because their frame or table had too many */                 \
+    X(device_irqs)     /* interrupts of devices that the VM owns */                                \
+    X(device_spurious) /* ... of nobody's */                                                       \
     X(audits)                                                                                      \
     X(audit_findings)                                                                              \
     X(emulated) /* instructions emulated */                                                        \

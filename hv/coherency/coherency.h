@@ -56,11 +56,13 @@ enum cpu_mode { MODE_OFFLINE, MODE_HOST, MODE_GUEST, MODE_HALTED };
 #define ACTION_AUDIT BIT(39)
 #define ACTION_INPUT BIT(40)   /* console input waits */
 #define ACTION_DEVICE BIT(42)  /* a device has work that this CPU may do */
+#define ACTION_MSI BIT(46)     /* a device of the machine's interrupted: port_msi_take */
 #define ACTION_MONITOR BIT(41) /* the monitor asks for something only this CPU can tell */
 
 enum request_kind {
     REQUEST_DROP = 1, /* drop every writable spte of the frame (and a 2 MiB one over it) */
     REQUEST_DRAIN,    /* drain the own channels now (shootdown modes) */
+    REQUEST_FLUSH,    /* forget translations before the guest goes on (flush.h packs them) */
 };
 struct mailbox { /* one writer (the requester), one reader (the target); one request outstanding */
     _Atomic uint64_t request; /* kind | gfn << 8 */
@@ -71,7 +73,8 @@ struct cpu_shared {
     _Alignas(64) _Atomic uint64_t pending; /* bit p: producer p published; consumer exchanges */
     _Alignas(64) _Atomic uint64_t storing; /* 0, or STORING_* of the store in flight */
     _Alignas(64) _Atomic uint64_t action;
-    _Alignas(64) _Atomic uint32_t mode;               /* enum cpu_mode */
+    _Alignas(64) _Atomic uint32_t mode; /* enum cpu_mode */
+    _Atomic uint32_t flush_owed; /* a flush was asked for while this CPU was halted (flush.c) */
     _Alignas(64) struct mailbox mailbox[HV_MAX_CPUS]; /* by requester */
 };
 #define STORING_BUSY BIT(0)
@@ -110,8 +113,8 @@ struct coherency {
 /* One CPU's handle, in its private memory. */
 struct coh_cpu {
     struct coherency *co;
-    uint32_t cpu;  /* VCPU, 0..co->ncpus-1: in sets, channels, mailboxes */
-    uint32_t pcpu; /* the CPU of the machine: statistics, events, doorbells */
+    uint32_t cpu;           /* VCPU, 0..co->ncpus-1: in sets, channels, mailboxes */
+    uint32_t pcpu;          /* the CPU of the machine: statistics, events, doorbells */
     struct cpu_shared *own; /* co->cpu[cpu] */
     /* Serves this CPU's inbound requests while it waits; true if a drain or drop changed anything,
      * so that a walk in progress restarts. Set by hv/mmu. */

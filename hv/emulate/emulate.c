@@ -117,6 +117,12 @@ enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bo
     static const struct vmexit none;
     struct emu e;
 
+    /* The kernels' INVLPG: addresses of 8 bytes are 64-bit mode, whose other segments are flat. */
+    if (in->op == INSN_INVLPG && in->addrsize == 8 && in->segment != SEG_FS &&
+        in->segment != SEG_GS) {
+        *out = gva(emu_offset_of(in, s->vcpu.regs.gpr, s->vcpu.regs.rip));
+        return HV_OK;
+    }
     emu_begin(&e, s, &none);
     e.in = *in;
     uint64_t offset = emu_offset(&e);

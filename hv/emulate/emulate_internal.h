@@ -44,6 +44,7 @@ enum hv_err emu_raise(struct emu *e, uint8_t vector, bool has_error) HV_MUST_CHE
 /* --- emulate_linear.c --- */
 uint64_t emu_size_mask(unsigned size);
 /* Offset of the memory operand, wrapped to the address size. */
+uint64_t emu_offset_of(const struct insn *in, const uint64_t *gpr, uint64_t rip);
 uint64_t emu_offset(const struct emu *e);
 enum hv_err emu_linear(struct emu *e, enum seg seg, uint64_t offset, size_t n, bool write,
                        gva_t *out) HV_MUST_CHECK;

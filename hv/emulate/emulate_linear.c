@@ -25,18 +25,22 @@ unsigned emu_stack_size(const struct emu *e)
     return e->segs.seg[SEG_SS].attr & SEG_BIG ? 4 : 2;
 }
 
-uint64_t emu_offset(const struct emu *e)
+uint64_t emu_offset_of(const struct insn *in, const uint64_t *gpr, uint64_t rip)
 {
-    const struct insn *in = &e->in;
     uint64_t off = (uint64_t)in->disp;
 
     if (in->base < 16)
-        off += e->gpr[in->base];
+        off += gpr[in->base];
     if (in->index < 16)
-        off += e->gpr[in->index] * in->scale;
+        off += gpr[in->index] * in->scale;
     if (in->rip_relative)
-        off += e->rip + in->length;
+        off += rip + in->length;
     return off & emu_size_mask(in->addrsize);
+}
+
+uint64_t emu_offset(const struct emu *e)
+{
+    return emu_offset_of(&e->in, e->gpr, e->rip);
 }
 
 static bool emu_canonical(uint64_t va)

@@ -33,6 +33,8 @@ void exit_gp(struct subvmm *s, const struct vmexit *x);
 void exit_xsetbv(struct subvmm *s, const struct vmexit *x);
 void exit_rdtsc(struct subvmm *s, const struct vmexit *x);
 void exit_vmmcall(struct subvmm *s, const struct vmexit *x);
+/* exit_hyperv.c: a hypercall of a 64-bit or other system; its result value. */
+uint64_t hyperv_call(struct subvmm *s, bool wide);
 /* exit_invpcid.c. An INVPCID or control-register write that the processor itself refused, because
  * it lacks what the guest was shown: done here. false: the exception is the guest's. */
 bool invpcid_refused(struct subvmm *s, const struct vmexit *x);

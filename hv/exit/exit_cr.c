@@ -14,14 +14,16 @@
 #define DR7_ENABLED 0xffull /* any breakpoint */
 #define CR_EXISTS (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8))
 
-/* The instruction, from the decode assist or from its bytes. false: the exception is pending. */
-static bool fetch(struct subvmm *s, const struct vmexit *x, enum insn_op mov, struct insn *in)
+/* The instruction, from the decode assist or from its bytes. NULL: the exception is pending. Valid
+ * until another one is looked at. */
+static const struct insn *fetch(struct subvmm *s, const struct vmexit *x, enum insn_op mov,
+                                struct insn *buf)
 {
     if (x->gpr != VMEXIT_GPR_NONE && x->next_rip) {
-        *in = (struct insn){.op = mov, .cr = x->cr, .dst_reg = x->gpr, .src_reg = x->gpr};
-        return true;
+        *buf = (struct insn){.op = mov, .cr = x->cr, .dst_reg = x->gpr, .src_reg = x->gpr};
+        return buf;
     }
-    return fetch_decode(s, x, in) == HV_OK;
+    return fetch_look(s, x, buf);
 }
 
 static uint64_t cr_value(const struct subvmm *s, unsigned cr)
@@ -110,27 +112,29 @@ static void cr3_reload(struct subvmm *s, uint64_t from_rip, unsigned reg)
 
 void exit_cr_read(struct subvmm *s, const struct vmexit *x)
 {
-    struct insn in;
+    struct insn buf;
+    const struct insn *in = fetch(s, x, INSN_MOV_CR_READ, &buf);
 
-    if (!fetch(s, x, INSN_MOV_CR_READ, &in))
+    if (!in)
         return;
-    if (in.op == INSN_SMSW) {
+    if (in->op == INSN_SMSW) {
         if ((s->vcpu.ctl.cr4 & CR4_UMIP) && vcpu_cpl(s))
             vcpu_inject_gp0(s);
-        else if (smsw(s, &in))
-            vcpu_skip(s, x, in.length);
+        else if (smsw(s, in))
+            vcpu_skip(s, x, in->length);
         return;
     }
-    if (in.op != INSN_MOV_CR_READ || in.cr > 15 || !(CR_EXISTS & BIT(in.cr))) {
+    if (in->op != INSN_MOV_CR_READ || in->cr > 15 || !(CR_EXISTS & BIT(in->cr))) {
         vcpu_inject_ud(s);
         return;
     }
     uint64_t rip = s->vcpu.regs.rip;
+    unsigned cr = in->cr, reg = in->dst_reg & 15;
     s->calm = true;
-    s->vcpu.regs.gpr[in.dst_reg & 15] = mode_width(s, cr_value(s, in.cr));
-    vcpu_skip(s, x, in.length);
-    if (in.cr == 3)
-        cr3_reload(s, rip, in.dst_reg & 15);
+    s->vcpu.regs.gpr[reg] = mode_width(s, cr_value(s, cr));
+    vcpu_skip(s, x, in->length);
+    if (cr == 3)
+        cr3_reload(s, rip, reg); /* looks at another instruction */
 }
 
 /* --- CR writes --- */
@@ -182,20 +186,22 @@ static bool write_operand(struct subvmm *s, const struct insn *in, uint64_t *val
 
 void exit_cr_write(struct subvmm *s, const struct vmexit *x)
 {
-    struct insn in;
+    struct insn buf;
+    const struct insn *in = fetch(s, x, INSN_MOV_CR_WRITE, &buf);
+    unsigned cr, length;
     uint64_t value;
-    unsigned cr;
 
-    if (!fetch(s, x, INSN_MOV_CR_WRITE, &in) || !write_operand(s, &in, &value))
+    if (!in || !write_operand(s, in, &value))
         return;
-    cr = in.op == INSN_MOV_CR_WRITE ? in.cr : 0;
+    cr = in->op == INSN_MOV_CR_WRITE ? in->cr : 0;
+    length = in->length;
     if (cr > 15 || !(CR_EXISTS & BIT(cr))) {
         vcpu_inject_ud(s);
         return;
     }
     if (cr == 2) {
         s->vcpu.regs.cr2 = value;
-        vcpu_skip(s, x, in.length);
+        vcpu_skip(s, x, length);
         return;
     }
     /* The length is decided before the mode changes under it. */
@@ -204,7 +210,7 @@ void exit_cr_write(struct subvmm *s, const struct vmexit *x)
         return;
     }
     s->calm = cr != 8; /* that one is the local APIC's */
-    vcpu_skip(s, x, in.length);
+    vcpu_skip(s, x, length);
 }
 
 /* --- debug registers: where the vendor cannot leave them to the guest --- */
@@ -218,8 +224,12 @@ static uint64_t *dr_slot(struct vcpu_debug *d, unsigned dr)
 
 static bool dr_fetch(struct subvmm *s, const struct vmexit *x, enum insn_op mov, struct insn *in)
 {
-    if (!fetch(s, x, mov, in))
+    const struct insn *found = fetch(s, x, mov, in);
+
+    if (!found)
         return false;
+    if (found != in)
+        *in = *found;
     bool alias = in->cr == 4 || in->cr == 5;
     if (in->op != mov || in->cr > 7 || (alias && (s->vcpu.ctl.cr4 & CR4_DE))) {
         vcpu_inject_ud(s);

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Exits of instructions with little behind them: HLT, time, cache control, hypercalls, what is
- * hidden and what is not supported. Tested by tools/tests/test_exits.c. */
+/* Exits of instructions with little behind them: HLT, time, cache control, what is hidden
+ * and what is not supported. Tested by tools/tests/test_exits.c. */
 #include "arch-x86/defs/x86.h"
-#include "hv/base/options.h"
 #include "hv/port/cpu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
 #include "hv/vcpu/fetch.h"
 #include "hv/vm/vm.h"
-
-#define KVM_EPERM ((uint64_t)-1) /* a hypercall by a user */
-/* a hypercall nobody offers, Documentation/virt/kvm/x86/hypercalls.rst */
-#define KVM_ENOSYS ((uint64_t)-1000)
 
 void exit_hlt(struct subvmm *s, const struct vmexit *x)
 {
@@ -51,21 +46,41 @@ void exit_rdtsc(struct subvmm *s, const struct vmexit *x)
         v->regs.gpr[RCX] = (uint32_t)v->tsc_aux;
 }
 
-void exit_vmmcall(struct subvmm *s, const struct vmexit *x)
+/* The operand of INVLPG in 64-bit code without a segment base. false: anything else. */
+static bool flat_operand(const struct subvmm *s, const struct insn *in, gva_t *out)
 {
-    if (s->vm->opt->hvsig != HVSIG_KVM) {
-        vcpu_inject_ud(s);
+    const uint64_t *gpr = s->vcpu.regs.gpr;
+    uint64_t va = (uint64_t)in->disp;
+
+    if (in->segment == SEG_FS || in->segment == SEG_GS || in->addrsize != 8 || in->rip_relative)
+        return false;
+    if (in->base < 16)
+        va += gpr[in->base];
+    if (in->index < 16)
+        va += gpr[in->index] * in->scale;
+    *out = gva(va);
+    return (uint64_t)((int64_t)(va << 16) >> 16) == va;
+}
+
+static HV_RARE void invlpg_any(struct subvmm *s, const struct vmexit *x)
+{
+    struct insn in;
+    gva_t va;
+
+    if (fetch_decode(s, x, &in) != HV_OK)
         return;
-    }
-    uint64_t answer = vcpu_cpl(s) ? KVM_EPERM : KVM_ENOSYS;
-    if (vcpu_skip_decoded(s, x) == HV_OK)
-        s->vcpu.regs.gpr[RAX] = vcpu_code_size(s) == 8 ? answer : (uint32_t)answer;
+    if (emulate_linear(s, &in, 1, false, &va) == HV_OK)
+        mmu_event_invlpg(&s->mmu, va);
+    else
+        /* a non-canonical address is no fault here, APM 3 "INVLPG" */
+        s->vcpu.pending.type = EVENT_NONE;
+    vcpu_skip(s, x, in.length);
 }
 
 void exit_invlpg(struct subvmm *s, const struct vmexit *x)
 {
     const struct insn *in;
-    struct insn buf;
+    unsigned length;
     gva_t va;
 
     s->calm = true;
@@ -74,15 +89,14 @@ void exit_invlpg(struct subvmm *s, const struct vmexit *x)
         vcpu_skip(s, x, 0);
         return;
     }
-    in = fetch_look(s, x, &buf);
-    if (!in)
+    in = fetch_known(s, x);
+    if (!in || !flat_operand(s, in, &va)) {
+        invlpg_any(s, x);
         return;
-    if (emulate_linear(s, in, 1, false, &va) == HV_OK)
-        mmu_event_invlpg(&s->mmu, va);
-    else
-        /* a non-canonical address is no fault here, APM 3 "INVLPG" */
-        s->vcpu.pending.type = EVENT_NONE;
-    vcpu_skip(s, x, in->length);
+    }
+    length = in->length;
+    mmu_event_invlpg(&s->mmu, va);
+    vcpu_skip_long(s, length);
 }
 
 void exit_shutdown(struct subvmm *s, const struct vmexit *x)

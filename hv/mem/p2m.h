@@ -6,10 +6,18 @@
 #include "hv/port/machine.h"
 
 #define P2M_NONE UINT32_MAX
+/* Device memory that belongs to the VM, in pages: BARs of functions it owns. */
+struct p2m_device {
+    gfn_t gfn;
+    pfn_t pfn;
+    uint64_t frames;
+};
 struct p2m {
     uint32_t *granule;  /* [gpa >> 21] -> hpa >> 21, or P2M_NONE */
     uint64_t ngranules; /* end of the table; gpas at or above ngranules << 21 are no RAM */
     uint64_t hole;      /* gpa | 1 of one page over which a CPU moved its APIC; 0: none */
+    const struct p2m_device *device; /* none of them in a granule of RAM */
+    unsigned ndevices;
 };
 
 /* Has this CPU moved its APIC over the page of `a`? The one thing in which the maps of the CPUs of
@@ -40,10 +48,29 @@ static inline void *p2m_ptr(const struct p2m *p, gpa_t a)
     hpa_t h;
     return p2m_lookup(p, a, &h) ? port_ptr(h) : NULL;
 }
+/* true and *out set if `a` lies in device memory of the VM. */
+static inline bool p2m_device(const struct p2m *p, gpa_t a, hpa_t *out)
+{
+    uint64_t g = a.v >> PAGE_SHIFT;
+
+    for (unsigned i = 0; i < p->ndevices; i++)
+        if (g - p->device[i].gfn.v < p->device[i].frames && !p2m_covered(p, a)) {
+            *out = hpa((p->device[i].pfn.v + g - p->device[i].gfn.v) << PAGE_SHIFT |
+                       (a.v & PAGE_MASK));
+            return true;
+        }
+    return false;
+}
 /* true if host frame `f` belongs to this VM (for the assertion in mmu/set.c): `f` is the frame of
  * gfn. */
 static inline bool p2m_owns(const struct p2m *p, gfn_t g, pfn_t f)
 {
     hpa_t h;
     return p2m_lookup(p, gfn_gpa(g), &h) && hpa_pfn(h).v == f.v;
+}
+/* The same for device memory. */
+static inline bool p2m_owns_device(const struct p2m *p, gfn_t g, pfn_t f)
+{
+    hpa_t h;
+    return p2m_device(p, gfn_gpa(g), &h) && hpa_pfn(h).v == f.v;
 }

@@ -32,7 +32,9 @@ static bool entry_agrees(struct mmu *m, const struct sp *s, uint64_t spte, uint6
     } else if (leaf) {
         uint64_t frames = level_frames(s->level);
         uint64_t f = ((gpte & PTE_ADDR) >> PAGE_SHIFT) & ~(frames - 1);
-        if (!p2m_lookup(m->cfg.p2m, gfn_gpa(gfn(f)), &h) || h.v != (spte & PTE_ADDR))
+        bool found = spte & SPTE_DEVICE ? p2m_device(m->cfg.p2m, gfn_gpa(gfn(f)), &h)
+                                        : p2m_lookup(m->cfg.p2m, gfn_gpa(gfn(f)), &h);
+        if (!found || h.v != (spte & PTE_ADDR))
             return false;
     } else {
         const struct sp *c = sp_at(m, spte_child(m, spte));
@@ -96,7 +98,7 @@ static unsigned audit_page(struct mmu *m, uint32_t page)
         n++;
         if (!(s->role & ROLE_DIRECT))
             found += audit_source(m, s, idx, e);
-        if (spte_is_leaf(s->level, e) && (e & PTE_W))
+        if (spte_mapped_rw(s->level, e))
             found += audit_writer(m, s, idx, e);
     }
     if (n != s->npresent) {

@@ -67,11 +67,11 @@ static void full_flush(struct mmu *m)
  * the walks re-read what they link. */
 static void sync_new_root(struct mmu *m)
 {
-    if (!m->paged || m->cfg.opt->mmu == MMU_REF || !root_retained(m))
+    if (!m->paged || m->cfg.opt->mmu == MMU_REF)
         return;
     m->walk++;
-    (void)root_page(m);
-    unsync_sync(m, false);
+    if (root_retained(m))
+        unsync_sync(m, false);
 }
 
 void mmu_event_mode(struct mmu *m, const struct mmu_regs *regs)
@@ -194,6 +194,7 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     m->coh->derive = derive_cb;
     m->root = m->last_root = SP_NONE;
     m->xlate_gen = 1;
+    m->links = 1; /* no page's summit is of then */
     m->nroots = cfg->nasids - 1 < MMU_ROOTS ? cfg->nasids - 1 : MMU_ROOTS;
     if (m->nroots == 0)
         return HV_RANGE;

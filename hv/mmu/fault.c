@@ -115,23 +115,20 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
 
 const void *mmu_code(struct mmu *m, gva_t va)
 {
-    uint32_t p;
+    const struct mmu_path *p;
 
-    if (m->root == SP_NONE || m->cfg.opt->mmu == MMU_REF)
+    if (m->cfg.opt->mmu == MMU_REF)
         return NULL;
-    p = m->roots[m->root].sp;
     if (m->top == 3)
         va = gva(va.v & 0xffffffffu);
-    for (unsigned level = m->top;; level--) {
-        uint64_t e = *sp_spte(m, p, va_index(va, level));
-        if (!(e & PTE_P))
-            return NULL;
-        if (spte_is_leaf(level, e)) {
-            uint64_t mask = level == 1 ? PAGE_MASK : REGION_MASK;
-            return port_ptr(hpa((e & PTE_ADDR & ~mask) | (va.v & mask)));
-        }
-        p = spte_child(m, e);
-    }
+    p = path_of(m, va);
+    if (!p)
+        return NULL;
+    uint64_t e = *sp_spte(m, p->sp, va_index(va, p->level));
+    uint64_t mask = p->level == 1 ? PAGE_MASK : REGION_MASK;
+    if (!(e & PTE_P) || (e & SPTE_DEVICE))
+        return NULL;
+    return port_ptr(hpa((e & PTE_ADDR & ~mask) | (va.v & mask)));
 }
 
 enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,

@@ -40,9 +40,15 @@ static uint64_t direct_link_rights(const struct walk *w, uint32_t role)
     return r;
 }
 
-static uint32_t direct_role(const struct walk *w, uint32_t role)
+static uint32_t direct_role(const struct mmu *m, const struct walk *w, uint32_t role)
 {
+    hpa_t h;
+
     role |= ROLE_DIRECT;
+    /* Fragments are shared by entries: those of other memory types have their own. */
+    if (device_wc(m, w->gpte, w->level, w->target) &&
+        p2m_device(m->cfg.p2m, gfn_gpa(w->target), &h))
+        role |= ROLE_WC;
     if (role & ROLE_WP0) {
         role &= ~(uint32_t)(ROLE_ACC_W | ROLE_ACC_U);
         role |= (w->eff_w ? ROLE_ACC_W : 0) | (w->eff_u ? ROLE_ACC_U : 0);
@@ -163,7 +169,7 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     hpa_t h;
 
     if (!p2m_lookup(m->cfg.p2m, gfn_gpa(w->target), &h))
-        return FILL_MMIO;
+        return device_fill(m, w, page, rights);
     if ((rights & PTE_W) && !claim_writable(m, w, &announce, &old))
         rights &= ~PTE_W;
     if (rights & PTE_W)
@@ -211,7 +217,8 @@ enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)
     uint32_t page = w->sp;
 
     *at = gpa((w->target.v << PAGE_SHIFT) | (w->va.v & PAGE_MASK));
-    if (!p2m_ptr(m->cfg.p2m, *at))
+    hpa_t h;
+    if (!p2m_ptr(m->cfg.p2m, *at) && !p2m_device(m->cfg.p2m, *at, &h))
         return FILL_MMIO;
     for (unsigned level = w->level; level > 1; level--) {
         unsigned idx = va_index(w->va, level);
@@ -219,7 +226,7 @@ enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)
         if (level == 2 && fill_large(m, w, page, idx))
             return FILL_DONE;
         uint32_t child = sp_get(m, gfn(w->target.v & ~(level_frames(level) - 1)), level - 1,
-                                direct_role(w, role));
+                                direct_role(m, w, role));
         uint64_t spte = sp_hpa(m, child).v | direct_link_rights(w, role);
         if (*sp_spte(m, page, idx) != spte)
             spte_replace(m, page, idx, spte, gfn(0));

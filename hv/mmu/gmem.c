@@ -183,3 +183,10 @@ enum hv_err gmem_store_gpa(struct mmu *m, gpa_t at, unsigned width, uint64_t val
     (void)producer_exchange(m->coh, at, host, width, value);
     return HV_OK;
 }
+
+enum hv_err gmem_xchg_gpa(struct mmu *m, gpa_t at, uint8_t value, uint8_t *old)
+{
+    TRY(ram_range(m, at, 1));
+    *old = (uint8_t)producer_exchange(m->coh, at, p2m_ptr(m->cfg.p2m, at), 1, value);
+    return HV_OK;
+}

@@ -27,3 +27,5 @@ enum hv_err gmem_write_gpa(struct mmu *m, gpa_t at, const void *buf, size_t n) H
 /* One aligned value of `width` (1, 2, 4, 8) bytes, in one piece; a full fence lies behind the store
  * (it is a locked exchange). HV_RANGE also if it is not aligned. */
 enum hv_err gmem_store_gpa(struct mmu *m, gpa_t at, unsigned width, uint64_t value) HV_MUST_CHECK;
+/* Atomic exchange of a byte. HV_RANGE: not RAM. */
+enum hv_err gmem_xchg_gpa(struct mmu *m, gpa_t at, uint8_t value, uint8_t *old) HV_MUST_CHECK;

@@ -40,6 +40,21 @@ static inline unsigned va_index(gva_t va, unsigned level)
     /* NOLINTNEXTLINE(clang-analyzer-core.BitwiseShift): 1..4, an entry of level 1 ends each walk */
     return (unsigned)(va.v >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
 }
+/* Device memory, device.c: a bit of the sptes that software may use. */
+#define SPTE_DEVICE BIT(9)
+#define MMU_PTE_TYPE (PTE_PWT | PTE_PCD | PTE_PS) /* of a 4 KiB spte; PTE_PS is PAT there */
+/* Index 5 of the host's PAT is write-combining (arch-x86/cpu/paging.c). */
+#define MMU_PTE_WC (PTE_PS | PTE_PWT)
+static inline bool spte_uncached(uint64_t spte)
+{
+    uint64_t type = spte & MMU_PTE_TYPE;
+    return type == MMU_PTE_WC || type == (PTE_PCD | PTE_PWT);
+}
+/* A writable leaf of RAM, which the reverse map has and whose frame has a writer bit. */
+static inline bool spte_mapped_rw(unsigned level, uint64_t spte)
+{
+    return (spte & (PTE_P | PTE_W | SPTE_DEVICE)) == (PTE_P | PTE_W) && spte_is_leaf(level, spte);
+}
 /* Frames mapped by one entry of a level. */
 static inline uint64_t level_frames(unsigned level)
 {
@@ -118,6 +133,11 @@ bool rmap_has_large(struct mmu *m, gfn_t f);
 /* Has the frame at `h` as many writable 4 KiB sptes as it may? Only a fault makes one more then. */
 bool rmap_is_full(struct mmu *m, hpa_t h);
 
+/* --- path.c --- */
+/* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with a
+ * 2 MiB spte. NULL: not so far. Until the next change of a link or the root. */
+const struct mmu_path *path_of(struct mmu *m, gva_t va);
+
 /* --- pool.c --- */
 enum hv_err pool_init(struct mmu *m);
 uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
@@ -155,7 +175,8 @@ struct walk {
     bool eff_w, eff_u, eff_nx;
     gfn_t target;  /* 4 KiB frame that va maps to */
     uint32_t pfec; /* for HV_FAULT */
-    bool by_links; /* begin below the links the shadow has; a fault may be for want of their rights */
+    bool by_links; /* begin below the links the shadow has; a fault may be for want of their rights
+                    */
     bool flip;     /* fill_leaf: U=0, W=1 for this once although CR4.SMAP is set (CR0.WP = 0) */
     bool give_up;  /* fill_leaf: map a traced frame writable by making it unsync */
 };
@@ -169,6 +190,15 @@ enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
 /* The spte made for walk.flip, at location loc1 - 1, is for the next entry ... */
 void flip_made(struct mmu *m, uint32_t loc1);
+
+/* --- device.c --- */
+/* Does the guest's entry, of such a level, ask for write-combining? */
+bool device_wc(const struct mmu *m, uint64_t gpte, unsigned level, gfn_t f);
+uint64_t device_spte(hpa_t h, uint64_t rights, bool wc);
+/* The 4 KiB spte of device memory in a page of level 1; FILL_MMIO: the VM owns none there. */
+enum fill_result device_fill(struct mmu *m, const struct walk *w, uint32_t page, uint64_t rights);
+/* What a re-read entry, of a page whose spte was one of device memory, makes of it. */
+void device_repair(struct mmu *m, uint32_t page, unsigned idx, uint64_t gpte);
 
 /* --- repair.c --- */
 void repair_init(struct mmu *m);
@@ -263,7 +293,8 @@ bool flip_granted(struct mmu *m, const struct walk *w);
 /* --- root.c --- */
 /* Page of the current root, made if need be; m->changed as for sp_get. */
 uint32_t root_page(struct mmu *m);
-bool root_retained(struct mmu *m);   /* is the root of the current mode and CR3 in the cache? */
+/* The root of the present mode and CR3, if it is in the cache, becomes the current one. */
+bool root_retained(struct mmu *m);
 void root_invalidate(struct mmu *m); /* CR3 or mode changed */
 
 /* --- ref.c: reference pager --- */

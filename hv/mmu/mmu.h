@@ -90,6 +90,15 @@ enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
                           struct guest_fault *fault) HV_MUST_CHECK;
 /* Invalidates permission knowledge when CPL-independent state did not change: none needed. */
 
+/* What of the guest's PAT and MTRRs decides how device memory of its own is mapped: the PAT, and the
+ * variable ranges of type WC, mask 0: none. Guest RAM is write-back whatever they say. A change is a
+ * coherency event where the VM owns device memory. */
+#define MMU_WC 8
+struct mmu_types {
+    uint64_t pat, base[MMU_WC], mask[MMU_WC];
+};
+void mmu_memory_types(struct mmu *m, const struct mmu_types *t);
+
 /* --- entry and idle --- */
 struct mmu_root {
     hpa_t root; /* for VMCB.CR3; below 4 GiB for a guest outside long mode */
@@ -107,6 +116,18 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r);
 void mmu_served(struct mmu *m);
 /* Serves inbound requests; true if anything changed. Called by the loop and while waiting. */
 bool mmu_serve(struct mmu *m);
+/* The same between two instructions of the guest, by the loop alone: answers other CPUs' flushes
+ * too, and does what is owed of them. May wait. */
+void mmu_between(struct mmu *m);
+/* Other CPUs forget translations before their guest goes on (hv/coherency/README "Remote flushes");
+ * returns when that is certain. Context: exit handler of the guest's hypercall, at its end. */
+struct flush_what;
+void mmu_flush_others(struct mmu *m, cpuset_t to, const struct flush_what *what);
+void mmu_flush_self(struct mmu *m, const struct flush_what *what);
+/* MODE_HALTED was left: takes over what was asked meanwhile. Before anything of the guest. */
+void mmu_woken(struct mmu *m);
+/* A flush of everything before the next entry. */
+void mmu_owe_flush(struct mmu *m);
 /* Drains if anything is pending: idle loop, any exit. */
 void mmu_drain(struct mmu *m);
 /* At a timer exit: where the guest cleared A of a leaf entry without a flush, in a table that it

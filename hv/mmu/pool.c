@@ -350,24 +350,44 @@ uint32_t sp_get(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
     return page;
 }
 
+/* Nearly every table has one above it. Upwards as long as that is so, and for no more levels than
+ * there are: true if *end answers whether `root` is on the way, by being it; else the ways part
+ * there. Where the way ends for want of a parent is kept until a link changes. */
+static bool sp_single_way(struct mmu *m, uint32_t from, uint32_t root, uint32_t *end)
+{
+    struct sp *s = &m->sps[from];
+    uint32_t page = from;
+
+    for (unsigned level = 0; level < 4; level++) {
+        uint32_t l = m->sps[page].parent;
+        m->work++;
+        *end = page;
+        if (!l) {
+            s->summit = page;
+            s->summit_at = m->links;
+        }
+        if (page == root || !l)
+            return true;
+        if (m->rlink[l - 1])
+            return false;
+        page = (l - 1) >> 9;
+    }
+    *end = page;
+    return false;
+}
+
 bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root)
 {
     uint32_t stack[64];
     unsigned n = 0;
     unsigned steps = 0;
 
-    /* Nearly every table has one above it: up that way, for no more levels than there are. */
-    for (unsigned level = 0; level < 4; level++) {
-        uint32_t l = m->sps[page].parent;
-        m->work++;
-        if (page == root)
-            return true;
-        if (!l)
-            return false;
-        if (m->rlink[l - 1])
-            break;
-        page = (l - 1) >> 9;
-    }
+    if (page == root)
+        return true;
+    if (m->sps[page].summit_at == m->links && !m->sps[root].parent)
+        return m->sps[page].summit == root; /* what has no parent is on the way as its end alone */
+    if (sp_single_way(m, page, root, &page))
+        return page == root;
     stack[n++] = page;
     while (n) {
         uint32_t p = stack[--n];

@@ -46,6 +46,10 @@ static void repair_4k(struct mmu *m, uint32_t page, unsigned idx, uint64_t old, 
     gfn_t f = gfn((gpte & PTE_ADDR) >> PAGE_SHIFT);
     hpa_t h;
 
+    if (old & SPTE_DEVICE) {
+        device_repair(m, page, idx, gpte);
+        return;
+    }
     if (!entry_frame(m, gpte, &h)) {
         spte_set(m, page, idx, 0, f);
         return;
@@ -72,7 +76,8 @@ static void repair_large(struct mmu *m, uint32_t page, unsigned idx, uint64_t ol
         }
     } else {
         const struct sp *c = sp_at(m, spte_child(m, old));
-        if ((c->role & ROLE_DIRECT) && c->gfn.v == base.v)
+        bool wc = device_wc(m, gpte, level, base);
+        if ((c->role & ROLE_DIRECT) && c->gfn.v == base.v && (wc || !(c->role & ROLE_WC)))
             new = (old & PTE_ADDR) | entry_rights(m->sps[page].role, gpte) | (writable ? PTE_W : 0);
     }
     spte_replace(m, page, idx, new, base);
@@ -169,7 +174,10 @@ static void repair_leaves(struct mmu *m, uint32_t page)
         for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
             m->work++;
-            if (!is_repaired(m, must_be_0, mirrored, spte[idx], gpte_raw(m, s, idx)))
+            /* relaxed: the trace word, or the slot, was read with acquire before */
+            uint64_t g = s->table ? __atomic_load_n(&s->table[idx], __ATOMIC_RELAXED)
+                                  : gpte_raw_any(m, s, idx);
+            if (!is_repaired(m, must_be_0, mirrored, spte[idx], g))
                 repair_spte(m, page, idx);
             serve_point(m);
         }

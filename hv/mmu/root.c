@@ -94,16 +94,6 @@ static void pae_root_match(struct mmu *m, uint32_t root)
     }
 }
 
-bool root_retained(struct mmu *m)
-{
-    gfn_t f;
-    unsigned level;
-    uint32_t role;
-
-    root_key(m, &f, &level, &role);
-    return slot_find(m, f, level, role) != SP_NONE;
-}
-
 /* A new root maps the kernel as the one before it did: the links of its upper half that are the
  * same are made at once, which saves a fault each. As in walk_link, an entry is read before it is
  * seen that nothing is pending. */
@@ -139,12 +129,46 @@ static void adopt_links(struct mmu *m, uint32_t page, uint32_t from)
         unsync_sync_under(m, page);
 }
 
+/* The root in that slot is the present one. made: its page is new. */
+static uint32_t root_use(struct mmu *m, uint32_t slot, bool made)
+{
+    uint32_t page = m->roots[slot].sp;
+
+    m->root = slot;
+    m->roots[slot].used_at = ++m->root_clock;
+    m->sps[page].stamp = m->walk;
+    if (!m->paged)
+        fill_pae_root(m, page);
+    else if (m->sps[page].role & ROLE_PAEROOT)
+        pae_root_match(m, page);
+    else if (made)
+        adopt_links(m, page, m->last_root);
+    m->last_root = page;
+    return page;
+}
+
+bool root_retained(struct mmu *m)
+{
+    gfn_t f;
+    unsigned level;
+    uint32_t role;
+
+    if (m->root != SP_NONE)
+        return true;
+    root_key(m, &f, &level, &role);
+    uint32_t slot = slot_find(m, f, level, role);
+    if (slot == SP_NONE)
+        return false;
+    stat_inc(m->pcpu, STAT_root_hits);
+    (void)root_use(m, slot, false);
+    return true;
+}
+
 uint32_t root_page(struct mmu *m)
 {
     gfn_t f;
     unsigned level;
     uint32_t role;
-    bool made = false;
 
     if (m->root != SP_NONE) {
         if (m->cfg.opt->mmu == MMU_REF)
@@ -156,36 +180,23 @@ uint32_t root_page(struct mmu *m)
         return ref_root(m);
     root_key(m, &f, &level, &role);
     uint32_t slot = slot_find(m, f, level, role);
-    if (slot == SP_NONE) {
-        stat_inc(m->pcpu, STAT_root_misses);
-        bool changed = m->changed;
-        m->changed = false;
-        uint32_t page = sp_get(m, f, level, role); /* may wait, serve and so free pages */
-        if (m->changed && sp_find(m, f, level, role) != page) {
-            return SP_NONE; /* zapped again meanwhile: the caller starts over */
-        }
-        m->changed |= changed;
-        slot = slot_take(m);
-        m->roots[slot].sp = page;
-        m->roots[slot].clean_at = ~0ull;
-        m->entered = ENTERED_NONE; /* it may have been this slot, of another root */
-        m->sps[page].is_root = true;
-        made = true;
-    } else {
+    if (slot != SP_NONE) {
         stat_inc(m->pcpu, STAT_root_hits);
+        return root_use(m, slot, false);
     }
-    m->root = slot;
-    m->roots[slot].used_at = ++m->root_clock;
-    uint32_t page = m->roots[slot].sp;
-    m->sps[page].stamp = m->walk;
-    if (!m->paged)
-        fill_pae_root(m, page);
-    else if (role & ROLE_PAEROOT)
-        pae_root_match(m, page);
-    else if (made)
-        adopt_links(m, page, m->last_root);
-    m->last_root = page;
-    return page;
+    stat_inc(m->pcpu, STAT_root_misses);
+    bool changed = m->changed;
+    m->changed = false;
+    uint32_t page = sp_get(m, f, level, role); /* may wait, serve and so free pages */
+    if (m->changed && sp_find(m, f, level, role) != page)
+        return SP_NONE; /* zapped again meanwhile: the caller starts over */
+    m->changed |= changed;
+    slot = slot_take(m);
+    m->roots[slot].sp = page;
+    m->roots[slot].clean_at = ~0ull;
+    m->entered = ENTERED_NONE; /* it may have been this slot, of another root */
+    m->sps[page].is_root = true;
+    return root_use(m, slot, true);
 }
 
 /* Where CR3 finds the root in that slot. That of a PAE guest is a copy of four entries, in memory

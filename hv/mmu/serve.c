@@ -2,6 +2,7 @@
 /* What comes in from other CPUs: patches, and requests for drops and drains (README "Work that
  * grows with the guest"). Below whatever may have to answer in its midst. Tested by
  * tools/tests/test_mmu_stretch.c and test_mmu_rules.c. */
+#include "hv/coherency/flush.h"
 #include "hv/mmu/internal.h"
 
 void mmu_drain(struct mmu *m)
@@ -16,6 +17,18 @@ void mmu_drain(struct mmu *m)
         m->changed = true;
         m->xlate_gen++;
     }
+}
+
+/* Flushes that were promised wait here for the loop: they may have to wait themselves, which who
+ * serves must not. */
+static void flush_note(struct mmu *m, gfn_t f)
+{
+    struct flush_what w = flush_read(f);
+
+    if (w.everything || m->nowed + w.more + 1 > MMU_OWED)
+        m->owed_all = true;
+    for (uint32_t i = 0; !m->owed_all && i <= w.more; i++)
+        m->owed[m->nowed++] = w.page + i;
 }
 
 void serve_stretch_end(struct mmu *m)
@@ -50,9 +63,13 @@ static void serve_requests(struct mmu *m, bool drops_only)
         action_request_read(m->coh, c, &kind, &f);
         if (drops_only && kind != REQUEST_DROP)
             continue; /* a drain frees pages: it waits for the loop */
+        if (kind == REQUEST_FLUSH && !m->between)
+            continue; /* an instruction is under way: it waits for its end */
         (void)action_take(m->coh, BIT(c));
         if (kind == REQUEST_DROP)
             rmap_drop_writable(m, f);
+        else if (kind == REQUEST_FLUSH)
+            flush_note(m, f);
         else if (!m->draining)
             mmu_drain(m);
         action_request_ack(m->coh, c); /* after the drop, the generation and the writer bit */

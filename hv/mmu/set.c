@@ -10,7 +10,9 @@
  * 4. A downgrade moves the flush generation in the call that makes it.
  * 5. The caller has set the writer bit before it makes a leaf writable. The bit goes when the last
  *    alias has gone, behind the generation.
- * 6. W and D of a leaf are given and taken together. */
+ * 6. W and D of a leaf are given and taken together.
+ * 7. A leaf of device memory (SPTE_DEVICE) maps what the VM owns of it, uncached and NX, and is in no
+ *    chain: no table lies there, so no trace is ever installed on it. */
 #include "hv/mmu/internal.h"
 
 static uint32_t rhash_of(const struct mmu *m, uint64_t frame_hpa)
@@ -58,7 +60,7 @@ static uint32_t crowded(struct mmu *m, unsigned level, uint64_t spte)
     uint64_t h = spte & PTE_ADDR;
     uint32_t n = 0, last = 0;
 
-    if (leaf && !(spte & PTE_W))
+    if (leaf && !spte_mapped_rw(level, spte))
         return 0;
     for (uint32_t l = leaf ? m->rhash[rhash_of(m, h)] : m->sps[spte_child(m, spte)].parent; l;
          l = m->rlink[l - 1], m->work++) {
@@ -83,6 +85,11 @@ static void check_target(const struct mmu *m, const struct sp *s, uint64_t spte,
 {
     if (spte_is_leaf(s->level, spte)) {
         ASSERT(s->level <= 2);
+        if (spte & SPTE_DEVICE) {
+            ASSERT(s->level == 1 && (spte & PTE_NX) && spte_uncached(spte));
+            ASSERT(p2m_owns_device(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
+            return;
+        }
         ASSERT(p2m_owns(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
         ASSERT(s->level == 1 || ((spte & PTE_ADDR) & REGION_MASK) == 0);
     } else {
@@ -100,6 +107,8 @@ static bool is_downgrade(unsigned level, uint64_t old, uint64_t new)
     if (!(new &PTE_P) || ((old ^ new) & PTE_ADDR) || (level > 1 && ((old ^ new) & PTE_PS)))
         return true;
     /* U either way: a supervisor page that becomes a user page is lost to SMEP and SMAP. */
+    if ((old | new) & SPTE_DEVICE && (old ^ new) & (SPTE_DEVICE | MMU_PTE_TYPE))
+        return true;
     return (old & ~new &PTE_W) || ((old ^ new) & PTE_U) || (new & ~old &PTE_NX);
 }
 
@@ -108,7 +117,7 @@ static void unhook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
     if (!spte_is_leaf(s->level, old)) {
         chain_remove(m, &m->sps[spte_child(m, old)].parent, loc);
         s->nlinks--;
-    } else if (old & PTE_W) {
+    } else if (spte_mapped_rw(s->level, old)) {
         chain_remove(m, &m->rhash[rhash_of(m, old & PTE_ADDR)], loc);
         m->rmap_used--;
     }
@@ -119,7 +128,7 @@ static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
     if (!spte_is_leaf(s->level, new)) {
         chain_add(m, &m->sps[spte_child(m, new)].parent, loc);
         s->nlinks++;
-    } else if (new &PTE_W) {
+    } else if (spte_mapped_rw(s->level, new)) {
         chain_add(m, &m->rhash[rhash_of(m, new &PTE_ADDR)], loc);
         m->rmap_used++;
         stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
@@ -149,6 +158,43 @@ static void count_present(struct sp *s, unsigned idx, uint64_t old, uint64_t new
         s->npresent--;
 }
 
+/* A leaf of level 1 where nothing was: nearly every fill. What the general way does, in one pass
+ * over the chain. */
+static void set_new_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte, gfn_t f)
+{
+    __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
+    s->present[(loc & 511) >> 6] |= BIT(loc & 63);
+    s->npresent++;
+    m->sets++;
+    if (!spte_mapped_rw(1, spte))
+        return;
+    uint32_t *head = &m->rhash[rhash_of(m, spte & PTE_ADDR)], n = 1, last = 0;
+    for (uint32_t l = *head; l; l = m->rlink[l - 1], m->work++) {
+        if (rmap_is(m, l, spte & PTE_ADDR, false)) {
+            last = l; /* the oldest: new ones are put in front */
+            n++;
+        }
+    }
+    chain_add(m, head, loc);
+    m->rmap_used++;
+    stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
+    if (n > MMU_ALIASES) {
+        stat_inc(m->pcpu, STAT_crowded);
+        spte_set(m, (last - 1) >> 9, (last - 1) & 511, m->sptes[last - 1] & ~(PTE_W | PTE_D), f);
+    }
+}
+
+/* A read-only leaf of level 1 goes: it is in no chain, and is a downgrade always. */
+static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc)
+{
+    __atomic_store_n(&m->sptes[loc], 0, __ATOMIC_RELAXED);
+    s->present[(loc & 511) >> 6] &= ~BIT(loc & 63);
+    s->npresent--;
+    m->sets++;
+    m->downgrades++;
+    m->xlate_gen++;
+}
+
 /* After `spte`, of such a level and for frame f, was made. A link that goes is not one of the walk
  * in progress, which has passed one page of each level, and leaves others to its page. */
 static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
@@ -176,7 +222,15 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
         return;
     if (spte)
         check_target(m, s, spte, f);
-    bool lost_w = (old & PTE_P) && (old & PTE_W) && spte_is_leaf(s->level, old);
+    if (s->level == 1 && !old) {
+        set_new_leaf(m, s, loc, spte, f);
+        return;
+    }
+    if (s->level == 1 && !spte && !(old & PTE_W)) {
+        drop_leaf(m, s, loc);
+        return;
+    }
+    bool lost_w = spte_mapped_rw(s->level, old);
     if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))
         lost_w = false; /* same frame, still writable */
     if (old & PTE_P)
@@ -187,6 +241,7 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     count_present(s, idx, old, spte);
 
     m->sets++;
+    m->links += s->level > 1;
     if (is_downgrade(s->level, old, spte)) {
         m->downgrades++;
         m->xlate_gen++;

@@ -8,9 +8,10 @@
 
 #define SP_NONE UINT32_MAX
 #define ENTERED_NONE (UINT32_MAX - 1) /* no slot, and not SP_NONE either */
-#define MMU_ROOTS 16 /* retained roots at most */
-#define MMU_XLATE 32 /* entries of the software gva -> gpa cache */
-#define MMU_HOT 64   /* recently trapped frames remembered */
+#define MMU_ROOTS 16                  /* retained roots at most */
+#define MMU_XLATE 32                  /* entries of the software gva -> gpa cache */
+#define MMU_PATHS 16                  /* regions of 2 MiB whose shadow page is remembered */
+#define MMU_HOT 64                    /* recently trapped frames remembered */
 #define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
 #ifndef MMU_UNSYNC_OUT
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
@@ -42,6 +43,7 @@ _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they 
 #define ROLE_4B BIT(9)      /* source of 4-byte entries (two-level guest) */
 #define ROLE_PSE BIT(10)    /* CR4.PSE there */
 #define ROLE_SMAP0 BIT(13)  /* WP0 with SMAP: no U=0 copies of user pages, AC is not seen */
+#define ROLE_WC BIT(14)     /* direct, of device memory: write-combining */
 #define ROLE_QUAD_MASK MASK(12, 11) /* which part of a 4-byte table */
 #define ROLE_QUAD(q) ((uint32_t)(q) << 11)
 #define ROLE_QUAD_OF(r) (((r) >> 11) & 3)
@@ -66,6 +68,8 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     uint64_t stamp;      /* walk that used it last */
     uint64_t listed_at;  /* event number when listed or last re-read */
     uint64_t present[8]; /* bitmap of present sptes */
+    uint64_t summit_at;  /* mmu.links when the way up from here was single: to page `summit` */
+    uint32_t summit;
 };
 
 /* A spte's location: shadow page << 9 | index. Links hold location + 1, 0 = end. */
@@ -84,10 +88,21 @@ struct mmu_xlate {
     uint32_t access; /* the access it was checked for */
 };
 
+struct mmu_path {     /* where the links of a root lead for a region of 2 MiB */
+    uint64_t region1; /* gva >> 21, + 1; 0: nothing remembered */
+    uint64_t links;   /* valid while equal to mmu.links, ... */
+    uint32_t root;    /* ... below this root's page */
+    uint32_t sp;
+    uint8_t level; /* of sp: 1, or 2 where a 2 MiB spte ends the way */
+    bool w, u, nx; /* rights that all links on the way leave */
+};
+
 struct mmu_hot { /* write-trap history of a frame */
     uint64_t gfn, epoch;
     uint32_t count;
 };
+
+#define MMU_OWED 16 /* more pages are flushed as everything */
 
 struct mmu_lost { /* a frame that was mapped writable when it became a table */
     uint64_t gfn;
@@ -136,9 +151,9 @@ struct mmu {
     /* roots */
     struct mmu_root_slot roots[MMU_ROOTS];
     uint32_t nroots;
-    uint32_t last_root; /* shadow page of the root used before, or SP_NONE */
-    uint32_t root;      /* slot in use, or SP_NONE: to be found before entry */
-    uint32_t entered;   /* that of the last entry, while mmu_enter would choose it as it is; ... */
+    uint32_t last_root;  /* shadow page of the root used before, or SP_NONE */
+    uint32_t root;       /* slot in use, or SP_NONE: to be found before entry */
+    uint32_t entered;    /* that of the last entry, while mmu_enter would choose it as it is; ... */
     uint64_t entered_at; /* ... downgrades then */
     uint64_t root_clock;
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
@@ -146,6 +161,7 @@ struct mmu {
 
     uint64_t downgrades;   /* flush generation: bumped by every downgrade of a spte */
     uint64_t sets;         /* sptes changed so far */
+    uint64_t links;        /* of them, in pages above level 1 */
     uint64_t epoch;        /* own coherency events so far */
     uint64_t work;         /* steps so far: sptes written, entries and list members looked at */
     uint64_t served_at;    /* of them, when requests were last looked at */
@@ -157,7 +173,11 @@ struct mmu {
     uint32_t flipped[2]; /* location + 1 of such sptes, or 0: they go at the next exit */
     bool flip_entered;   /* the guest ran with them */
     bool draining;
-    bool ref_huge; /* reference pager: a 1 GiB page was seen */
+    bool between;  /* between two instructions of the guest: flushes may be answered */
+    bool owed_all; /* flushes that were answered and come before the next entry */
+    uint32_t nowed;
+    uint64_t owed[MMU_OWED]; /* pages */
+    bool ref_huge;           /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
     uint32_t zap_count; /* of them, pages that wait for their zap: they come first */
@@ -168,6 +188,7 @@ struct mmu {
     bool leave_soon; /* some of them */
 
     uint64_t xlate_gen;
+    struct mmu_types wc;
 
     uint64_t dying_epoch;  /* event after which dying.c looked at so many entries; tables may be */
     uint32_t dying_looked; /* linked in many places */
@@ -183,14 +204,16 @@ struct mmu {
 
     /* arrays last: the fields above share a page with what every exit touches */
     struct mmu_xlate xlate[MMU_XLATE];
+    struct mmu_path path[MMU_PATHS];
     struct mmu_out out[MMU_UNSYNC_OUT]; /* the oldest first */
     struct mmu_left left[MMU_HOT];
     struct mmu_hot hot[MMU_HOT];
     struct mmu_lost lost[MMU_LOST];
 };
 
-/* What mmu_code said holds while both stay what they are: the page of the root that was chosen last,
- * and the number of sptes that lost something. A page that is freed loses all of them first. */
+/* What mmu_code said holds while both stay what they are: the page of the root that was chosen
+ * last, and the number of sptes that lost something. A page that is freed loses all of them first.
+ */
 static inline uint32_t mmu_code_root(const struct mmu *m)
 {
     return m->last_root;
@@ -201,11 +224,12 @@ static inline uint64_t mmu_code_losses(const struct mmu *m)
 }
 
 /* --- the loop's quick round --- */
-/* Nothing came in for this CPU's tables and nothing is to be taken back before an entry; then
+/* Nothing came in for this CPU's tables, no flush was promised while a handler served requests, and
+ * nothing is to be taken back before an entry; then
  * inbound requests count as looked at (the caller looks at the action word before it enters). */
 static inline bool mmu_quick(struct mmu *m)
 {
-    if (consumer_pending(m->coh) || m->flipped[0])
+    if (consumer_pending(m->coh) || m->flipped[0] || m->owed_all || m->nowed)
         return false;
     if (m->work != m->served_at)
         mmu_served(m);

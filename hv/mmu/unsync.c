@@ -87,18 +87,12 @@ void unsync_sync_va(struct mmu *m, gva_t va)
     if (m->unsync_head == SP_NONE)
         return;
     m->xlate_gen++;
-    if (m->root == SP_NONE || !m->paged)
+    if (!m->paged)
         return;
-    uint32_t p = m->roots[m->root].sp;
-    if (p == SP_NONE || !m->sps[p].used)
+    const struct mmu_path *p = path_of(m, va);
+    if (!p || p->level > 1)
         return;
-    for (unsigned level = m->top; level > 1; level--) {
-        uint64_t e = *sp_spte(m, p, va_index(va, level));
-        if (!(e & PTE_P) || spte_is_leaf(level, e))
-            return;
-        p = spte_child(m, e);
-    }
-    const struct sp *s = sp_at(m, p);
+    const struct sp *s = sp_at(m, p->sp);
     if (s->listed) /* every page keyed by the table: a global entry counts in all roots */
         repair_entry(m, sp_entry_gpa(s, va_index(va, 1)));
 }

@@ -142,8 +142,20 @@ static enum hv_err walk_level(struct mmu *m, struct walk *w, unsigned idx, bool 
  * CR0.WP = 0: rights are in the roles. */
 static void walk_linked(struct mmu *m, struct walk *w)
 {
+    const struct mmu_path *p;
+
     if (!w->by_links || m->top != 4 || m->zap_count || (m->role & ROLE_WP0))
         return;
+    p = path_of(m, w->va);
+    if (p && p->level == 1 && !(m->sps[p->sp].role & ROLE_DIRECT)) {
+        w->eff_w = p->w;
+        w->eff_u = p->u;
+        w->eff_nx = p->nx;
+        w->sp = p->sp;
+        w->level = 1;
+        m->sps[p->sp].stamp = m->walk; /* nothing above can be taken before the walk ends */
+        return;
+    }
     while (w->level > 1) {
         uint64_t e = *sp_spte(m, w->sp, va_index(w->va, w->level));
         if (!(e & PTE_P) || spte_is_leaf(w->level, e))

@@ -220,7 +220,7 @@ cpuset_t mon_ask(struct subvmm *s, const struct vm *vm, cpuset_t to, enum ask_ki
         if ((to & (cpuset_t)BIT(c)) && ask_one(s, vm_pcpu(vm, c), kind, arg))
             asked |= (cpuset_t)BIT(c);
     while ((done = done_set(vm, asked)) != asked && port_tsc() < until) {
-        (void)mmu_serve(&s->mmu); /* who is to answer may be waiting for this CPU */
+        mmu_between(&s->mmu); /* who is to answer may be waiting for this CPU */
         port_relax();
     }
     for (uint32_t c = 0; c < vm->ncpus; c++) {

@@ -33,8 +33,8 @@ static void list(const struct subvmm *s)
         for (uint32_t c = 0; c < vm->ncpus && n + 5 < sizeof(cpus); c++)
             n += (size_t)hv_snprintf(cpus + n, sizeof(cpus) - n, "%s%u", c ? "," : "",
                                      vm_pcpu(vm, c));
-        mon_say("%c %u %-15s %-8s %5lu MiB, CPUs %s, started %u time%s", vm == mon_vm(s) ? '*' : ' ',
-                i, vm->name, state_text(vm), vm->ram_bytes >> 20, cpus,
+        mon_say("%c %u %-15s %-8s %5lu MiB, CPUs %s, started %u time%s",
+                vm == mon_vm(s) ? '*' : ' ', i, vm->name, state_text(vm), vm->ram_bytes >> 20, cpus,
                 atomic_load_explicit(&vm->epoch, memory_order_relaxed),
                 atomic_load_explicit(&vm->epoch, memory_order_relaxed) == 1 ? "" : "s");
     }
@@ -44,8 +44,7 @@ static void list(const struct subvmm *s)
 static struct vm *named(const char *text)
 {
     for (uint32_t i = 0; i < vm_count; i++)
-        if (strcmp(vm_table[i].name, text) == 0 ||
-            (text[0] == (char)('0' + i) && text[1] == 0))
+        if (strcmp(vm_table[i].name, text) == 0 || (text[0] == (char)('0' + i) && text[1] == 0))
             return &vm_table[i];
     mon_say("no VM is called '%s'", text);
     return NULL;

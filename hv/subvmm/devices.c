@@ -2,6 +2,8 @@
 /* Virtual devices at work, between exits: with this CPU's way into guest memory, where each store
  * is a producer's. Tested by tools/tests/test_virtio_mem.c. */
 #include "hv/mmu/gmem.h"
+#include "hv/port/cpu.h"
+#include "hv/port/iommu.h"
 #include "hv/subvmm/life.h"
 #include "hv/vdev/virtio/virtio.h"
 #include "hv/vm/vm.h"
@@ -24,6 +26,14 @@ static enum hv_err mem_store(void *ctx, gpa_t at, unsigned width, uint64_t value
 void devices_memory(struct mmu *m, struct vmem *out)
 {
     *out = (struct vmem){.ctx = m, .read = mem_read, .write = mem_write, .store = mem_store};
+}
+
+void devices_arrived(struct subvmm *s)
+{
+    if (s->vm->pass)
+        pass_arrivals(s->vm->pass, s->cpu);
+    if (port_cpu() == 0)
+        port_iommu_faults();
 }
 
 void devices_run(struct subvmm *s)

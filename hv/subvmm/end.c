@@ -25,7 +25,7 @@ void subvmm_finish(struct subvmm *s)
     s->finished = true;
     vm_mark_stopped(vm, s->cpu);
     while ((vm_stopped_set(vm) & others) != others && port_tsc() < until) {
-        (void)mmu_serve(&s->mmu);
+        mmu_between(&s->mmu);
         port_relax();
     }
     subvmm_end_hook(vm, atomic_load(&vm->ended));

@@ -8,12 +8,14 @@
  *    of all, or in the pending word. Both are 0, or the round is a whole one.
  * 2. What this CPU itself may have changed: a handler that touches nothing but registers of the
  *    VCPU and the shadow says so (calm) when it is done; whoever touches a device, the local APIC,
- * a timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
+ *    a timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
  *    one; so a forgotten one costs time, and one said wrongly is a bug.
  * 3. Nothing waited to be injected when events_prepare looked last (quiet). What a handler raised
  *    is injected as in any round. The end of an interrupt without an exit (pveoi.c) holds nothing
  *    back: what comes while one is offered comes with an action, and the offer is taken back.
- * 4. Requests count as looked at (mmu_quick), and an audit asked for is done in every round. */
+ * 4. Requests count as looked at (mmu_quick), and an audit asked for is done in every round.
+ * In rounds of both kinds the root is left as it is where mmu_enter would say the same again
+ * (mmu_same) and the vendor was given no other since (root_set). */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
@@ -22,6 +24,7 @@
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
+#include "hv/port/iommu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/subvmm/life.h"
@@ -77,6 +80,8 @@ static void take_actions(struct subvmm *s)
         s->paused = !s->paused;
     if (a & ACTION_AUDIT)
         (void)mmu_audit(&s->mmu, 3);
+    if (a & ACTION_MSI)
+        devices_arrived(s);
     if (a & ACTION_DEVICE)
         s->devices_called = true;
     if (a & ACTION_INPUT)
@@ -97,6 +102,10 @@ static void run_timers(struct subvmm *s)
     /* Keys that found no room are looked at again although the guest may never exit by itself. */
     if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
         next = now + port_tsc_hz() / INPUT_POLL_HZ;
+    if (s->vm->pass) {
+        uint64_t again = pass_timers(s->vm->pass, s->cpu, now);
+        next = again < next ? again : next;
+    }
     if (s->devices_more && next > now + port_tsc_hz() / DEVICES_HZ)
         next = now + port_tsc_hz() / DEVICES_HZ;
     if (next > s->watch_at)
@@ -191,21 +200,27 @@ static HV_INLINE void run_guest(struct subvmm *s)
 /* false: something came in at the last moment, and the guest was not entered. */
 static HV_RARE bool enter_anew(struct subvmm *s)
 {
+    bool same = s->root_set && mmu_same(&s->mmu);
     struct mmu_root root;
 
-    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
+    if (!same)
+        mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
     port_irq_off();
     if (!mode_enter(&s->coh, MODE_GUEST)) {
         port_irq_on();
         return false;
     }
     /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
-    vcpu_ops->set_root(&s->vcpu, root.root, root.asid, root.flush, root.flush_all);
+    if (!same)
+        vcpu_ops->set_root(&s->vcpu, root.root, root.asid, root.flush, root.flush_all);
     s->root_set = true;
     inject_pending(s);
     if (!s->quiet)
         events_kick(s);
-    mmu_entered(&s->mmu, &root);
+    if (same)
+        mmu_entered_same(&s->mmu);
+    else
+        mmu_entered(&s->mmu, &root);
     run_guest(s);
     return true;
 }
@@ -243,13 +258,14 @@ static void halt(struct subvmm *s)
 {
     watch_beat(s);
     port_irq_off();
-    if (!mode_enter(&s->coh, MODE_HALTED)) {
+    if (mode_enter(&s->coh, MODE_HALTED)) {
+        port_halt();
+        mode_leave(&s->coh);
+        profile_restart(s->pcpu);
+    } else {
         port_irq_on();
-        return;
     }
-    port_halt();
-    mode_leave(&s->coh);
-    profile_restart(s->pcpu);
+    mmu_woken(&s->mmu); /* also where the mode was MODE_HALTED for a moment only */
 }
 
 static void halted(struct subvmm *s)
@@ -259,6 +275,7 @@ static void halted(struct subvmm *s)
 
     if (irq || (v->nmi_pending && !v->nmi_blocked) || v->pending.type != EVENT_NONE) {
         v->state = VCPU_RUNNING;
+        steal_wake(s);
         if (s->dead)
             guestwatch_alive(s);
         return;
@@ -266,6 +283,7 @@ static void halted(struct subvmm *s)
     if (!s->dead && !(v->regs.rflags & RFLAGS_IF))
         guestwatch_dead(s);
     mmu_idle(&s->mmu, false);
+    steal_halt(s);
     halt(s);
 }
 
@@ -275,7 +293,7 @@ void subvmm_round(struct subvmm *s)
         return;
     s->calm = false;
     take_actions(s);
-    (void)mmu_serve(&s->mmu);
+    mmu_between(&s->mmu);
     if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {
         subvmm_finish(s);
         return;

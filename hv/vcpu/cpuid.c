@@ -72,6 +72,10 @@ enum { EAX, EBX, ECX, EDX };
 #define KVM_CLOCKSOURCE BIT(0)
 #define KVM_CLOCKSOURCE2 BIT(3)
 #define KVM_PV_EOI BIT(6)
+#define KVM_STEAL_TIME BIT(5)
+#define KVM_PV_TLB_FLUSH BIT(9)
+#define KVM_PV_SEND_IPI BIT(11)
+#define KVM_PV_SCHED_YIELD BIT(13)
 #define KVM_CLOCKSOURCE_STABLE BIT(24)
 
 static uint32_t id_bits(uint32_t ncpus)
@@ -233,7 +237,7 @@ static void leaf_host(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 static const struct {
     uint32_t leaf;
     void (*filter)(struct subvmm *s, uint32_t subleaf, uint32_t r[4]);
-    bool subleaves; /* the answer is computed each time */
+    bool computed; /* at each answer: it has sub-leaves, or changes */
 } cpuid_leaves[] = {
     {0, leaf_0, false},
     {1, leaf_1, false},
@@ -248,7 +252,7 @@ static const struct {
     {0x80000004, leaf_host, false},
     {0x80000005, leaf_host, false},
     {0x80000006, leaf_host, false},
-    {0x80000007, leaf_x7, false},
+    {0x80000007, leaf_x7, true}, /* what is known of the counters may come later */
     {0x80000008, leaf_x8, false},
 };
 
@@ -260,10 +264,18 @@ static void signature(uint32_t r[4], uint32_t max, const char *text)
     memcpy(&r[EDX], text + 8, 4);
 }
 
+static uint32_t kvm_features(const struct hv_options *o)
+{
+    return (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2) |
+           mask_if(port_tsc_constant(), KVM_CLOCKSOURCE_STABLE) | mask_if(o->pveoi, KVM_PV_EOI) |
+           mask_if(o->pvipi, KVM_PV_SEND_IPI) |
+           mask_if(o->pvflush, KVM_STEAL_TIME | KVM_PV_TLB_FLUSH | KVM_PV_SCHED_YIELD);
+}
+
 static void hypervisor_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4])
 {
     bool kvm = s->vm->opt->hvsig == HVSIG_KVM;
-    uint32_t own = kvm ? HV_OWN_BESIDE_KVM : HV_KVM;
+    uint32_t own = s->vm->opt->hvsig == HVSIG_OWN ? HV_KVM : HV_OWN_BESIDE_KVM;
 
     memset(r, 0, 4 * sizeof(r[0]));
     if (leaf == own)
@@ -271,9 +283,9 @@ static void hypervisor_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4]
     else if (kvm && leaf == HV_KVM)
         signature(r, MAX_HV_KVM, "KVMKVMKVM\0\0");
     else if (kvm && leaf == HV_KVM + 1)
-        r[EAX] = (uint32_t)(KVM_CLOCKSOURCE | KVM_CLOCKSOURCE2 |
-                            (port_tsc_constant() ? KVM_CLOCKSOURCE_STABLE : 0) |
-                            (s->vm->opt->pveoi ? KVM_PV_EOI : 0));
+        r[EAX] = kvm_features(s->vm->opt);
+    else if (s->vm->opt->hvsig == HVSIG_HYPERV)
+        hyperv_leaf(s, leaf, r);
 }
 
 /* --- the table --- */
@@ -294,7 +306,7 @@ static void table_make(struct subvmm *s)
     s->cpuid_computed = 0;
     for (size_t i = 0; i < ARRAY_SIZE(cpuid_leaves); i++) {
         uint32_t at = place(cpuid_leaves[i].leaf), *r = s->cpuid[at];
-        if (cpuid_leaves[i].subleaves) {
+        if (cpuid_leaves[i].computed) {
             s->cpuid_computed |= 1u << at;
             continue;
         }
@@ -303,7 +315,7 @@ static void table_make(struct subvmm *s)
     }
 }
 
-/* Leaves with sub-leaves, the hypervisor's, and what does not exist. */
+/* What is not in the table: leaves with sub-leaves, the hypervisor's, and what does not exist. */
 static HV_RARE void compute(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
     if (leaf >= 0x40000000 && leaf < 0x50000000) {
@@ -311,7 +323,7 @@ static HV_RARE void compute(struct subvmm *s, uint32_t leaf, uint32_t subleaf, u
         return;
     }
     for (size_t i = 0; i < ARRAY_SIZE(cpuid_leaves); i++)
-        if (cpuid_leaves[i].leaf == leaf && cpuid_leaves[i].subleaves) {
+        if (cpuid_leaves[i].leaf == leaf && cpuid_leaves[i].computed) {
             vcpu_ops->cpuid(leaf, subleaf, r);
             cpuid_leaves[i].filter(s, subleaf, r);
             return;

@@ -87,6 +87,8 @@ void events_kick(struct subvmm *s)
 
 static void window(struct vcpu *v, bool on)
 {
+    if (!on && !v->window_armed) /* by this function alone is it armed */
+        return;
     vcpu_ops->window(v, on);
     v->window_armed = on;
 }

@@ -57,9 +57,10 @@ bool fetch_peek(struct subvmm *s, struct insn *out)
     return fetch_insn(s, &c, fetch_mode(&s->vcpu, &c), out) == HV_OK;
 }
 
+/* Each root has its own entries: what switches between two finds those of both. */
 static struct fetched *slot_of(struct subvmm *s, uint64_t rip)
 {
-    return &s->fetched[(rip ^ rip >> 8) % FETCHED];
+    return &s->fetched[(rip ^ rip >> 8 ^ mmu_code_root(&s->mmu)) % FETCHED];
 }
 
 /* Looks up again where f's bytes lie, which do not reach over their page (copy_code). */

@@ -16,7 +16,10 @@
 #define MSR_KVM_TIME_OLD 0x12
 #define MSR_KVM_WALL 0x4b564d00
 #define MSR_KVM_TIME 0x4b564d01
+#define MSR_KVM_STEAL 0x4b564d03
 #define MSR_KVM_PV_EOI 0x4b564d04
+#define MSR_HYPERV_FIRST 0x40000000
+#define MSR_HYPERV_LAST 0x40000118
 #define MSR_PERF_EVT_SEL0 0xc0010000 /* to 3, then the counters PERF_CTR0 to 3 */
 #define MSR_PERF_CTR3 0xc0010007
 #define MSR_HWCR 0xc0010015
@@ -147,6 +150,24 @@ static bool write_kvm(struct subvmm *s, uint32_t msr, uint64_t value)
     if (msr == MSR_KVM_TIME || msr == MSR_KVM_TIME_OLD)
         return kvmclock_write_time(s, value);
     return kvmclock_write_wall(s, value);
+}
+
+static bool has_steal(const struct subvmm *s)
+{
+    return s->vm->opt->hvsig == HVSIG_KVM && s->vm->opt->pvflush;
+}
+
+static bool read_steal(struct subvmm *s, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = s->vcpu.steal;
+    return has_steal(s);
+}
+
+static bool write_steal(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    return has_steal(s) && steal_write_msr(s, value);
 }
 
 /* --- local APIC --- */
@@ -330,6 +351,9 @@ static const struct {
     msr_reader read;  /* NULL: #GP */
     msr_writer write; /* NULL: #GP */
 } msr_table[] = {
+    /* first what a running system accesses all the time */
+    {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_deadline, write_deadline},
+    {MSR_X2APIC_BASE, MSR_X2APIC_LAST, read_apic, write_apic},
     {MSR_TSC, MSR_TSC, read_tsc, write_tsc},
     {MSR_KVM_WALL_OLD, MSR_KVM_TIME_OLD, read_kvm, write_kvm},
     {MSR_APIC_BASE, MSR_APIC_BASE, read_apic, write_apic_base},
@@ -346,10 +370,10 @@ static const struct {
     {MSR_DEBUGCTL, MSR_DEBUGCTL, read_zero, write_ignored},
     {MSR_LAST_BRANCH_FROM, MSR_LAST_EXCEPTION_TO, read_zero, NULL},
     {MSR_MTRR_PHYS_BASE0, MSR_MTRR_DEF, mtrr_read, mtrr_write},
-    {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_deadline, write_deadline},
-    {MSR_X2APIC_BASE, MSR_X2APIC_LAST, read_apic, write_apic},
     {MSR_KVM_WALL, MSR_KVM_TIME, read_kvm, write_kvm},
+    {MSR_KVM_STEAL, MSR_KVM_STEAL, read_steal, write_steal},
     {MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, read_kvm, write_kvm},
+    {MSR_HYPERV_FIRST, MSR_HYPERV_LAST, hyperv_read_msr, hyperv_write_msr},
     {MSR_EFER, MSR_EFER, read_efer, write_efer},
     {MSR_LSTAR, MSR_CSTAR, read_target, write_target},
     {MSR_FS_BASE, MSR_GS_BASE, read_segment, write_segment},

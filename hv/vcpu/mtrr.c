@@ -55,6 +55,23 @@ static uint64_t *fixed_slot(struct vcpu *v, uint32_t msr)
     return NULL;
 }
 
+/* The pager is told what can matter for device memory. */
+static void types_tell(struct subvmm *s)
+{
+    const struct vcpu *v = &s->vcpu;
+    struct mmu_types t = {.pat = v->pat};
+
+    _Static_assert(MMU_WC == MTRR_VCNT, "one range each");
+    for (unsigned i = 0; i < MTRR_VCNT && (v->mtrr_def & MTRR_DEF_E); i++) {
+        uint64_t base = v->mtrr_var[2 * i], mask = v->mtrr_var[2 * i + 1];
+        if (!(mask & MTRR_MASK_VALID) || (base & MTRR_TYPE) != TYPE_WC)
+            continue;
+        t.mask[i] = mask & ~PAGE_MASK;
+        t.base[i] = base & t.mask[i];
+    }
+    mmu_memory_types(&s->mmu, &t);
+}
+
 /* What a firmware leaves: everything write-back, the hole below 4 GiB uncached. */
 void mtrr_power_on(struct subvmm *s)
 {
@@ -67,6 +84,7 @@ void mtrr_power_on(struct subvmm *s)
     v->mtrr_fixed[2] = 0; /* A0000..BFFFF */
     v->mtrr_var[0] = PCI_HOLE;
     v->mtrr_var[1] = (MASK(v->phys_bits - 1, 0) & ~(PCI_HOLE_BYTES - 1)) | MTRR_MASK_VALID;
+    types_tell(s);
 }
 
 bool mtrr_read(struct subvmm *s, uint32_t msr, uint64_t *value)
@@ -122,5 +140,6 @@ bool mtrr_write(struct subvmm *s, uint32_t msr, uint64_t value)
     } else {
         return false;
     }
+    types_tell(s);
     return true;
 }

@@ -67,6 +67,19 @@ void pveoi_sync(struct subvmm *s);
 void pveoi_disarm(struct subvmm *s);
 /* Before an entry: takes the offer back if another interrupt waits. */
 void pveoi_revoke(struct subvmm *s);
+/* steal.c. The MSR; false: #GP. */
+bool steal_write_msr(struct subvmm *s, uint64_t value);
+/* The VCPU halts for a while: flushes may be left to its waking. */
+void steal_halt(struct subvmm *s);
+/* It runs again; what was left to it is owed before the entry. */
+void steal_wake(struct subvmm *s);
+
+/* hyperv.c, the interface of hvsig=hyperv. */
+void hyperv_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4]);
+bool hyperv_read_msr(struct subvmm *s, uint32_t msr, uint64_t *value); /* false: #GP */
+bool hyperv_write_msr(struct subvmm *s, uint32_t msr, uint64_t value); /* false: #GP */
+bool hyperv_calls(const struct subvmm *s); /* has the guest enabled the hypercall page? */
+
 /* kvmclock.c. false: #GP. */
 bool kvmclock_write_time(struct subvmm *s, uint64_t value);
 bool kvmclock_write_wall(struct subvmm *s, uint64_t value);

@@ -14,7 +14,7 @@ struct input {          /* of a CPU that reads the console */
     bool waits;         /* keys are in the queue and the guest's UART is full */
 };
 
-#define FETCHED 32
+#define FETCHED 64
 struct fetched { /* an instruction that exited and how it was decoded */
     _Alignas(64) uint64_t rip;
     uint64_t bytes[2];
@@ -112,6 +112,8 @@ void vcpu_x87_error(struct subvmm *s);
 /* Moves RIP behind the instruction: x->next_rip if known, else RIP + length. Ends the STI shadow;
  * raises #DB if RFLAGS.TF. */
 void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length);
+/* The same in 64-bit code, where RIP has all its bits: behind fetch_known. */
+void vcpu_skip_long(struct subvmm *s, unsigned length);
 /* Length of the instruction when only that is needed: next_rip or decode. HV_FAULT: pending set. */
 enum hv_err vcpu_skip_decoded(struct subvmm *s, const struct vmexit *x) HV_MUST_CHECK;
 /* Current code size 2, 4, 8 and CPL. */

@@ -108,6 +108,8 @@ void vcpu_init_reset(struct subvmm *s)
     reset_events(s);
     s->vcpu.pveoi = 0; /* the local APIC it speaks of is reset as well */
     s->vcpu.pveoi_armed = false;
+    s->vcpu.steal = s->vcpu.hv_assist = 0;
+    s->vcpu.steal_halted = false;
     vcpu_ctl_commit(s);
     regs = vcpu_mmu_regs(&s->vcpu);
     mmu_reset(&s->mmu, &regs);
@@ -291,6 +293,11 @@ void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
     else if (size == 2)
         rip &= 0xffff;
     skipped(s, rip);
+}
+
+void vcpu_skip_long(struct subvmm *s, unsigned length)
+{
+    skipped(s, s->vcpu.regs.rip + length);
 }
 
 static HV_RARE enum hv_err skip_long_way(struct subvmm *s, const struct vmexit *x)

@@ -93,6 +93,9 @@ struct vcpu {
     uint64_t kvmclock;                  /* system-time MSR as written */
     uint64_t pveoi;                     /* PV EOI MSR as written */
     bool pveoi_armed;                   /* the guest may clear the word instead of EOI */
+    uint64_t steal;                     /* steal-time MSR as written */
+    bool steal_halted;                  /* its word says that this VCPU does not run */
+    uint64_t hv_assist;                 /* Hyper-V's assist page MSR as written */
     uint64_t kvm_wall;                  /* wall-clock MSR as written */
     void *arch;                         /* struct svm_vcpu */
 };

@@ -72,6 +72,9 @@ void vm_go_on(struct vm *vm)
         atomic_fetch_add_explicit(&vms_on, 1, memory_order_seq_cst);
     vm->counted = true;
     atomic_store_explicit(&vm->ended, 0, memory_order_relaxed);
+    atomic_store_explicit(&vm->hv_os_id, 0, memory_order_relaxed);
+    atomic_store_explicit(&vm->hv_hypercall, 0, memory_order_relaxed);
+    atomic_store_explicit(&vm->hv_reference, 0, memory_order_relaxed);
     atomic_store_explicit(&vm->state, VM_ON, memory_order_seq_cst);
     /* release: all that was made anew; pairs with the load in subvmm_off */
     atomic_fetch_add_explicit(&vm->epoch, 1, memory_order_release);

@@ -38,6 +38,21 @@ static uint64_t ram_size(const struct hv_options *opt, uint64_t keep_bytes)
     return have;
 }
 
+bool vm_ram_shown(const struct vm *vm, uint64_t base, uint64_t end)
+{
+    for (uint64_t a = base & ~REGION_MASK; a < end; a += REGION_SIZE) {
+        hpa_t h;
+        if (!p2m_lookup(&vm->p2m, gpa(a), &h) || (vm->own_only && h.v != a))
+            return false;
+    }
+    return true;
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static bool is_ram(const struct vm *vm, uint64_t a)
 {
     return a < vm->ram_low_end || (a >= HIGH_BASE && a < vm->ram_high_end);
@@ -74,6 +89,50 @@ static enum hv_err granules_place(struct vm *vm, uint64_t *moved)
     return HV_OK;
 }
 
+/* The ends of RAM below and above 4 GiB, if `bytes` are to be had, below device memory. */
+static void ends_set(struct vm *vm, uint64_t bytes)
+{
+    uint64_t low = LOW_END_MAX, high = UINT64_MAX;
+
+    if (vm->pass) {
+        low = min_u64(low, pass_low_end(vm->pass) & ~REGION_MASK);
+        high = pass_high_end(vm->pass) & ~REGION_MASK;
+    }
+    if (vm->own_only) {
+        vm->ram_low_end = min_u64(low, phys_top() & ~REGION_MASK);
+        vm->ram_high_end = phys_top() > HIGH_BASE ? min_u64(high, phys_top() & ~REGION_MASK) : 0;
+        return;
+    }
+    vm->ram_low_end = min_u64(bytes, low);
+    vm->ram_high_end = bytes > low ? min_u64(high, HIGH_BASE + (bytes - low)) : 0;
+}
+
+/* RAM at its own address alone, from the lowest on, and what the legacy areas lie in. Returns the
+ * bytes there are. */
+static uint64_t own_place(struct vm *vm, uint64_t bytes)
+{
+    struct p2m *p = &vm->p2m;
+    uint64_t sum = 0, low = 0, high = 0, host = min_u64(phys_top(), HIGH_BASE) & ~REGION_MASK;
+
+    for (uint64_t g = 1; g < p->ngranules && sum < bytes - REGION_SIZE; g++) {
+        uint64_t a = g << REGION_SHIFT;
+        if (!is_ram(vm, a) || !phys_granule_free(hpa(a)) || granule_take(p, g, a) != HV_OK)
+            continue;
+        sum += REGION_SIZE;
+        *(a < HIGH_BASE ? &low : &high) = a + REGION_SIZE;
+    }
+    if (phys_granule_free(hpa(0)))
+        host = REGION_SIZE;
+    while (host > 0 && !phys_granule_free(hpa(host - REGION_SIZE)))
+        host -= REGION_SIZE;
+    if (host == 0 || granule_take(p, 0, host - REGION_SIZE) != HV_OK)
+        return 0;
+    vm->ram_low_end = low;
+    vm->ram_high_end = high;
+    p->ngranules = (high ? high : low) >> REGION_SHIFT;
+    return sum + REGION_SIZE;
+}
+
 enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt, uint64_t keep_bytes)
 {
     hpa_t table;
@@ -90,12 +149,17 @@ enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt, uint64_t
         return HV_NOMEM;
     }
     vm->ram_bytes = bytes;
-    vm->ram_low_end = bytes < LOW_END_MAX ? bytes : LOW_END_MAX;
-    vm->ram_high_end = bytes > LOW_END_MAX ? HIGH_BASE + (bytes - LOW_END_MAX) : 0;
+    ends_set(vm, bytes);
     vm->p2m.ngranules = (vm->ram_high_end ? vm->ram_high_end : vm->ram_low_end) >> REGION_SHIFT;
     vm->p2m.granule = port_ptr(table);
     for (uint64_t g = 0; g < vm->p2m.ngranules; g++)
         vm->p2m.granule[g] = P2M_NONE;
+    if (vm->own_only) {
+        vm->ram_bytes = own_place(vm, bytes);
+        log_info("vm", "guest RAM %lu MiB at its own address, the first 2 MiB elsewhere: %s",
+                 vm->ram_bytes / MIB, "a device must not be given them");
+        return vm->ram_bytes < RAM_MIN ? HV_NOMEM : HV_OK;
+    }
     err = granules_place(vm, &moved);
     if (err != HV_OK) {
         log_err("vm", "firmware's memory map is too fragmented for %lu MiB: try a smaller mem=",

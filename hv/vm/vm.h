@@ -4,6 +4,7 @@
 #pragma once
 #include "hv/coherency/coherency.h"
 #include "hv/mem/p2m.h"
+#include "hv/pass/pass.h"
 #include "hv/vdev/pc/vpc.h"
 
 struct vm_module { /* a boot module in host memory */
@@ -52,6 +53,8 @@ struct vm {
     struct channel (*matrix)[HV_MAX_CPUS]; /* its square: ncpus rows, its own memory */
     void *words;                           /* coherency_bytes of its frames */
     struct vpc *pc;
+    struct pass *pass; /* the machine's functions it owns, NULL: none */
+    bool own_only;     /* DMA is not translated: RAM lies at its own address or is not shown */
     struct virtio_host *virtio; /* NULL: no such devices */
     struct vconsole *console;   /* NULL: none */
     void *devices;              /* their memory, devices_bytes, used up to devices_used */
@@ -75,6 +78,8 @@ struct vm {
     struct vm_clock clock;
     struct vm_watch watch;
     _Atomic bool warm_said; /* park.c: a triple fault that was INIT for all */
+    /* MSRs of hvsig=hyperv that all CPUs share */
+    _Atomic uint64_t hv_os_id, hv_hypercall, hv_reference;
 };
 /* All there are, [0] the first. Filled by hv/main.c at boot. */
 extern struct vm vm_table[VM_MAX];
@@ -91,6 +96,8 @@ static inline uint32_t vm_pcpu(const struct vm *vm, uint32_t vcpu)
  * MiB. */
 enum hv_err vm_memory_init(struct vm *vm, const struct hv_options *opt,
                            uint64_t keep_bytes) HV_MUST_CHECK;
+/* Is [base, end) RAM that the guest is told of (own_only: with its own address)? */
+bool vm_ram_shown(const struct vm *vm, uint64_t base, uint64_t end);
 /* Copy into guest RAM at load time (before any VCPU runs). HV_RANGE: not all RAM. */
 enum hv_err vm_copy_in(struct vm *vm, gpa_t at, const void *src, size_t n) HV_MUST_CHECK;
 /* test=1: takes what host memory is left over and fills it with a pattern; the last allocation

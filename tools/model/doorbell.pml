@@ -39,6 +39,12 @@ proctype poster(byte p)
     m = 1;
     old = 0;
 #endif
+#ifdef SILENT /* who leaves something to the target's waking sets the word that others ring for */
+    if
+    :: p == 0 -> m = 0
+    :: else
+    fi;
+#endif
     if
     :: m == 1 && old == 0 -> bell = 1
     :: else

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A GUID partition table in an image file, and GRUB's BIOS boot images in it (UEFI specification 5.3 "GUID Partition Table
-(GPT) Disk Layout"; GRUB manual 3.4 "BIOS installation"). Tested by tools/tests/test_gpt.py and every disk that boots."""
+(GPT) Disk Layout"; GRUB manual 3.4 "BIOS installation"). Tested by tools/tests/test_disk.py and every disk that boots."""
 import dataclasses
 import struct
 import uuid

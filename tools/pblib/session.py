@@ -67,7 +67,7 @@ class Session:
             self._end(PARKED, line, 8)
         elif "patchbay: guest reset" in line and self.run_.test:
             self._end(RESET, "the guest reset the machine", 5)
-        elif "patchbay: guest powered off" in line or (self.run_.bare and "reboot: Power down" in line):
+        elif "patchbay: guest powered off" in line or "patchbay: no VM runs any more" in line or (self.run_.bare and "reboot: Power down" in line):
             self.powered_off = True
             self._end(OK, "", 20)
         elif self.run_.until and line == self.run_.until:

@@ -124,7 +124,7 @@ def entries(results):
     """What the script in /etc/grub.d prints, by settings; each is read by grub-script-check."""
     d = Debian(results, "entries")
     try:
-        d.copy("../../packaging/grub.d", "etc/grub.d/22_patchbay")
+        d.copy("../packaging/grub.d", "etc/grub.d/22_patchbay")
         d.pretend_disk()
         env = {"GRUB_DEVICE": "/dev/sda3", "GRUB_DEVICE_UUID": tree.ROOT_UUID, "GRUB_DEVICE_BOOT": "/dev/sda3", "GRUB_FS": "ext2",
                "GRUB_DISTRIBUTOR": "Debian", "GRUB_CMDLINE_LINUX_DEFAULT": "quiet", "pkgdatadir": "/usr/share/grub",

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     options_parse(&o, s, warn);
     free(s);
     if (o.coherency > COHERENCY_SHOOTDOWN || o.overflow > OVERFLOW_SHOOTDOWN || o.mmu > MMU_REF ||
-        o.hvsig > HVSIG_OWN || o.audit > 3 || o.loglvl > LOG_DEBUG || o.smp > HV_MAX_CPUS ||
+        o.hvsig > HVSIG_HYPERV || o.audit > 3 || o.loglvl > LOG_DEBUG || o.smp > HV_MAX_CPUS ||
         o.nconsoles > OPT_MAX_CONSOLES)
         abort();
     for (unsigned i = 0; i < o.nconsoles; i++)

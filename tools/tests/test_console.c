@@ -108,7 +108,8 @@ static void test_own(void)
     is("work| shared\n", "a VM with a port of its own is not on the console");
     tap_ok(strcmp(fake_console_own(), "its own\r\n") == 0, "but there, unchanged");
     vm_console_own(&vm_table[0], "com1");
-    tap_ok(strstr(fake_console(), "console=com1 is no free serial port") != NULL, "one that is not free");
+    tap_ok(strstr(fake_console(), "console=com1 is no free serial port") != NULL,
+           "one that is not free");
 }
 
 int main(void)

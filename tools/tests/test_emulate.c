@@ -503,7 +503,7 @@ static void test_fetch_known(void)
     tap_ok(fetch_known(sv, &x) == known, "the same bytes elsewhere");
     native_elsewhere = NULL;
     put_code(CODE_VA, wrmsr_rex, sizeof(wrmsr_rex));
-    sv->mmu.last_root++;
+    sv->mmu.last_root += FETCHED; /* which has the same entry */
     tap_ok(!fetch_known(sv, &x), "another root has other bytes there");
     put_code(CODE_VA, cpuid, sizeof(cpuid));
     tap_ok(fetch_known(sv, &x) == known, "... or the same");
@@ -524,8 +524,17 @@ static void test_fetch_known(void)
     tap_ok(fetch_look(sv, &x, &buf) == &buf && buf.length == 3, "decoded anew");
     put_code(CODE_VA, wrmsr_rex, sizeof(wrmsr_rex));
     elsewhere[0] = 0x90;
-    tap_ok(!fetch_known(sv, &x), "... the place is looked up anew as well");
+    tap_ok(!fetch_known(sv, &x), "... and seen to change");
     native_elsewhere = NULL;
+    /* Two addresses with one entry between them: it has the place of the one it holds. */
+    put_code(CODE_VA, cpuid, sizeof(cpuid));
+    put_code(CODE_VA + 0x101, cpuid, sizeof(cpuid));
+    (void)fetch_look(sv, &x, &buf);
+    tap_ok(fetch_known(sv, &x) != NULL, "an entry with its place");
+    sv->vcpu.regs.rip = CODE_VA + 0x101;
+    tap_ok(!fetch_known(sv, &x) && fetch_look(sv, &x, &buf) == &buf, "... taken for another address");
+    put_code(CODE_VA + 0x101, wrmsr_rex, sizeof(wrmsr_rex));
+    tap_ok(!fetch_known(sv, &x), "... whose bytes are looked at");
 }
 
 int main(void)

@@ -257,6 +257,17 @@ static void test_double_fault(void)
     tap_eq(entered.ctl.intercept_exceptions, 0x4000, "for that entry only");
 }
 
+/* A step injects nothing, and ends with its entry all the same. */
+static void test_step(void)
+{
+    fresh();
+    svm_step(&vcpu);
+    run();
+    tap_eq(entered.ctl.intercept_exceptions, 0xffffffff, "every exception exits in a step");
+    run();
+    tap_eq(entered.ctl.intercept_exceptions, 0x4000, "... and behind it those of before");
+}
+
 static void test_offer(void)
 {
     struct vcpu_event e = {.type = EVENT_INTR, .vector = 0x31};
@@ -288,6 +299,7 @@ int main(void)
     test_registers_in_block();
     test_once();
     test_double_fault();
+    test_step();
     test_offer();
     return tap_done();
 }

@@ -90,7 +90,8 @@ static void test_cpus(void)
     tap_ok(p.vm[1].out && said("VM b is left out: no CPU is left over"), "nothing left");
     PLAN(64, "vm=a cpus=0-31", "vm=b");
     tap_ok(p.vm[0].out && said("at most 31 CPUs"), "too many");
-    static const char *const bad[] = {"cpus=", "cpus=1-", "cpus=2-1", "cpus=a", "cpus=128", "cpus=1,"};
+    static const char *const bad[] = {"cpus=",  "cpus=1-",  "cpus=2-1",
+                                      "cpus=a", "cpus=128", "cpus=1,"};
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
         plan(4, 1, &bad[i]);
         tap_ok(cpus_are(0, 0, 4), "'%s' is none, and the loader names it", bad[i]);
@@ -113,7 +114,8 @@ static void test_words(void)
     tap_ok(p.vm[1].mem_mib == 512 && p.vm[1].onend == ONEND_STOP, "MiB");
     tap_ok(p.vm[2].onend == ONEND_MACHINE && p.vm[2].mem_mib == 0, "none: a share");
     PLAN(4, "vm=a mem=1", "vm=b mem=x", "vm=c onend=never", "vm=d mem=2T");
-    tap_ok(!p.vm[0].mem_mib && !p.vm[1].mem_mib && !p.vm[2].onend && !p.vm[3].mem_mib, "wrong ones");
+    tap_ok(!p.vm[0].mem_mib && !p.vm[1].mem_mib && !p.vm[2].onend && !p.vm[3].mem_mib,
+           "wrong ones");
 }
 
 static void plan_memory(uint32_t ncpus, uint64_t free_mib, const char *a, const char *b)
@@ -150,8 +152,10 @@ static void test_memory(void)
     tap_ok(sum() < 100 * MIB && (p.vm[1].out || p.vm[1].ram_mib >= 16), "hardly any");
     plan_memory(64, 256 << 10, "vm=a cpus=0-30", "vm=b cpus=31-61");
     tap_ok(!p.vm[0].out && !p.vm[1].out && sum() < 256ull << 30 && sum() > 200ull << 30,
-           "62 CPUs, 256 GiB: private memory is %u MiB a CPU", (unsigned)(p.vm[0].priv_bytes / MIB));
-    tap_ok(hv_private_of(0) && hv_private_of(61) && !hv_private_of(62), "none for a CPU without VM");
+           "62 CPUs, 256 GiB: private memory is %u MiB a CPU",
+           (unsigned)(p.vm[0].priv_bytes / MIB));
+    tap_ok(hv_private_of(0) && hv_private_of(61) && !hv_private_of(62),
+           "none for a CPU without VM");
 }
 
 int main(void)

@@ -58,6 +58,7 @@ static void test_topology(void)
         vm.ncpus = n;
         for (uint32_t c = 0; c < n; c++) {
             bsp()->cpu = c;
+            cpuid_power_on(bsp());
             good = good && topology_agrees(bsp(), n);
         }
         bsp()->cpu = 0;

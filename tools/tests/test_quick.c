@@ -141,6 +141,12 @@ static void test_patches(void)
     bsp()->mmu.flipped[0] = 1;
     (void)quick_round();
     tap_eq(bsp()->mmu.flipped[0], 0, "a spte made for one entry is taken back");
+    new_machine();
+    bsp()->mmu.owed_all = true; /* as one that a handler answered while it waited */
+    tap_ok(!quick_round() && !bsp()->mmu.owed_all, "a flush that was promised comes before the entry");
+    new_machine();
+    bsp()->mmu.owed[bsp()->mmu.nowed++] = 0x400;
+    tap_ok(!quick_round() && !bsp()->mmu.nowed, "... of a page as well");
 }
 
 /* What waits and cannot be taken yet is looked at in every round. */
@@ -212,6 +218,13 @@ static void test_roots(void)
     tap_ok(quick_round() && roots == 1, "... once");
     bsp()->root_set = false; /* the vendor ran something else meanwhile */
     tap_ok(quick_round() && roots == 2 && flushes == 1, "a root that was replaced is set again");
+    bsp()->root_set = bsp()->calm = false;
+    tap_ok(!quick_round() && roots == 3, "... also in a whole round");
+    bsp()->calm = false;
+    tap_ok(!quick_round() && roots == 3, "... which leaves it otherwise");
+    bsp()->calm = false;
+    bsp()->mmu.downgrades++;
+    tap_ok(!quick_round() && roots == 4 && flushes == 2, "... but for what was lost");
 
     new_machine();
     hpa_t old = root_now;
@@ -234,6 +247,10 @@ static void test_roots(void)
     memcpy(entry(4, 0), entry(0, 0), PAGE_SIZE);
     bsp()->vcpu.regs.gpr[RDX] = TABLES + 4 * PAGE_SIZE;
     subvmm_round(bsp());
+    struct guest_fault f;
+    gpa_t at;
+    tap_ok(mmu_translate(&bsp()->mmu, gva(RIG_CODE), PFEC_I, &at, &f) == HV_OK && bsp()->mmu.root == 0,
+           "the handler itself walks the new tables");
     roots = 0;
     vendor[0].next.kind = EXIT_CPUID;
     bsp()->mmu.entered_at = bsp()->mmu.downgrades;

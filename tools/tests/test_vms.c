@@ -36,15 +36,16 @@ static void machine(void)
     fake_set_tsc(1000, 10);
     phys_reset();
     fake_arena(0, MACHINE);
-    if (phys_add(hpa(MIB), MACHINE - MIB) != HV_OK ||
-        phys_reserve(hpa(CODE_HPA), 2 * MIB) != HV_OK)
+    if (phys_add(hpa(MIB), MACHINE - MIB) != HV_OK || phys_reserve(hpa(CODE_HPA), 2 * MIB) != HV_OK)
         exit(2);
     memcpy(port_ptr(hpa(CODE_HPA)), code, sizeof(code));
     options_parse(&hv_opt, "test=1", NULL);
     memset(&bi, 0, sizeof(bi));
     bi.nmodules = 2;
-    bi.module[0] = (struct vm_module){hpa(CODE_HPA), 3, "vm=a cpus=2-3 mem=64 role=raw addr=0x8000"};
-    bi.module[1] = (struct vm_module){hpa(CODE_HPA), 3, "vm=b cpus=0-1 mem=64 role=raw addr=0x8000"};
+    bi.module[0] =
+        (struct vm_module){hpa(CODE_HPA), 3, "vm=a cpus=2-3 mem=64 role=raw addr=0x8000"};
+    bi.module[1] =
+        (struct vm_module){hpa(CODE_HPA), 3, "vm=b cpus=0-1 mem=64 role=raw addr=0x8000"};
     hv_plan(&bi, 4, phys_free_bytes());
     hv_main(4);
     for (unsigned v = 0; v < 2; v++)
@@ -86,11 +87,12 @@ static void test_places(void)
     tap_ok(vm_of(0, &vcpu) == b && vcpu == 0 && vm_of(3, &vcpu) == a && vcpu == 1,
            "a CPU of the machine knows its VM and VCPU");
     tap_ok(!vm_of(4, &vcpu) && !vm_of(1000, &vcpu), "others have none");
-    tap_ok(a->co != b->co && apart(a->co->matrix, 2 * sizeof(*a->matrix), b->co->matrix,
-                                   2 * sizeof(*b->matrix)),
+    tap_ok(a->co != b->co &&
+               apart(a->co->matrix, 2 * sizeof(*a->matrix), b->co->matrix, 2 * sizeof(*b->matrix)),
            "each its own square of the matrix");
-    tap_ok(apart(a->words, coherency_bytes(a->co->nframes), b->words, coherency_bytes(b->co->nframes)),
-           "each its own trace words");
+    tap_ok(
+        apart(a->words, coherency_bytes(a->co->nframes), b->words, coherency_bytes(b->co->nframes)),
+        "each its own trace words");
     for (uint64_t i = 0; i < a->p2m.ngranules; i++)
         for (uint64_t k = 0; k < b->p2m.ngranules; k++)
             shared += a->p2m.granule[i] != P2M_NONE && a->p2m.granule[i] == b->p2m.granule[k];
@@ -237,7 +239,8 @@ static void test_policy(void)
     vm_table[1].onend = ONEND_RESTART;
     how = VM_POWEROFF;
     tap_eq(fake_run(ends, &how), FAKE_RETURNED, "onend=restart:");
-    tap_ok(vm_table[1].epoch == lives + 2 && vm_state(&vm_table[1]) == VM_ON, "power-off starts it");
+    tap_ok(vm_table[1].epoch == lives + 2 && vm_state(&vm_table[1]) == VM_ON,
+           "power-off starts it");
     vm_table[1].onend = ONEND_AUTO;
     tap_eq(fake_run(ends, &how), FAKE_RETURNED, "power-off of one of two:");
     tap_ok(vm_state(&vm_table[1]) == VM_OFF && !vm_use_begin(&vm_table[1]), "it is off");

@@ -126,6 +126,16 @@ void vlapic_icr(struct vpc *pc, uint32_t cpu, uint32_t lo, uint32_t dest, bool x
     (void)vlapic_send(pc, cpu, to, mode, vector, false);
 }
 
+bool vlapic_ipi(struct vpc *pc, uint32_t cpu, cpuset_t to, uint32_t lo)
+{
+    unsigned mode = DELIVERY_MODE(lo);
+
+    if ((mode != DM_FIXED && mode != DM_NMI) || (mode == DM_FIXED && (lo & 0xff) < VECTOR_FIRST))
+        return false;
+    (void)vlapic_send(pc, cpu, to & all_cpus(pc), mode, lo & 0xff, false);
+    return true;
+}
+
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu)
 {
     return (uint8_t)atomic_load_explicit(&pc->lapic[cpu].sipi_vector, memory_order_acquire);

@@ -58,7 +58,16 @@ enum hv_err vlapic_wrmsr(struct vpc *pc, uint32_t cpu, uint32_t msr, uint64_t va
  * there; MMIO goes to vbus (FEE00000 by default). Owner CPU. */
 bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base);
 /* INIT/SIPI/NMI of an ICR write become ACTION_* of the target; the SIPI vector is read here. */
+/* An interrupt or NMI, by vector and delivery mode as the ICR has them, to a set of CPUs: by
+ * hypercall. false: another delivery mode, or no legal vector. */
+bool vlapic_ipi(struct vpc *pc, uint32_t cpu, cpuset_t to, uint32_t icr_low);
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
+
+/* The write of an interrupt message (APM volume 2, 16.11; edge-triggered whatever it says). Any CPU;
+ * addresses beside FEExxxxx reach nobody. */
+void vpc_message(struct vpc *pc, uint32_t from, uint64_t address, uint32_t data);
+/* The CPUs it would reach now. */
+cpuset_t vpc_message_targets(const struct vpc *pc, uint64_t address);
 
 /* --- time: all from port_tsc() --- */
 /* Expires what is due on this CPU (LAPIC timer; CPU 0 also PIT, RTC) and returns the next absolute

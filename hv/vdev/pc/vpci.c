@@ -119,11 +119,19 @@ static void vpci_line(void *ctx, uint32_t from, unsigned pin, bool level)
  * what it gets. Elsewhere it would be a write to memory: none of ours sends one. */
 static void vpci_message(void *ctx, uint32_t from, uint64_t address, uint32_t data)
 {
-    struct vpc *pc = ctx;
+    vpc_message(ctx, from, address, data);
+}
+
+cpuset_t vpc_message_targets(const struct vpc *pc, uint64_t address)
+{
     if (address >> 20 != VPC_LAPIC_BASE >> 20)
-        return;
-    cpuset_t to =
-        vlapic_dest(pc, (uint32_t)(address >> 12) & 0xff, address & MESSAGE_LOGICAL, false);
+        return 0;
+    return vlapic_dest(pc, (uint32_t)(address >> 12) & 0xff, address & MESSAGE_LOGICAL, false);
+}
+
+void vpc_message(struct vpc *pc, uint32_t from, uint64_t address, uint32_t data)
+{
+    cpuset_t to = vpc_message_targets(pc, address);
     unsigned mode = (unsigned)DELIVERY_MODE(data);
     if (mode != DM_SIPI && mode != DM_EXTINT)
         (void)vlapic_send(pc, from, to, mode, data & 0xff, false);

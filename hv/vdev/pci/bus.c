@@ -28,6 +28,14 @@ void pci_bus_window(struct pci_bus *b, uint64_t base, uint64_t end)
     b->next_high = base;
 }
 
+void pci_bus_leave(struct pci_bus *b, uint64_t low_end, uint32_t io)
+{
+    if (low_end < b->next_low)
+        b->next_low = low_end > b->low.base ? low_end : b->low.base;
+    if (io > b->next_io)
+        b->next_io = io < PCI_IO_END ? io : PCI_IO_END;
+}
+
 static struct pci_function *find(struct pci_bus *b, unsigned bus_devfn)
 {
     for (unsigned i = 0; i < b->count; i++)

@@ -107,6 +107,9 @@ struct pci_bus {
 void pci_bus_init(struct pci_bus *b, const struct pci_irq_ops *irq, void *ctx);
 /* The window above 4 GiB, a multiple of 2 MiB; before functions are added. */
 void pci_bus_window(struct pci_bus *b, uint64_t base, uint64_t end);
+/* BARs placed from now on lie below gpa `low_end` and from port `io` on: the rest of the windows is
+ * for functions that place themselves. Before functions are added. */
+void pci_bus_leave(struct pci_bus *b, uint64_t low_end, uint32_t io);
 /* Adds a function that pci_function_init and the calls below have made: its BARs are placed in the
  * windows and decoded, as firmware would. Boot, one CPU. HV_NOMEM: no room; HV_INVALID: the place
  * is taken, or function 0 of the device is missing. */

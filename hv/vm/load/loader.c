@@ -132,3 +132,16 @@ enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods)
     TRY(files_choose(mods, all_words, nmods, &all_files));
     return load_by_kind(vm, &all_files);
 }
+
+bool vm_pci_words(const struct vm_module *mods, unsigned nmods, const char **words, size_t *len)
+{
+    for (unsigned i = 0; i < nmods; i++) {
+        struct module_words w;
+        if (module_string_parse(mods[i].string, &w) != HV_OK || !w.pci)
+            continue;
+        *words = w.pci;
+        *len = w.pci_len;
+        return true;
+    }
+    return false;
+}

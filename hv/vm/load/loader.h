@@ -11,6 +11,8 @@ enum module_role { ROLE_NONE, ROLE_LINUX, ROLE_INITRD, ROLE_RAW, ROLE_DISK, ROLE
 enum raw_mode { RAW_PROT, RAW_REAL, RAW_LONG }; /* how a raw image is entered */
 struct module_words {
     enum module_role role;
+    const char *pci; /* value of pci=, NULL: not given */
+    size_t pci_len;
     const char *cmdline; /* behind " -- ", leading blanks skipped; "" if there is none */
     size_t cmdline_len;  /* trailing blanks not counted */
     char bad[48];        /* first word not understood, or the unknown role; "" if none */

@@ -45,7 +45,10 @@ static enum hv_err kernel_place(const struct vm *vm, struct plan *p)
     }
     if (at + b->init_size > vm->ram_low_end && b->relocatable)
         at = low;
-    if (at + b->init_size > vm->ram_low_end) {
+    while (b->relocatable && at + b->init_size <= vm->ram_low_end &&
+           !vm_ram_shown(vm, at, at + b->init_size)) /* over what is not RAM */
+        at += b->align;
+    if (at + b->init_size > vm->ram_low_end || !vm_ram_shown(vm, at, at + b->init_size)) {
         log_err("vm",
                 "the kernel needs %lu MiB from %lu MiB on, the guest has %lu MiB: give mem= more",
                 (b->init_size + MIB - 1) / MIB, at / MIB, vm->ram_low_end / MIB);
@@ -71,6 +74,13 @@ static enum hv_err initrd_place(const struct vm *vm, struct plan *p, uint64_t by
                 "the initrd has %lu KiB, behind the kernel there are %lu KiB: give mem= more or a "
                 "smaller initrd",
                 (bytes + 1023) / 1024, room / 1024);
+        return HV_NOMEM;
+    }
+    while (end >= bytes + p->load_end && !vm_ram_shown(vm, (end - bytes) & ~PAGE_MASK, end))
+        end = (end - 1) & ~REGION_MASK;
+    if (end < bytes + p->load_end) {
+        log_err("vm", "no %lu KiB of RAM in one piece for the initrd: give the machine more",
+                (bytes + 1023) / 1024);
         return HV_NOMEM;
     }
     p->initrd = (end - bytes) & ~PAGE_MASK;

@@ -96,6 +96,11 @@ static void word_parse(struct module_words *out, const char *s, size_t n, bool f
 {
     if (raw_word(out, s, n) || vm_word(out, s, n) || device_word(out, s, n))
         return;
+    if (n > 4 && strncmp(s, "pci=", 4) == 0) {
+        out->pci = s + 4;
+        out->pci_len = n - 4;
+        return;
+    }
     if (n > 5 && strncmp(s, "role=", 5) == 0) {
         if (word_is(s + 5, n - 5, "linux") || word_is(s + 5, n - 5, "kernel")) {
             out->role = ROLE_LINUX;

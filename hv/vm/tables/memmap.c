@@ -16,13 +16,29 @@ static unsigned range_add(struct guest_range *out, unsigned n, uint64_t base, ui
     return n + 1;
 }
 
+/* RAM from base to end, less what is not shown. */
+static unsigned runs_add(const struct vm *vm, struct guest_range *out, unsigned n, uint64_t base,
+                         uint64_t end)
+{
+    uint64_t first = base;
+
+    for (uint64_t a = base; a < end; a = (a & ~REGION_MASK) + REGION_SIZE) {
+        if (vm_ram_shown(vm, a, a + 1))
+            continue;
+        if (n < GUEST_RANGES_MAX - 4)
+            n = range_add(out, n, first, a, E820_RAM);
+        first = (a & ~REGION_MASK) + REGION_SIZE;
+    }
+    return range_add(out, n, first, end, E820_RAM);
+}
+
 unsigned guest_ranges(const struct vm *vm, uint64_t low_end, struct guest_range *out)
 {
     unsigned n = range_add(out, 0, 0, low_end, E820_RAM);
     n = range_add(out, n, low_end, 0xa0000, E820_RESERVED);
     n = range_add(out, n, ACPI_GPA, HIGH_GPA, E820_RESERVED); /* ACPI and MP tables */
-    n = range_add(out, n, HIGH_GPA, vm->ram_low_end, E820_RAM);
+    n = runs_add(vm, out, n, HIGH_GPA, vm->ram_low_end);
     n = range_add(out, n, VPC_IOAPIC_BASE, VPC_IOAPIC_BASE + PAGE_SIZE, E820_RESERVED);
     n = range_add(out, n, VPC_LAPIC_BASE, VPC_LAPIC_BASE + PAGE_SIZE, E820_RESERVED);
-    return range_add(out, n, FOUR_GIB, vm->ram_high_end, E820_RAM);
+    return runs_add(vm, out, n, FOUR_GIB, vm->ram_high_end);
 }

@@ -22,6 +22,6 @@ struct guest_range {
     uint64_t base, end;
     uint32_t type; /* E820_* */
 };
-#define GUEST_RANGES_MAX 8
+#define GUEST_RANGES_MAX 24 /* more pieces of RAM than that are not shown */
 /* The memory map; low_end: where free memory below 640 KiB ends. Returns the number of ranges. */
 unsigned guest_ranges(const struct vm *vm, uint64_t low_end, struct guest_range *out);

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Several VMs on one machine: Linux beside Linux, resets, a hostile neighbour, the monitor, wrong descriptions, large
+machines. Run by tools/check.py."""
+import os
+import re
+
+from pblib import config, consoles, ktap, linuxlog, tinyguest
+from pblib.guests import obtain
+from pblib.linux import OUT, boot
+from pblib.steps import HEAVY, IMAGE, Step, emulator
+from steps.bochs import PACKAGES
+
+OPEN = "\x14\x14"
+READY = r"patchbay> $"
+NO_MORE = "patchbay: no VM runs any more"
+RESETS = 200
+# 64-bit code: prints "tiny guest: ready" and resets its machine by port CF9.
+RESET = bytes.fromhex(
+    "488d3512000000"  # lea text(%rip), %rsi
+    "66baf803"  # mov $0x3f8, %dx
+    "ac84c07403eeebf8"  # 1: lodsb; test %al, %al; jz 2f; out %al, (%dx); jmp 1b
+    "66baf90cb006ee"  # 2: mov $0xcf9, %dx; mov $6, %al; out %al, (%dx)
+    "ebfe"  # 3: jmp 3b
+) + b"tiny guest: ready\n\0"
+
+
+def smoke(ops):
+    return "append=console=ttyS0+pb.script=smoke+pb.ops=%d" % ops
+
+
+def lines_of(lines, name):
+    """What a VM said while all were shown."""
+    return [m.group(1) for m in (re.match(r"%s *\| (.*)" % name, line) for line in lines) if m]
+
+
+def judge(results, s, names, cpus):
+    """Each VM's own verdict, its kernel's complaints, its statistics."""
+    results.expect(s.status == 0, "status %s: %s" % (s.status, s.reason))
+    for name in names:
+        said = lines_of(s.lines, name)
+        results.expect("pb: session ok" in said, "VM %s did not finish" % name)
+        results.expect("pb: nproc %d" % cpus in said, "VM %s has not %d CPUs" % (name, cpus))
+        bad = [line for line in said if line.startswith(("pb: FAIL", "pbload: FAIL"))] + linuxlog.complaints(said)
+        results.expect(not bad, "VM %s: %s" % (name, " | ".join(bad[:4])))
+        found = [x for x in s.stats if x.get("vm") == name]
+        if results.expect(found, "no statistics of VM " + name):
+            results.expect(found[-1]["ncpus"] == cpus, "statistics of %d CPUs" % found[-1]["ncpus"])
+            results.expect(not linuxlog.total(found[-1], "audit_findings"), "VM %s: audit findings" % name)
+            posted = [c for c in found[-1]["channels"] if c["producer"] >= cpus or c["consumer"] >= cpus]
+            results.expect(not posted, "VM %s: channels of CPUs that it has not: %s" % (name, posted))
+
+
+def session_of(results, name, line, **fields):
+    return boot(results, "vms-" + name, config.Run(vms=line, test=True, until=NO_MORE, timeout=900, **fields))
+
+
+def two(results):
+    """Debian's amd64 and 686-pae beside each other, two CPUs each, a verified load in both."""
+    if not obtain(results, "cache/vmlinuz-686-pae", "initrd-i386.gz"):
+        return
+    s = session_of(results, "two", "amd:cpus=0-1,mem=384M,%s pae:cpus=2-3,kernel=686-pae,%s" % (smoke(5), smoke(3)), hv="audit=2")
+    if s is not None:
+        judge(results, s, ("amd", "pae"), 2)
+
+
+def three(results):
+    """Three VMs with a CPU each, one of which nobody described but for its name."""
+    s = session_of(results, "three", "one:%s two:cpus=0,%s three:mem=256M,%s" % ((smoke(2),) * 3), smp=3)
+    if s is not None:
+        judge(results, s, ("one", "two", "three"), 1)
+
+
+def tiny(name, code):
+    path = os.path.join(OUT, "vms-%s.kernel" % name)
+    with open(path, "wb") as f:
+        f.write(tinyguest.bzimage(code))
+    return path
+
+
+class Talk(consoles.Machine):
+    """A machine with several VMs, by whose monitor they are managed."""
+
+    def __init__(self, name, line, **fields):
+        super().__init__("vms-" + name, kernel="none", vms=line, **fields)
+
+    def fresh(self, pattern):
+        """Waits for it in what comes from now on, and drops what is before."""
+        found = self.expect(pattern)
+        match = re.search(pattern, self.text)
+        if match:
+            self.text = self.text[match.end():]
+        return found
+
+    def ask(self, results, keys, pattern):
+        self.send(keys)
+        results.expect(self.fresh(pattern), "%r: no %r in: %s" % (keys, pattern, self.text[-300:]))
+        results.expect(self.fresh(r"patchbay> "), "%r: no prompt" % keys)
+
+
+def resets(results):
+    """One VM resets itself again and again while Linux in the other runs its verified load: nothing leaks, nothing stands."""
+    m = Talk("resets", "work:cpus=0-1,%s again:cpus=2,mem=64M,kernel=%s" % (smoke(30), tiny("reset", RESET)), smp=3, mem=768)
+    try:
+        m.end += 600
+        m.expect(r"(?s)(VM again: starts again.*){%d}" % RESETS)
+        results.expect(m.expect(r"work *\| pb: session ok"), "the neighbour's load did not finish: " + m.text[-300:])
+        results.expect(m.expect(r"VM work: off"), "it does not power off")
+        found = m.text.count("VM again: starts again")
+        results.expect(found >= RESETS, "%d resets only" % found)
+        pages = {int(x) for x in re.findall(r'"vm":"again".*?"shadow_pages":(\d+)', m.text)}
+        results.expect(len(pages) == 1, "shadow pages in use at the end of a life: %s" % sorted(pages))
+        m.send(OPEN)
+        results.expect(m.fresh(r"patchbay> "), "no monitor")
+        m.send("ostop again\r")
+        results.expect(m.expect(NO_MORE), "the last one does not stop")
+        results.expect(m.ended() == 0, "the machine does not end")
+        results.log("%d resets" % found)
+    finally:
+        m.close()
+
+
+def hostile(results):
+    """Every hostile test in one VM while Linux in the other runs its verified load under audit."""
+    images = os.path.join(OUT, "guest/tests.bin")
+    s = session_of(results, "hostile", "work:cpus=0-1,%s bad:cpus=2-3,mem=256M,kernel=%s,append=test=hostile.*+scale=3" %
+                   (smoke(10), images), hv="audit=2 test=1")
+    if s is None:
+        return
+    s.status = 0 if s.status in (0, 33) else s.status  # the image's own: passed
+    judge(results, s, ("work",), 2)
+    with open(s.run_.file("debugcon"), encoding="utf-8", errors="replace") as f:
+        text = f.read()
+    results.log(text)
+    results.report("hostile", ktap.parse(text[max(text.find("KTAP version"), 0):]))
+
+
+def monitor(results):
+    """Two VMs on one serial line: names until the first key, then one in front; list, matrix, orders."""
+    echo = tiny("echo", tinyguest.ECHO)
+    m = Talk("monitor", "first:mem=64M,kernel=%s second:mem=64M,kernel=%s" % (echo, echo), smp=4, mem=512)
+    try:
+        results.expect(m.expect(r"\nfirst \| tiny guest: ready\n") and m.expect(r"\nsecond\| tiny guest: ready\n"), "no names")
+        m.send("for the first")
+        results.expect(m.fresh("for the first"), "the first VM gets no keys")
+        m.send(OPEN)
+        m.fresh(r"patchbay> ")
+        m.ask(results, "v\r", r"\* 0 first +on +64 MiB, CPUs 0,1, started 1 time\n +1 second +on +64 MiB, CPUs 2,3")
+        m.ask(results, "vsecond\r", r"VM second is in front\n")
+        m.ask(results, "c", r"VM second:\n(?s:.*)cpu0 +running(?s:.*)cpu1 +waits for SIPI")
+        m.ask(results, "m", r"VM first:\n(?s:.*)VM second:\n(?s:.*)consumer 1")
+        m.ask(results, "opause second\r", r"cpu0  paused(?s:.*)cpu1  paused")
+        m.ask(results, "oresume second\r", r"cpu0  resumed")
+        m.send("oreset second\r")
+        results.expect(m.fresh(r"VM second: reset by the monitor") and m.fresh(r"VM second: starts again") and
+                       m.fresh(r"tiny guest: ready"), "no reset: " + m.text[-200:])
+        m.send("q")
+        m.fresh("monitor left")
+        m.send("for the second")
+        results.expect(m.fresh("for the second"), "the second VM gets no keys")
+        m.send("!")  # its guest resets itself
+        results.expect(m.fresh(r"VM second: guest reset") and m.fresh(r"tiny guest: ready"), "no reset by the guest")
+        m.send(OPEN)
+        m.fresh(r"patchbay> ")
+        m.send("ostop second\r")
+        results.expect(m.fresh(r"VM second: off; the others go on"), "no stop")
+        m.send("ostart second\r")
+        results.expect(m.fresh(r"VM second: starts again") and m.fresh(r"tiny guest: ready"), "no start")
+        m.send("ostop second\r")
+        results.expect(m.fresh(r"VM second: off"), "no second stop")
+        m.send("ostop first\r")
+        results.expect(m.expect(NO_MORE), "the last one does not end it: " + m.text[-300:])
+        results.expect(m.ended() == 0, "the machine does not end")
+    finally:
+        m.close()
+
+
+def own_port(results):
+    """A VM with a serial port of its own; the other's output is not there, nor its own on the console."""
+    echo, log = tiny("echo-own", tinyguest.ECHO), os.path.join(OUT, "vms-com2.log")
+    m = Talk("com2", "first:mem=64M,kernel=%s second:mem=64M,console=com2,kernel=%s" % (echo, echo), smp=2, mem=512,
+             serial=("chardev:ser0", "file:" + log))
+    try:
+        results.expect(m.expect(r"VM second: its console is com2"), "it does not say so")
+        results.expect(m.expect(r"\nfirst \| tiny guest: ready\n"), "the shared console")
+
+        def own():
+            with open(log, encoding="utf-8", errors="replace") as f:
+                return f.read()
+
+        results.expect(m.expect("^tiny guest: ready", own), "nothing at its own port: " + own())
+        results.expect("second|" not in m.text, "its output is on the console too")
+    finally:
+        m.close()
+
+
+BAD = [  # description, what is said; the first VM starts all the same
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=0-1,mem=64M,kernel={k}", r"VM bad is left out: CPU 0 is VM good's already"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=7,mem=64M,kernel={k}", r"VM bad is left out: cpus= names CPU 7, this machine has 0 to 1"),
+    ("good:cpus=0+1,mem=64M,kernel={k} bad:mem=64M,kernel={k}", r"VM bad is left out: no CPU is left over for it"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=64M,kernel={e}", r"(?s)kernel module \(\d+ bytes\): .*VM bad is left out"),
+]
+
+
+def wrong(results):
+    kernel, empty = tiny("wrong", tinyguest.ECHO), os.path.join(OUT, "vms-wrong.txt")
+    with open(empty, "w", encoding="ascii") as f:
+        f.write("this is no kernel\n" * 9)
+    for i, (line, said) in enumerate(BAD):
+        m = Talk("wrong-%d" % i, line.format(k=kernel, e=empty), smp=2, mem=512)
+        try:
+            results.expect(m.expect(r"tiny guest: ready"), "the good VM does not start: " + m.text[-300:])
+            results.expect(re.search(said, m.text), "not said: " + said)
+        finally:
+            m.close()
+
+
+def large(cpus, line, mem, said):
+    """Many CPUs and much memory: QEMU gives pages only when they are used."""
+
+    def action(results):
+        echo = tiny("large", tinyguest.ECHO)
+        m = Talk("large-%d" % cpus, line.format(k=echo), smp=cpus, mem=mem)
+        try:
+            m.end += 400
+            results.expect(m.expect(r"tiny guest: ready"), "no guest: " + m.text[-600:])
+            for text in said:
+                results.expect(re.search(text, m.text), "not said: " + text)
+            results.log(m.text)
+        finally:
+            m.close()
+
+    return action
+
+
+def bochs(results):
+    s = session_of(results, "bochs", "one:%s two:%s" % (smoke(1), smoke(1)), smp=2, mem=768, emu="bochs")
+    if s is not None:
+        judge(results, s, ("one", "two"), 1)
+
+
+STEPS = [
+    Step("vms/two", two, IMAGE, HEAVY),
+    Step("vms/three", three, IMAGE, emulator(3)),
+    Step("vms/resets", resets, IMAGE, emulator(3)),
+    Step("vms/hostile", hostile, IMAGE, HEAVY),
+    Step("vms/monitor", monitor, IMAGE, HEAVY),
+    Step("vms/com2", own_port, IMAGE),
+    Step("vms/wrong", wrong, IMAGE, quick=True),
+    Step("vms/large-16", large(16, "one:cpus=0-15,kernel={k}", 65536, [r"CPUs +16 of 16 run", r"for each of 16 CPUs"]), IMAGE, HEAVY),
+    Step("vms/large-64", large(64, "one:cpus=0-30,mem=1G,kernel={k} two:cpus=31-61,mem=512M,kernel={k} three:mem=256M,kernel={k}",
+                               65536, [r"CPUs +64 of 64 run", r"VM three: CPUs 62-63"]), IMAGE, HEAVY),
+    Step("vms/bochs", bochs, IMAGE, packages=PACKAGES),
+]

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the pager does the short way: the remembered way to a page of leaves, where the ways up from
+ * a page end, re-reads that compare, a denial by the last entry alone, leaves made where nothing was
+ * and dropped. Each is to say what the long way would. */
+#include "tools/tests/mmu_rig.h"
+
+#define VA(t, i) ((uint64_t)(t) << 21 | (uint64_t)(i) << 12)
+#define ROOT2 24ull /* a second address space: its own tables, other frames */
+
+static void second_space(void)
+{
+    *entry(ROOT2, 0) = (ROOT2 + 1) << 12 | ALL;
+    *entry(ROOT2 + 1, 0) = (ROOT2 + 2) << 12 | ALL;
+    *entry(ROOT2 + 2, 0) = (ROOT2 + 3) << 12 | ALL;
+    for (unsigned i = 0; i < 16; i++)
+        *entry(ROOT2 + 3, i) = (600ull + i) << 12 | ALL;
+}
+
+static void load(unsigned c, uint64_t root)
+{
+    fake_set_cpu(c);
+    regs[c].cr3 = root << 12;
+    mmu_event_cr3(&mmu[c], root << 12, false);
+}
+
+static void test_path(void)
+{
+    rig_up("", 128);
+    second_space();
+    tap_eq(fault(0, VA(0, 1), PFEC_U), MMU_RESUME, "a page is used");
+    const struct mmu_path *p = path_of(&mmu[0], gva(VA(0, 2)));
+    tap_ok(p && p->level == 1 && mmu[0].sps[p->sp].gfn.v == PT && p->w && p->u && !p->nx,
+           "its table is remembered for the region");
+    tap_ok(!path_of(&mmu[0], gva(VA(1, 0))), "... of the next region nothing is known");
+    load(0, ROOT2);
+    tap_eq(fault(0, VA(0, 1), PFEC_U), MMU_RESUME, "another root, the same address");
+    tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(601), "... its own page");
+    load(0, ROOT);
+    tap_eq(fault(0, VA(0, 2), PFEC_U), MMU_RESUME, "back");
+    tap_eq(leaf(0, VA(0, 2)) & PTE_ADDR, host_of(514), "... to the first one's");
+    put(0, PD, 0, (PT + 1) << 12 | ALL);
+    mmu_event_invlpg(&mmu[0], gva(VA(0, 0)));
+    tap_eq(fault(0, VA(0, 1), PFEC_U), MMU_RESUME, "the table above names another table");
+    tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(512 + 17), "... whose page it is then");
+}
+
+/* Rights of the links belong to the way. */
+static void test_rights(void)
+{
+    rig_up("", 128);
+    *entry(PD, 0) &= ~PTE_W;
+    (void)fault(0, VA(0, 1), PFEC_U);
+    tap_ok(forwarded(0, VA(0, 2), PFEC_U | PFEC_W, PFEC_P | PFEC_U | PFEC_W),
+           "a store under a table that may not be written");
+    uint64_t walks = stat_of(0, STAT_walks);
+    tap_ok(!(*entry(PT, 2) & PTE_D), "... sets no D");
+    put(0, PD, 0, PT << 12 | ALL | PTE_A);
+    tap_eq(fault(0, VA(0, 2), PFEC_U | PFEC_W), MMU_RESUME, "it may now, without a flush");
+    tap_ok(leaf(0, VA(0, 2)) & PTE_W, "... and does");
+    tap_ok(stat_of(0, STAT_walks) > walks, "... by a walk");
+    *entry(PT, 3) &= ~PTE_W;
+    tap_ok(forwarded(0, VA(0, 3), PFEC_U | PFEC_W, PFEC_P | PFEC_U | PFEC_W),
+           "a page that may not be written by its own entry");
+    *entry(PT, 4) &= ~PTE_U;
+    tap_ok(forwarded(0, VA(0, 4), PFEC_U, PFEC_P | PFEC_U), "a supervisor's page");
+    *entry(PT, 5) |= PTE_NX;
+    tap_ok(forwarded(0, VA(0, 5), PFEC_U | PFEC_I, PFEC_P | PFEC_U | PFEC_I), "no code");
+    *entry(PT, 6) &= ~PTE_W;
+    tap_eq(fault(0, VA(0, 6), PFEC_U), MMU_RESUME, "what is not denied is not");
+}
+
+/* A listed table re-read at an event: whatever its writer did to an entry is seen. */
+static void test_reread(void)
+{
+    static const struct {
+        uint64_t keep, add, want; /* of the entry; of the spte: 0, or bits beside the frame */
+        const char *what;
+    } t[] = {{~0ull, 0, PTE_P | PTE_A | PTE_W | PTE_U | PTE_D, "as it was"},
+             {~PTE_A, 0, 0, "A cleared"},
+             {~PTE_P, 0, 0, "P cleared"},
+             {~PTE_W, 0, PTE_P | PTE_A | PTE_U, "W cleared"},
+             {~PTE_D, 0, PTE_P | PTE_A | PTE_U, "D cleared"},
+             {~PTE_U, 0, PTE_P | PTE_A | PTE_W | PTE_D, "U cleared"},
+             {~0ull, PTE_NX, PTE_P | PTE_A | PTE_W | PTE_U | PTE_D | PTE_NX, "NX set"},
+             {~0ull, BIT(45), 0, "a reserved bit set"},
+             {~0ull, BIT(39), 0, "no RAM any more"}};
+
+    for (unsigned k = 0; k < ARRAY_SIZE(t); k++) {
+        rig_up("", 128);
+        (void)fault(0, VA(0, 1), PFEC_U | PFEC_W);
+        (void)fault(0, VA(0, 2), PFEC_U | PFEC_W);
+        unsync_announce(&mmu[0], gfn(PT), unsync_enter(&mmu[0], gfn(PT)));
+        *entry(PT, 1) = (*entry(PT, 1) & t[k].keep) | t[k].add;
+        uint64_t before = mmu[0].downgrades;
+        load(0, ROOT);
+        uint64_t e = leaf(0, VA(0, 1));
+        tap_eq(e & ~PTE_ADDR, t[k].want, t[k].what);
+        tap_ok(!e || (e & PTE_ADDR) == host_of(513), "... its frame");
+        tap_ok(leaf(0, VA(0, 2)) & PTE_W, "... the neighbour is as it was");
+        tap_eq(mmu[0].downgrades != before, k != 0, "... a flush is due if something was lost");
+    }
+    rig_up("", 128);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    unsync_announce(&mmu[0], gfn(PT), unsync_enter(&mmu[0], gfn(PT)));
+    *entry(PT, 1) = 540ull << 12 | ALL | PTE_A;
+    load(0, ROOT);
+    tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(540), "another frame");
+}
+
+/* A read-only leaf that goes moves the flush generation. */
+static void test_drop(void)
+{
+    rig_up("", 128);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    tap_ok((leaf(0, VA(0, 1)) & (PTE_P | PTE_W)) == PTE_P, "a page that is only read");
+    uint64_t before = mmu[0].downgrades;
+    put(0, PT, 1, 0);
+    mmu_drain(&mmu[0]);
+    tap_eq(leaf(0, VA(0, 1)), 0, "unmapped: gone");
+    tap_ok(mmu[0].downgrades > before, "... and its flush is due");
+}
+
+static void test_summit(void)
+{
+    rig_up("", 128);
+    second_space();
+    struct mmu *m = &mmu[0];
+    (void)fault(0, VA(0, 1), PFEC_U);
+    uint32_t pt = sp_first(m, gfn(PT)), pd = sp_first(m, gfn(PD)), root = sp_first(m, gfn(ROOT));
+    load(0, ROOT2);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    uint32_t root2 = sp_first(m, gfn(ROOT2));
+    tap_ok(sp_reaches(m, pt, root) && !sp_reaches(m, pt, root2), "a table of one address space");
+    tap_ok(sp_reaches(m, pt, root) && !sp_reaches(m, pt, root2), "... asked again");
+    tap_ok(sp_reaches(m, pt, pd), "... and what is on the way to its root");
+    put(0, ROOT2 + 2, 1, PT << 12 | ALL);
+    (void)fault(0, VA(1, 3), PFEC_U);
+    tap_ok(sp_reaches(m, pt, root) && sp_reaches(m, pt, root2), "shared by two, it reaches both");
+}
+
+int main(void)
+{
+    test_path();
+    test_rights();
+    test_reread();
+    test_drop();
+    test_summit();
+    return tap_done();
+}
