@@ -13,20 +13,6 @@
 #define BAR_MEM_FLAGS 0xfu
 #define BAR_IO_FLAGS 0x3u
 
-uint32_t pci_config_get(const struct pci_function *f, unsigned reg, unsigned size)
-{
-    uint32_t v = 0;
-    ASSERT(size <= 4 && reg + size <= PCI_CONFIG_BYTES);
-    memcpy(&v, f->config + reg, size);
-    return v;
-}
-
-void pci_config_put(struct pci_function *f, unsigned reg, unsigned size, uint32_t value)
-{
-    ASSERT(size <= 4 && reg + size <= PCI_CONFIG_BYTES);
-    memcpy(f->config + reg, &value, size);
-}
-
 static void allow(struct pci_function *f, unsigned reg, unsigned size, uint32_t bits)
 {
     memcpy(f->writable + reg, &bits, size);

@@ -141,7 +141,7 @@ unsigned pci_capability(struct pci_function *f, uint8_t id, const uint8_t *body,
                         const uint8_t *writable);
 /* Appends MSI-X: m's fields but cap are given; both structures must lie in the declared BAR. */
 void pci_msix_declare(struct pci_function *f, const struct pci_msix *m);
-/* The registers as the bus has them, without ops. Lock held, or boot. */
+/* config.c: the registers as the bus has them, without ops. Lock held, or boot. */
 uint32_t pci_config_get(const struct pci_function *f, unsigned reg, unsigned size);
 void pci_config_put(struct pci_function *f, unsigned reg, unsigned size, uint32_t value);
 /* What the bus itself does with a write: BARs, command, MSI-X control, writable bits. For ops that

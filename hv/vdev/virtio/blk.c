@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* virtio block device (VIRTIO 1.2, 5.2) on a boot module, read-only or with copy on write: pages
- * that were written to lie in an overlay of fixed size. Tested by tools/tests/test_virtio_blk.c. */
+ * that were written to lie in an overlay of fixed size. Tested by tools/tests/test_virtio_dev.c. */
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/vdev/virtio/devices.h"

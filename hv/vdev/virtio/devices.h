@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The virtio devices a VM can have. Each is the memory its struct names, given by the caller, who
- * also adds dev.fn to the bus. Tested by tools/tests/test_virtio_dev.c and test_virtio_net.c. */
+ * also adds dev.fn to the bus. Tested by tools/tests/test_virtio_dev.c and test_switch.c. */
 #pragma once
 #include "hv/vdev/virtio/switch.h"
 #include "hv/vdev/virtio/virtio.h"

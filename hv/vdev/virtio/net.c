@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* virtio network device (VIRTIO 1.2, 5.1): a port of the switch. Tested by
- * tools/tests/test_virtio_net.c. */
+ * tools/tests/test_switch.c. */
 #include "hv/base/string.h"
 #include "hv/vdev/virtio/devices.h"
 

@@ -21,8 +21,11 @@ enum common {
     QUEUE_ENABLE = 0x1c,
     QUEUE_NOTIFY_OFF = 0x1e,
     QUEUE_DESC = 0x20,
+    QUEUE_DESC_HIGH = 0x24,
     QUEUE_DRIVER = 0x28,
+    QUEUE_DRIVER_HIGH = 0x2c,
     QUEUE_DEVICE = 0x30,
+    QUEUE_DEVICE_HIGH = 0x34,
 };
 
 void virtio_registers_reset(struct virtio *v)
@@ -64,15 +67,15 @@ static uint32_t queue_read(struct virtio *v, unsigned reg)
         return v->queue_select;
     case QUEUE_DESC:
         return (uint32_t)q->desc;
-    case QUEUE_DESC + 4:
+    case QUEUE_DESC_HIGH:
         return (uint32_t)(q->desc >> 32);
     case QUEUE_DRIVER:
         return (uint32_t)q->avail;
-    case QUEUE_DRIVER + 4:
+    case QUEUE_DRIVER_HIGH:
         return (uint32_t)(q->avail >> 32);
     case QUEUE_DEVICE:
         return (uint32_t)q->used;
-    case QUEUE_DEVICE + 4:
+    case QUEUE_DEVICE_HIGH:
         return (uint32_t)(q->used >> 32);
     default:
         return 0;
@@ -132,15 +135,15 @@ static void queue_write(struct virtio *v, unsigned reg, uint32_t value)
         q->enabled = value == 1 && !(q->desc & 15) && !(q->avail & 1) && !(q->used & 3);
         break;
     case QUEUE_DESC:
-    case QUEUE_DESC + 4:
+    case QUEUE_DESC_HIGH:
         set_half(&q->desc, reg & 4, value);
         break;
     case QUEUE_DRIVER:
-    case QUEUE_DRIVER + 4:
+    case QUEUE_DRIVER_HIGH:
         set_half(&q->avail, reg & 4, value);
         break;
     case QUEUE_DEVICE:
-    case QUEUE_DEVICE + 4:
+    case QUEUE_DEVICE_HIGH:
         set_half(&q->used, reg & 4, value);
         break;
     default:

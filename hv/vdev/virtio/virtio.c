@@ -219,13 +219,6 @@ uint64_t virtio_features(struct virtio *v)
 
 /* --- who works --- */
 
-void virtio_notify(struct virtio *v, uint32_t cpu, uint32_t bits)
-{
-    /* acq_rel: the next runner sees what we wrote before; pairs with its own RMWs in run_one */
-    atomic_fetch_or_explicit(&v->work, bits, memory_order_acq_rel);
-    v->host->todo[cpu] = true;
-}
-
 void virtio_call(struct virtio *v, uint32_t bits)
 {
     uint32_t old = atomic_fetch_or_explicit(&v->work, bits, memory_order_acq_rel);

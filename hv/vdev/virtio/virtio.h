@@ -106,7 +106,12 @@ bool virtio_run(struct virtio_host *h, uint32_t cpu, const struct vmem *m);
 void virtio_stop(struct virtio_host *h);
 /* Queue bits have work: by the CPU `cpu` of this VM, which will run it in this round of its loop.
  */
-void virtio_notify(struct virtio *v, uint32_t cpu, uint32_t bits);
+static inline void virtio_notify(struct virtio *v, uint32_t cpu, uint32_t bits)
+{
+    /* acq_rel: the next runner sees what we wrote before; pairs with its own RMWs in run_one */
+    atomic_fetch_or_explicit(&v->work, bits, memory_order_acq_rel);
+    v->host->todo[cpu] = true;
+}
 /* The same from anywhere, also another VM's CPU: the CPU that ran it last is called. Waits for
  * nobody. */
 void virtio_call(struct virtio *v, uint32_t bits);
