@@ -113,8 +113,8 @@ struct coherency {
 /* One CPU's handle, in its private memory. */
 struct coh_cpu {
     struct coherency *co;
-    uint32_t cpu;  /* VCPU, 0..co->ncpus-1: in sets, channels, mailboxes */
-    uint32_t pcpu; /* the CPU of the machine: statistics, events, doorbells */
+    uint32_t cpu;           /* VCPU, 0..co->ncpus-1: in sets, channels, mailboxes */
+    uint32_t pcpu;          /* the CPU of the machine: statistics, events, doorbells */
     struct cpu_shared *own; /* co->cpu[cpu] */
     /* Serves this CPU's inbound requests while it waits; true if a drain or drop changed anything,
      * so that a walk in progress restarts. Set by hv/mmu. */
