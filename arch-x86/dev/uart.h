@@ -26,8 +26,8 @@ struct uart {
 };
 /* Sets rate and 8N1, FIFOs on. false: the loopback test fails. u->where, io and regs are set. */
 bool uart_setup(struct uart *u) HV_MUST_CHECK;
-/* LF becomes CR LF, unless raw. A port that takes nothing is waited for once, for seconds; then text
- * is dropped until it takes some again, and a line says so. */
+/* LF becomes CR LF, unless raw. A port that takes nothing is waited for once, for seconds; then
+ * text is dropped until it takes some again, and a line says so. */
 void uart_send(struct uart *u, const char *text, size_t len, bool raw);
 #define UART_BREAK 0x100
 int uart_receive(struct uart *u); /* byte, UART_BREAK, or -1 */

@@ -55,8 +55,8 @@
     X(shadow_pages) /* in use now */                                                               \
     X(shadow_pages_high)                                                                           \
     X(rmap_high)                                                                                   \
-    X(unserved_high) /* steps of work in a row without a look at inbound requests, at most */      \
-    X(crowded)       /* sptes dropped because their frame or table had too many */                 \
+    X(unserved_high)   /* steps of work in a row without a look at inbound requests, at most */    \
+    X(crowded)         /* sptes dropped because their frame or table had too many */               \
     X(device_irqs)     /* interrupts of devices that the VM owns */                                \
     X(device_spurious) /* ... of nobody's */                                                       \
     X(audits)                                                                                      \

@@ -42,8 +42,8 @@ enum fill_result device_fill(struct mmu *m, const struct walk *w, uint32_t page,
     if ((w->access & PFEC_I) || !p2m_device(m->cfg.p2m, gfn_gpa(w->target), &h))
         return FILL_MMIO;
     spte_set(m, page, va_index(w->va, 1), device_spte(h, rights, wc), w->target);
-    stat_inc(m->cpu, STAT_fill_single);
-    ring_add(m->cpu, RING_FILL, w->va.v, h.v);
+    stat_inc(m->pcpu, STAT_fill_single);
+    ring_add(m->pcpu, RING_FILL, w->va.v, h.v);
     return FILL_DONE;
 }
 

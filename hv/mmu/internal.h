@@ -134,8 +134,8 @@ bool rmap_has_large(struct mmu *m, gfn_t f);
 bool rmap_is_full(struct mmu *m, hpa_t h);
 
 /* --- path.c --- */
-/* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with a
- * 2 MiB spte. NULL: not so far. Until the next change of a link or the root. */
+/* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with
+ * a 2 MiB spte. NULL: not so far. Until the next change of a link or the root. */
 const struct mmu_path *path_of(struct mmu *m, gva_t va);
 
 /* --- pool.c --- */

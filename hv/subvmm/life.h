@@ -37,7 +37,8 @@ void watch_read_end(const struct subvmm *s);
 /* This CPU comes round its loop, whether or not events show it. */
 void watch_beat(const struct subvmm *s);
 /* devices.c: virtual devices do what waits for them, within bounds. In each round of the loop. */
-/* ACTION_MSI: interrupts of the machine's devices go to the guest, what an IOMMU blocked to the log. */
+/* ACTION_MSI: interrupts of the machine's devices go to the guest, what an IOMMU blocked to the
+ * log. */
 void devices_arrived(struct subvmm *s);
 void devices_run(struct subvmm *s);
 /* Guest memory as devices on the CPU of this pager reach it. Owner CPU. */

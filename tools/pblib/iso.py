@@ -90,6 +90,8 @@ def grub_cfg_menu(hv, names, append):
     ]
     guest = [n for n in names if n[0] != "memtest"]
     text = HEAD % 5 + "".join(grub_entry(t, h, guest, a) for t, h, a in entries)
+    both = [(name, "vm=%s %s" % (vm, string)) for vm in ("first", "second") for name, string in guest]
+    text += grub_entry("Patchbay, two VMs that share the CPUs and the memory", hv, both, append)
     if len(guest) != len(names):
         memtest = "console=ttyS0,115200 nobench nosm keyboard=legacy"
         text += grub_entry("Patchbay, memory test as the guest", hv, [("memtest", "role=linux -- " + memtest)])

@@ -84,6 +84,10 @@ SHAPES = {
 }
 
 
+# A VCPU's number where a CPU's is meant: the same in the first VM, and so no test of one VM would tell.
+COUNTED_BY_VCPU = r"\b(stat_(inc|add|max|set)|ring_(add|dump)|profile_\w+|port_doorbell|port_low_memory)\([a-z]->cpu\b"
+
+
 def layers(_out):
     """boot -> arch-x86 -> hv; within hv only to rooms before; no assembly in hv."""
     folders = {os.path.dirname(n)[len("hv/"):] for n in tracked(".c", ".h") if n.startswith("hv/")}
@@ -108,6 +112,8 @@ def layers(_out):
                 problems.append("%s includes %s" % (name, included))
             if "/" not in included:
                 problems.append("%s: include %s by its path from the root" % (name, included))
+        if top == "hv" and re.search(COUNTED_BY_VCPU, text):
+            problems.append(name + ": statistics, events and doorbells go by the CPU of the machine (pcpu), not the VCPU")
         if top == "hv" and re.search(r"\b(__asm__|asm)\b\s*(volatile|\()", text):
             problems.append(name + ": assembly in hv/")
     return problems

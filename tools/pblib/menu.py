@@ -34,6 +34,22 @@ def self_test(results, m):
     results.expect(re.search(r'"audits":[1-9]', m.text) and '"audit_findings":0' in m.text, "no audit, or findings")
 
 
+def two_vms(results, m):
+    """A shell in each VM: the first has the keys; the monitor gives them to the second."""
+    for vm in ("first ", "second"):
+        results.expect(m.expect(r"\n%s\| patchbay-guest: shell" % vm), "no shell in VM " + vm)
+    m.send("echo cpus=$(nproc)\r")
+    results.expect(m.expect(r"\ncpus=%d\n" % (m.run.smp // 2)), "nproc of the first VM")
+    m.send("exit\r")
+    results.expect(m.expect("patchbay: VM first: off"), "the first VM does not power off")
+    m.send("\x14\x14")
+    results.expect(m.expect("patchbay> "), "no monitor")
+    m.send("vsecond\rq")
+    results.expect(m.expect("VM second is in front") and m.expect("monitor left"), "the second VM does not come to front")
+    m.send("exit\r")
+    results.expect(m.expect("patchbay: no VM runs any more"), "the second VM does not power off")
+
+
 def memory_test(results, m):
     """memtest86+ as the guest: it has begun to test."""
     results.expect(m.expect(r"Memtest86\+ v"), "it does not start")
@@ -48,6 +64,7 @@ ENTRIES = [  # name, how to boot, what the hypervisor's command line must hold, 
     ("self-test", "usb-uefi", r"command line: audit=2$", self_test, {}),
     ("safe-reference", "cd-bios", r"command line: smp=1 mmu=ref$", shell, {}),
     ("safe-audit", "cd-bios", r"command line: smp=1 audit=2 large=off batch=off unsync=off$", shell, {}),
+    ("two-vms", "cd-bios", r"command line: *$", two_vms, {"smp": 2, "mem": 768}),
     ("memory-test", "cd-bios", r"command line: *$", memory_test, {}),
 ]
 

@@ -532,7 +532,8 @@ static void test_fetch_known(void)
     (void)fetch_look(sv, &x, &buf);
     tap_ok(fetch_known(sv, &x) != NULL, "an entry with its place");
     sv->vcpu.regs.rip = CODE_VA + 0x101;
-    tap_ok(!fetch_known(sv, &x) && fetch_look(sv, &x, &buf) == &buf, "... taken for another address");
+    tap_ok(!fetch_known(sv, &x) && fetch_look(sv, &x, &buf) == &buf,
+           "... taken for another address");
     put_code(CODE_VA + 0x101, wrmsr_rex, sizeof(wrmsr_rex));
     tap_ok(!fetch_known(sv, &x), "... whose bytes are looked at");
 }

@@ -63,8 +63,8 @@ bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base);
 bool vlapic_ipi(struct vpc *pc, uint32_t cpu, cpuset_t to, uint32_t icr_low);
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 
-/* The write of an interrupt message (APM volume 2, 16.11; edge-triggered whatever it says). Any CPU;
- * addresses beside FEExxxxx reach nobody. */
+/* The write of an interrupt message (APM volume 2, 16.11; edge-triggered whatever it says). Any
+ * CPU; addresses beside FEExxxxx reach nobody. */
 void vpc_message(struct vpc *pc, uint32_t from, uint64_t address, uint32_t data);
 /* The CPUs it would reach now. */
 cpuset_t vpc_message_targets(const struct vpc *pc, uint64_t address);

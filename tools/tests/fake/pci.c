@@ -133,7 +133,7 @@ static bool entry_sends(struct fake_pci *d, unsigned n)
         *pending |= (uint8_t)(1u << n % 8);
         return false;
     }
-    *pending &= (uint8_t) ~(1u << n % 8);
+    *pending &= (uint8_t)~(1u << n % 8);
     message(get(e, 0, 4), get(e, 8, 4));
     return true;
 }
@@ -229,7 +229,7 @@ void port_pci_write(pci_bdf_t f, unsigned reg, unsigned size, uint32_t value)
     for (unsigned i = 0; i < size; i++) {
         uint8_t v = (uint8_t)(value >> 8 * i), *c = &d->config[reg + i];
         *c = (uint8_t)((*c & ~d->writable[reg + i]) | (v & d->writable[reg + i]));
-        *c &= (uint8_t) ~(v & d->clear[reg + i]);
+        *c &= (uint8_t)~(v & d->clear[reg + i]);
     }
     if (d->express && reg == d->express + PCI_EXP_DEVCTL && size >= 2 && (value & PCI_EXP_FLR))
         reset(d);
