@@ -43,6 +43,16 @@ static void sink_overflow(const struct coh_cpu *self, const struct patch_sink *s
     sink->overflow(sink->ctx);
 }
 
+/* Nothing in the ways of the set that begins at slot `first`? Most sets are empty. */
+static inline bool set_is_empty(const struct channel *ch, unsigned first)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = 0; i < CHANNEL_WAYS; i++)
+        any |= atomic_load_explicit(&ch->slot[first + i], memory_order_acquire);
+    return !any;
+}
+
 /* The second loop (864): one channel. Returns what was handed to the sink. */
 static unsigned drain_channel(struct coh_cpu *self, uint32_t producer,
                               const struct patch_sink *sink, unsigned *postponed)
@@ -55,6 +65,10 @@ static unsigned drain_channel(struct coh_cpu *self, uint32_t producer,
     }
     for (unsigned i = 0; i < CHANNEL_SLOTS; i++) {
         struct patch_payload dv;
+        if (i % CHANNEL_WAYS == 0 && set_is_empty(ch, i)) {
+            i += CHANNEL_WAYS - 1;
+            continue;
+        }
         /* acquire: pairs with the publishing store in channel_post */
         uint64_t w = atomic_load_explicit(&ch->slot[i], memory_order_acquire); /* 866 */
         if (!w)

@@ -19,6 +19,16 @@ static void fault_event(struct mmu *m, gva_t va)
     }
 }
 
+/* What a walk found in generation `gen`, for the emulator. A is set in every entry walked, so a later change of any of
+ * them is posted, and a drain or event moves xlate_gen. */
+static void xlate_add(struct mmu *m, const struct walk *w, uint64_t gen)
+{
+    uint64_t page = w->va.v >> PAGE_SHIFT;
+
+    m->xlate[page % MMU_XLATE] = (struct mmu_xlate){
+        .page = page, .gen = gen, .gfn = w->target.v, .access = w->access};
+}
+
 /* Steps 804, 806: the guest gets the fault. */
 static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct mmu_fault_out *out)
 {
@@ -99,10 +109,12 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
         if (!w.flip)
             return p2m_ptr(m->cfg.p2m, out->gpa) ? MMU_EMULATE : MMU_MMIO;
     }
+    uint64_t gen = m->xlate_gen;
     switch (fill_leaf(m, &w, &out->gpa)) {
     case FILL_MMIO:
         return MMU_MMIO;
     case FILL_TRACED:
+        xlate_add(m, &w, gen); /* the emulator will ask for just that */
         return traced_write(m, &w, &out->gpa);
     case FILL_DONE:
         break;
@@ -150,10 +162,8 @@ enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
         return HV_FAULT;
     }
     TRY(err);
-    /* A is set in every entry walked, so a later change of any of them is posted, and a drain or
-     * event moves xlate_gen. */
-    *x = (struct mmu_xlate){
-        .page = va.v >> PAGE_SHIFT, .gen = m->xlate_gen, .gfn = w.target.v, .access = access};
+    w.va = va;
+    xlate_add(m, &w, m->xlate_gen);
     *out = gpa((w.target.v << PAGE_SHIFT) | (va.v & PAGE_MASK));
     return HV_OK;
 }

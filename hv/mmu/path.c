@@ -3,8 +3,8 @@
  * faults, INVLPG and the fetch of instructions keep coming to the same few. Tested by
  * tools/tests/test_mmu_path.c. */
 /* Rules.
- * 1. What is remembered is what the sptes above level 1 say, and is believed while none of them has
- *    changed since (mmu.links, moved in spte_set) and the root is the same page. It says nothing of
+ * 1. What is remembered is what the sptes above level 1 say, and is believed while none that was
+ *    present has changed since (mmu.unlinks, moved in spte_set) and the root is the same page. It says nothing of
  *    the guest's entries that the links do not say.
  * 2. A page freed was unlinked before, and so is remembered by no path that is believed. */
 #include "hv/mmu/internal.h"
@@ -39,12 +39,12 @@ const struct mmu_path *path_of(struct mmu *m, gva_t va)
     if (m->root == SP_NONE)
         return NULL;
     uint32_t root = m->roots[m->root].sp;
-    if (p->region1 == region1 && p->links == m->links && p->root == root)
+    if (p->region1 == region1 && p->unlinks == m->unlinks && p->root == root)
         return p;
     if (root == SP_NONE || !m->sps[root].used)
         return NULL;
     p->root = root;
-    p->links = m->links;
+    p->unlinks = m->unlinks;
     p->region1 = follow(m, va, p) ? region1 : 0;
     return p->region1 ? p : NULL;
 }

@@ -382,6 +382,7 @@ bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root)
     unsigned n = 0;
     unsigned steps = 0;
 
+    m->work++;
     if (page == root)
         return true;
     if (m->sps[page].summit_at == m->links && !m->sps[root].parent)

@@ -242,6 +242,7 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
 
     m->sets++;
     m->links += s->level > 1;
+    m->unlinks += s->level > 1 && (old & PTE_P);
     if (is_downgrade(s->level, old, spte)) {
         m->downgrades++;
         m->xlate_gen++;

@@ -90,7 +90,7 @@ struct mmu_xlate {
 
 struct mmu_path {     /* where the links of a root lead for a region of 2 MiB */
     uint64_t region1; /* gva >> 21, + 1; 0: nothing remembered */
-    uint64_t links;   /* valid while equal to mmu.links, ... */
+    uint64_t unlinks; /* valid while equal to mmu.unlinks, ... */
     uint32_t root;    /* ... below this root's page */
     uint32_t sp;
     uint8_t level; /* of sp: 1, or 2 where a 2 MiB spte ends the way */
@@ -162,6 +162,7 @@ struct mmu {
     uint64_t downgrades;   /* flush generation: bumped by every downgrade of a spte */
     uint64_t sets;         /* sptes changed so far */
     uint64_t links;        /* of them, in pages above level 1 */
+    uint64_t unlinks;      /* of these, where something was before */
     uint64_t epoch;        /* own coherency events so far */
     uint64_t work;         /* steps so far: sptes written, entries and list members looked at */
     uint64_t served_at;    /* of them, when requests were last looked at */

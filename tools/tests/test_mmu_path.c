@@ -120,6 +120,43 @@ static void test_drop(void)
     tap_ok(mmu[0].downgrades > before, "... and its flush is due");
 }
 
+/* What the fault of a store to a table has walked the emulator does not walk again. */
+static void test_xlate(void)
+{
+    struct guest_fault f;
+    gpa_t at = gpa(0);
+
+    rig_up("", 128);
+    *entry(PT, 9) = PD << 12 | ALL;
+    (void)fault(0, VA(0, 1), PFEC_U);
+    tap_eq(fault(0, VA(0, 9), PFEC_W), MMU_EMULATE, "a store to a table");
+    uint64_t walks = stat_of(0, STAT_walks);
+    tap_ok(mmu_translate(&mmu[0], gva(VA(0, 9) + 8), PFEC_W, &at, &f) == HV_OK &&
+               at.v == (PD << 12 | 8) && stat_of(0, STAT_walks) == walks,
+           "... is translated without a walk");
+    tap_ok(mmu_translate(&mmu[0], gva(VA(0, 9)), PFEC_W | PFEC_U, &at, &f) == HV_OK &&
+               stat_of(0, STAT_walks) > walks,
+           "... another access by its own");
+    tap_eq(fault(0, VA(0, 9), PFEC_W), MMU_EMULATE, "again");
+    put(0, PT, 9, 530ull << 12 | ALL);
+    mmu_drain(&mmu[0]);
+    tap_ok(mmu_translate(&mmu[0], gva(VA(0, 9)), PFEC_W, &at, &f) == HV_OK && at.v == 530ull << 12,
+           "the page was moved meanwhile: its new place");
+}
+
+/* One frame written by more addresses than MMU_ALIASES: the oldest loses W. */
+static void test_crowd(void)
+{
+    rig_up("batch=off", 128);
+    for (unsigned i = 0; i < MMU_ALIASES + 3; i++) {
+        *entry(PT, i) = 520ull << 12 | ALL;
+        (void)fault(0, VA(0, i), PFEC_U | PFEC_W);
+    }
+    tap_ok(!(leaf(0, VA(0, 2)) & PTE_W) && (leaf(0, VA(0, 3)) & PTE_W),
+           "the oldest three may not be written any more");
+    tap_eq(stat_of(0, STAT_crowded), 3, "... and are counted");
+}
+
 static void test_summit(void)
 {
     rig_up("", 128);
@@ -144,6 +181,8 @@ int main(void)
     test_rights();
     test_reread();
     test_drop();
+    test_xlate();
+    test_crowd();
     test_summit();
     return tap_done();
 }
