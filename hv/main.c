@@ -2,6 +2,7 @@
 /* From boot to the sub-VMMs: guest memory, coherency, devices and image of VM 0, and its end.
  * Tested by every boot. */
 #include "hv/main.h"
+#include "arch-x86/defs/multiboot.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
@@ -13,6 +14,7 @@
 #include "hv/port/machine.h"
 #include "hv/subvmm/life.h"
 #include "hv/vm/load/load.h"
+#include "hv/vm/screen.h"
 
 /* What each CPU's shadow pool holds beside guest RAM / 512: tables of many processes at once. */
 #define POOL_WORKING_SET (8ull << 20)
@@ -160,8 +162,26 @@ static void choose_devices(struct vm *vm, const struct boot_info *bi)
         return;
     }
     vm->own_only = true;
-    log_warn("main", "the guest is NOT ISOLATED: it owns devices, and no IOMMU keeps their DMA from "
-                     "Patchbay's memory");
+    log_warn("main",
+             "the guest is NOT ISOLATED: it owns devices, and no IOMMU keeps their DMA from "
+             "Patchbay's memory");
+}
+
+/* The screen, before the memory, which lies around it. */
+static void choose_screen(struct vm *vm, const struct boot_info *bi)
+{
+    struct vm_screen s = {bi->fb_addr,   bi->fb_pitch,        bi->fb_width,
+                          bi->fb_height, (uint8_t)bi->fb_bpp, {0}};
+    const char *why;
+
+    if (!vm_screen_asked(bi->module, bi->nmodules))
+        return;
+    if (bi->fb_type != MB2_FRAMEBUFFER_RGB)
+        s.base = 0;
+    memcpy(s.colour, bi->fb_colour, sizeof(s.colour));
+    why = vm->opt->mmu == MMU_REF ? "mmu=ref maps no device memory" : vm_screen_give(vm, &s);
+    if (why)
+        log_warn("main", "display=guest: %s", why);
 }
 
 static void make_memory(struct vm *vm)
@@ -215,6 +235,7 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
     vm->opt = &hv_opt;
     vm->ncpus = ncpus < HV_MAX_CPUS ? ncpus : HV_MAX_CPUS;
     choose_devices(vm, bi);
+    choose_screen(vm, bi);
     make_memory(vm);
     make_devices(vm);
     if (vm->pass) {
@@ -235,6 +256,13 @@ void hv_main(const struct boot_info *bi, uint32_t ncpus)
              vm->entry_real   ? "real mode"
              : vm->entry_long ? "64-bit"
                               : "32-bit");
+    if (vm->screen.base) {
+        log_info("main",
+                 "the screen is the guest's from here on, %ux%u: Patchbay's messages go to the "
+                 "other consoles",
+                 vm->screen.width, vm->screen.height);
+        port_screen_yield();
+    }
     hv_coherency = vm->co; /* interrupt handlers post from here on */
 }
 

@@ -23,6 +23,9 @@ void *port_low_memory(uint32_t cpu, hpa_t *at);
 void port_console_write(const char *text, size_t len);
 void port_console_raw(const char *text, size_t len);
 int port_console_read(void);
+/* The screen is the guest's: nothing is written to it any more, until a panic takes it back. Boot.
+ */
+void port_screen_yield(void);
 /* From now on this CPU is told by ACTION_INPUT, at least every `us` microseconds, to look at the
  * consoles. Context: its loop. */
 void port_console_poll(uint64_t us);

@@ -13,6 +13,14 @@ struct vm_module { /* a boot module in host memory */
     const char *string; /* "role=linux ... -- guest command line" */
 };
 #define VM_MAX_MODULES 8
+/* The boot framebuffer, if it is the guest's: true colour, linear. base 0: it is not. */
+struct vm_screen {
+    uint64_t base;
+    uint32_t pitch, width, height;
+    uint8_t bpp;
+    uint8_t colour[6]; /* red's lowest bit and number of bits, green's, blue's */
+};
+
 struct vm {
     uint32_t ncpus; /* CPUs 0..ncpus-1 */
     struct p2m p2m;
@@ -23,6 +31,7 @@ struct vm {
     struct vpc *pc;
     struct pass *pass; /* the machine's functions it owns, NULL: none */
     bool own_only;     /* DMA is not translated: RAM lies at its own address or is not shown */
+    struct vm_screen screen; /* display=guest */
     const struct hv_options *opt;
     /* BSP start state, set by the loader */
     uint64_t entry_rip, entry_rsi, entry_rsp, entry_cr3;
