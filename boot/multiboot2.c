@@ -70,6 +70,8 @@ static void parse_framebuffer(const char *tag, uint32_t size)
     boot_info.fb_height = f.height;
     boot_info.fb_bpp = f.bpp;
     boot_info.fb_type = f.type;
+    if (size >= MB2_FRAMEBUFFER_COLOUR + sizeof(boot_info.fb_colour))
+        memcpy(boot_info.fb_colour, tag + MB2_FRAMEBUFFER_COLOUR, sizeof(boot_info.fb_colour));
 }
 
 static void parse_rsdp(const char *tag, uint32_t size, bool is_new)

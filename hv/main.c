@@ -187,6 +187,14 @@ void hv_main(uint32_t ncpus)
         for (uint32_t k = 0; k < vm_count; k++)
             if (vm_table[k].mod == hv_vms.vm[i].mod)
                 vm_console_own(&vm_table[k], hv_vms.vm[i].console);
+    for (uint32_t k = 0; k < vm_count; k++)
+        if (vm_table[k].screen.base) {
+            log_info("main",
+                     "the screen is the guest's from here on, %ux%u: Patchbay's messages go to "
+                     "the other consoles",
+                     vm_table[k].screen.width, vm_table[k].screen.height);
+            port_screen_yield();
+        }
     for (reader = 0; !vm_of(reader, &vcpu);)
         reader++;
     watch_reader(reader);

@@ -13,6 +13,7 @@ struct boot_info { /* filled by boot/ from multiboot 1 or 2, neutral */
     bool uefi;
     uint64_t fb_addr; /* framebuffer, 0 none */
     uint32_t fb_pitch, fb_width, fb_height, fb_bpp, fb_type;
+    uint8_t fb_colour[6]; /* as vm_screen.colour */
 };
 extern struct boot_info boot_info;
 

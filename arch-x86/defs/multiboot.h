@@ -82,6 +82,8 @@ struct mb2_framebuffer {
     uint16_t reserved;
 };
 _Static_assert(offsetof(struct mb2_framebuffer, bpp) == 28, "mb2_framebuffer");
+#define MB2_FRAMEBUFFER_RGB 1
+#define MB2_FRAMEBUFFER_COLOUR 32 /* lowest bit and number of bits of red, green, blue */
 struct mb2_efi_mmap {
     struct mb2_tag tag;
     uint32_t desc_size, desc_version;

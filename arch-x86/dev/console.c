@@ -35,12 +35,15 @@ static _Atomic uint32_t writer;    /* 0 free, else CPU + 1 */
 static _Atomic uint32_t panicking; /* 0, or CPU + 1: only its output counts */
 static _Atomic bool reading;
 
+static _Atomic bool yielded; /* the screen is the guest's */
+
 static struct console *_Atomic writing_to; /* for a panic inside a driver */
 
 static void write_all(const char *text, size_t len, bool raw)
 {
     for (unsigned i = 0; i < nconsoles; i++) {
-        if (consoles[i].broken || !consoles[i].write || consoles[i].own)
+        if (consoles[i].broken || !consoles[i].write || consoles[i].own ||
+            (consoles[i].screen && atomic_load_explicit(&yielded, memory_order_relaxed)))
             continue;
         atomic_store_explicit(&writing_to, &consoles[i], memory_order_relaxed);
         consoles[i].write(&consoles[i], text, len, raw);
@@ -100,6 +103,20 @@ int port_console_read(void)
     return byte;
 }
 
+void port_screen_yield(void)
+{
+    atomic_store_explicit(&yielded, true, memory_order_relaxed);
+}
+
+/* A panic is worth more than what the guest shows. */
+static void screen_retake(void)
+{
+    if (atomic_exchange_explicit(&yielded, false, memory_order_relaxed))
+        for (unsigned i = 0; i < nconsoles; i++)
+            if (consoles[i].screen && strcmp(consoles[i].name, "fb") == 0)
+                fb_retake();
+}
+
 void console_panic_begin(void)
 {
     uint32_t self = percpu_self()->cpu + 1;
@@ -110,6 +127,7 @@ void console_panic_begin(void)
             break;
         cpu_pause();
     }
+    screen_retake();
     const struct uart_where com1 = {.base = COM1_PORT, .stride = 1, .baud = DEFAULT_BAUD};
     if (nconsoles == 0 && serial_open(&consoles[0], &com1)) {
         nconsoles = 1;
@@ -244,6 +262,7 @@ static bool open_vga(bool asked)
     if (graphics && !asked)
         return false;
     vga_open(c);
+    c->screen = true;
     activate(c, "vga");
     return true;
 }
@@ -253,6 +272,7 @@ static bool open_fb(bool asked)
     struct console *c = next_console();
 
     if (boot_info.fb_addr && boot_info.fb_type != FB_TYPE_TEXT && fb_open(c)) {
+        c->screen = true;
         activate(c, "fb");
         return true;
     }

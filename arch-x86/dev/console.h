@@ -17,6 +17,7 @@ struct console {
     uint8_t irq;                       /* ISA interrupt of the input, 0: it has to be polled */
     bool broken;                       /* writing to it panicked */
     bool own;                          /* one VM's alone (port_console_own) */
+    bool screen;                       /* the guest may be given what it shows on */
 };
 
 /* Brings up what hv_opt.console names, by default what is found, and replays the log to each. With
@@ -45,5 +46,8 @@ void vga_remap(void);
 /* The loader's framebuffer, if it is true-colour and can be reached. */
 bool fb_open(struct console *c);
 void fb_remap(void);
+/* Somebody else has drawn: everything is drawn again, from an empty screen on. No memory is read.
+ */
+void fb_retake(void);
 /* i8042 and a keyboard behind it. */
 bool kbd_open(struct console *c);

@@ -6,6 +6,7 @@
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/dev/console.h"
 #include "arch-x86/dev/font.h"
+#include "hv/base/string.h"
 #include "hv/main.h"
 
 #define MAX_COLUMNS 240u
@@ -105,6 +106,21 @@ void fb_remap(void)
                                (uint64_t)boot_info.fb_pitch * boot_info.fb_height);
 }
 
+static void clear(void)
+{
+    row = column = 0;
+    memset(cell, 0, sizeof(cell)); /* no letter: each is drawn */
+    for (unsigned r = 0; r < rows; r++)
+        for (unsigned k = 0; k < columns; k++)
+            draw(r, k, ' ');
+}
+
+void fb_retake(void)
+{
+    escape = false;
+    clear();
+}
+
 bool fb_open(struct console *c)
 {
     const struct boot_info *b = &boot_info;
@@ -126,9 +142,7 @@ bool fb_open(struct console *c)
     if (columns < 40 || rows < 10)
         return false;
     fb_remap();
-    for (unsigned r = 0; r < rows; r++)
-        for (unsigned k = 0; k < columns; k++)
-            draw(r, k, ' ');
+    clear();
     c->write = fb_write;
     return true;
 }

@@ -18,6 +18,7 @@ struct p2m {
     uint64_t hole;      /* gpa | 1 of one page over which a CPU moved its APIC; 0: none */
     const struct p2m_device *device; /* none of them in a granule of RAM */
     unsigned ndevices;
+    struct p2m_device screen; /* the boot framebuffer (display=guest); no frames: none */
 };
 
 /* Has this CPU moved its APIC over the page of `a`? The one thing in which the maps of the CPUs of
@@ -53,12 +54,13 @@ static inline bool p2m_device(const struct p2m *p, gpa_t a, hpa_t *out)
 {
     uint64_t g = a.v >> PAGE_SHIFT;
 
-    for (unsigned i = 0; i < p->ndevices; i++)
-        if (g - p->device[i].gfn.v < p->device[i].frames && !p2m_covered(p, a)) {
-            *out = hpa((p->device[i].pfn.v + g - p->device[i].gfn.v) << PAGE_SHIFT |
-                       (a.v & PAGE_MASK));
+    for (unsigned i = 0; i <= p->ndevices; i++) {
+        const struct p2m_device *d = i < p->ndevices ? &p->device[i] : &p->screen;
+        if (g - d->gfn.v < d->frames && !p2m_covered(p, a)) {
+            *out = hpa((d->pfn.v + g - d->gfn.v) << PAGE_SHIFT | (a.v & PAGE_MASK));
             return true;
         }
+    }
     return false;
 }
 /* true if host frame `f` belongs to this VM (for the assertion in mmu/set.c): `f` is the frame of

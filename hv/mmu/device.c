@@ -64,6 +64,6 @@ void mmu_memory_types(struct mmu *m, const struct mmu_types *t)
     if (memcmp(&m->wc, t, sizeof(*t)) == 0)
         return;
     m->wc = *t;
-    if (m->cfg.p2m->ndevices)
+    if (m->cfg.p2m->ndevices || m->cfg.p2m->screen.frames)
         sp_zap_all(m); /* rare: every type that was derived goes */
 }

@@ -29,6 +29,9 @@ int port_console_read(void);
 int port_console_own(const char *spec);
 void port_console_own_write(unsigned port, const char *text, size_t len);
 int port_console_own_read(unsigned port);
+/* The screen is the guest's: nothing is written to it any more, until a panic takes it back. Boot.
+ */
+void port_screen_yield(void);
 /* From now on this CPU is told by ACTION_INPUT, at least every `us` microseconds, to look at the
  * consoles. Context: its loop. */
 void port_console_poll(uint64_t us);

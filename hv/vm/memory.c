@@ -98,6 +98,10 @@ static void ends_set(struct vm *vm, uint64_t bytes)
         low = min_u64(low, pass_low_end(vm->pass) & ~REGION_MASK);
         high = pass_high_end(vm->pass) & ~REGION_MASK;
     }
+    if (vm->screen.base && vm->screen.base < HIGH_BASE)
+        low = min_u64(low, vm->screen.base & ~REGION_MASK);
+    else if (vm->screen.base)
+        high = min_u64(high, vm->screen.base & ~REGION_MASK);
     if (vm->own_only) {
         vm->ram_low_end = min_u64(low, phys_top() & ~REGION_MASK);
         vm->ram_high_end = phys_top() > HIGH_BASE ? min_u64(high, phys_top() & ~REGION_MASK) : 0;

@@ -38,6 +38,14 @@ enum vm_how { VM_POWEROFF = 1, VM_RESET, VM_PARKED, VM_ORDER_STOP, VM_ORDER_RESE
 enum vm_state { VM_ON, VM_OFF, VM_MAKING };
 struct virtio_host;
 struct vconsole;
+/* The boot framebuffer, if it is the guest's: true colour, linear. base 0: it is not. */
+struct vm_screen {
+    uint64_t base;
+    uint32_t pitch, width, height;
+    uint8_t bpp;
+    uint8_t colour[6]; /* red's lowest bit and number of bits, green's, blue's */
+};
+
 struct vm {
     uint32_t id; /* 0..vm_count-1: index of vm_table */
     char name[VM_NAME_LEN + 1];
@@ -59,6 +67,7 @@ struct vm {
     struct vconsole *console;   /* NULL: none */
     void *devices;              /* their memory, devices_bytes, used up to devices_used */
     uint64_t devices_bytes, devices_used;
+    struct vm_screen screen; /* display=guest */
     const struct hv_options *opt;
     /* BSP start state, set by the loader */
     uint64_t entry_rip, entry_rsi, entry_rsp, entry_cr3;

@@ -145,6 +145,14 @@ static void test_video(void)
     uint64_t mbi = vm.entry_rbx;
     tap_ok((get(mbi, 4) & BIT(12)) && get(mbi + 88, 8) == 0xb8000 && get(mbi + 109, 1) == 2,
            "... gets text mode");
+    vm.screen = (struct vm_screen){0xe0000000, 3200, 800, 600, 32, {16, 8, 8, 8, 0, 8}};
+    tap_eq(load(NULL), HV_OK, "the same with the screen given to the guest");
+    mbi = vm.entry_rbx;
+    tap_ok(get(mbi + 88, 8) == 0xe0000000 && get(mbi + 96, 4) == 3200 && get(mbi + 100, 4) == 800 &&
+               get(mbi + 104, 4) == 600 && get(mbi + 108, 1) == 32 && get(mbi + 109, 1) == 1 &&
+               get(mbi + 110, 6) == 0x080008080810ull,
+           "... gets the framebuffer and its colours");
+    vm.screen.base = 0;
 }
 
 /* The image ends where RAM does: modules go below it, first behind another part. */

@@ -13,6 +13,7 @@ struct module_words {
     enum module_role role;
     const char *pci; /* value of pci=, NULL: not given */
     size_t pci_len;
+    bool display;        /* display=guest */
     const char *cmdline; /* behind " -- ", leading blanks skipped; "" if there is none */
     size_t cmdline_len;  /* trailing blanks not counted */
     char bad[48];        /* first word not understood, or the unknown role; "" if none */
@@ -83,6 +84,10 @@ uint32_t info_take(uint32_t n);
 uint32_t info_string(const char *first, const char *s, size_t n);
 enum hv_err info_commit(struct vm *vm) HV_MUST_CHECK;
 
+/* The framebuffer's address and form, 22 bytes that both versions of multiboot have in common, at
+ * offset `at`, and six of its colours: the guest's screen, else text mode. */
+void guest_framebuffer(const struct vm_screen *s, uint32_t at, uint32_t colours);
+
 /* --- kinds of kernels --- */
 bool guest_multiboot_is(const void *image, uint64_t len); /* is there a version 1 header? */
 enum hv_err guest_multiboot_parse(const void *image, uint64_t len, struct guest_image *out,
@@ -124,6 +129,8 @@ enum hv_err bzimage_parse(const void *image, uint64_t len, struct bzimage *out,
 enum hv_err tables_build(struct vm *vm) HV_MUST_CHECK;
 
 /* --- Linux's boot data (loader_linux.c) --- */
+/* The screen in the zero page `page`. */
+void linux_screen_fill(const struct vm_screen *s, uint8_t *page);
 enum hv_err linux_load(struct vm *vm, const struct vm_module *kernel,
                        const struct module_words *words,
                        const struct vm_module *initrd) HV_MUST_CHECK;

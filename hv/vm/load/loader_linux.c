@@ -103,7 +103,33 @@ static void e820_fill(const struct vm *vm, uint8_t *page)
     }
 }
 
-/* The zero page. Written field by field into guest RAM, which is all zero: text mode, no video. */
+/* The screen, if it is the guest's ("struct screen_info" of the zero page); without it all is zero:
+ * text mode, no video. */
+void linux_screen_fill(const struct vm_screen *s, uint8_t *page)
+{
+    bool high = s->base >> 32 != 0;
+    uint32_t bytes = s->pitch * s->height;
+    uint32_t size = high ? bytes : (bytes + 0xffff) >> 16;
+    uint32_t capabilities = high ? BP_SCREEN_64BIT_BASE : 0;
+
+    if (!s->base)
+        return;
+    page[BP_SCREEN_KIND] = high ? BP_SCREEN_EFI : BP_SCREEN_VLFB;
+    memcpy(page + BP_SCREEN_WIDTH, &s->width, 2);
+    memcpy(page + BP_SCREEN_HEIGHT, &s->height, 2);
+    page[BP_SCREEN_DEPTH] = s->bpp;
+    memcpy(page + BP_SCREEN_BASE, &s->base, 4);
+    memcpy(page + BP_SCREEN_BASE_HIGH, (const uint8_t *)&s->base + 4, 4);
+    memcpy(page + BP_SCREEN_BYTES, &size, 4);
+    memcpy(page + BP_SCREEN_PITCH, &s->pitch, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        page[BP_SCREEN_COLOUR + 2 * i] = s->colour[2 * i + 1];
+        page[BP_SCREEN_COLOUR + 2 * i + 1] = s->colour[2 * i];
+    }
+    memcpy(page + BP_SCREEN_CAPABILITIES, &capabilities, 4);
+}
+
+/* The zero page. Written field by field into guest RAM, which is all zero. */
 static enum hv_err boot_params_build(struct vm *vm, const struct plan *p, const void *image,
                                      gpa_t rsdp)
 {
@@ -114,6 +140,7 @@ static enum hv_err boot_params_build(struct vm *vm, const struct plan *p, const 
     memset(page, 0, BP_BYTES);
     memcpy(page + HDR_START, (const uint8_t *)image + HDR_START, p->bz.header_end - HDR_START);
     e820_fill(vm, page);
+    linux_screen_fill(&vm->screen, page);
     page[HDR_TYPE_OF_LOADER] = 0xff;
     page[HDR_LOADFLAGS] = HDR_LOADED_HIGH; /* no heap, not quiet, segments reloaded */
     TRY(put(vm, bp + HDR_VID_MODE, 0xffff, 2));

@@ -15,6 +15,7 @@
 #define MB_REQUIRED_UNKNOWN MASK(15, 3)
 #define INFO_FIXED 120u     /* the fixed part, framebuffer fields included */
 #define INFO_FRAMEBUFFER 88 /* 3.3: address, pitch, width, height, bpp, type */
+#define FRAMEBUFFER_RGB 1
 #define FRAMEBUFFER_TEXT 2
 
 static uint32_t get32(const uint8_t *p)
@@ -121,15 +122,21 @@ static bool modules_build(const struct vm_files *f, const uint64_t *at)
     return true;
 }
 
-/* Text mode, for a kernel whose header asks about video. */
-static void framebuffer_build(void)
+void guest_framebuffer(const struct vm_screen *s, uint32_t at, uint32_t colours)
 {
-    info_put(INFO_FRAMEBUFFER, 0xb8000, 8);
-    info_put(INFO_FRAMEBUFFER + 8, 160, 4);
-    info_put(INFO_FRAMEBUFFER + 12, 80, 4);
-    info_put(INFO_FRAMEBUFFER + 16, 25, 4);
-    info_put(INFO_FRAMEBUFFER + 20, 16, 1);
-    info_put(INFO_FRAMEBUFFER + 21, FRAMEBUFFER_TEXT, 1);
+    const struct vm_screen text = {
+        .base = 0xb8000, .pitch = 160, .width = 80, .height = 25, .bpp = 16};
+    bool graphics = s->base != 0;
+
+    s = graphics ? s : &text;
+    info_put(at, s->base, 8);
+    info_put(at + 8, s->pitch, 4);
+    info_put(at + 12, s->width, 4);
+    info_put(at + 16, s->height, 4);
+    info_put(at + 20, s->bpp, 1);
+    info_put(at + 21, graphics ? FRAMEBUFFER_RGB : FRAMEBUFFER_TEXT, 1);
+    for (uint32_t i = 0; graphics && i < sizeof(s->colour); i++)
+        info_put(colours + i, s->colour[i], 1);
 }
 
 static enum hv_err info_build(struct vm *vm, const struct vm_files *f, const uint64_t *at,
@@ -149,7 +156,7 @@ static enum hv_err info_build(struct vm *vm, const struct vm_files *f, const uin
         return HV_INVALID;
     }
     if (video)
-        framebuffer_build();
+        guest_framebuffer(&vm->screen, INFO_FRAMEBUFFER, INFO_FRAMEBUFFER + 22);
     info_put(0, flags, 4);
     info_put(4, 639, 4);
     info_put(8, (vm->ram_low_end - 0x100000) / 1024, 4);

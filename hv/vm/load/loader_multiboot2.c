@@ -204,21 +204,16 @@ static bool map_tag(const struct vm *vm)
     return true;
 }
 
-/* The screen in text mode, the memory below and above 1 MiB, where the image lies, the RSDP. */
+/* The screen, the memory below and above 1 MiB, where the image lies, the RSDP. */
 static bool machine_tags(const struct vm *vm, uint64_t base)
 {
-    uint32_t fb = tag_start(MB2_TAG_FRAMEBUFFER, 24), mem = tag_start(MB2_TAG_BASIC_MEMORY, 8);
+    uint32_t fb = tag_start(MB2_TAG_FRAMEBUFFER, 30), mem = tag_start(MB2_TAG_BASIC_MEMORY, 8);
     uint32_t load = tag_start(MB2_TAG_LOAD_BASE, 4), acpi = tag_start(MB2_TAG_ACPI_NEW, 36);
     const uint8_t *rsdp = p2m_ptr(&vm->p2m, gpa(ACPI_GPA));
 
     if (!fb || !mem || !load || !acpi || !rsdp)
         return false;
-    info_put(fb + 8, 0xb8000, 8);
-    info_put(fb + 16, 160, 4);
-    info_put(fb + 20, 80, 4);
-    info_put(fb + 24, 25, 4);
-    info_put(fb + 28, 16, 1);
-    info_put(fb + 29, 2, 1); /* EGA text */
+    guest_framebuffer(&vm->screen, fb + 8, fb + 32);
     info_put(mem + 8, 639, 4);
     info_put(mem + 12, (vm->ram_low_end - 0x100000) / 1024, 4);
     info_put(load + 8, base, 4);

@@ -101,6 +101,10 @@ static void word_parse(struct module_words *out, const char *s, size_t n, bool f
         out->pci_len = n - 4;
         return;
     }
+    if (word_is(s, n, "display=guest")) {
+        out->display = true;
+        return;
+    }
     if (n > 5 && strncmp(s, "role=", 5) == 0) {
         if (word_is(s + 5, n - 5, "linux") || word_is(s + 5, n - 5, "kernel")) {
             out->role = ROLE_LINUX;

@@ -35,6 +35,20 @@
 
 /* zero page (struct boot_params) beside the header */
 #define BP_BYTES 4096u
+/* struct screen_info at its start */
+#define BP_SCREEN_KIND 0x00fu
+#define BP_SCREEN_VLFB 0x23u /* a linear framebuffer, size in 64 KiB */
+#define BP_SCREEN_EFI 0x70u  /* the same, size in bytes: one above 4 GiB is only known so */
+#define BP_SCREEN_WIDTH 0x012u
+#define BP_SCREEN_HEIGHT 0x014u
+#define BP_SCREEN_DEPTH 0x016u
+#define BP_SCREEN_BASE 0x018u
+#define BP_SCREEN_BYTES 0x01cu
+#define BP_SCREEN_PITCH 0x024u
+#define BP_SCREEN_COLOUR 0x026u /* bits and lowest bit of red, green, blue */
+#define BP_SCREEN_CAPABILITIES 0x036u
+#define BP_SCREEN_64BIT_BASE BIT(1)
+#define BP_SCREEN_BASE_HIGH 0x03au
 #define BP_ACPI_RSDP 0x070u
 #define BP_E820_ENTRIES 0x1e8u
 #define BP_E820_TABLE 0x2d0u

@@ -326,6 +326,9 @@ int port_console_read(void)
     console_input_len--;
     return (uint8_t)*console_input++;
 }
+void port_screen_yield(void)
+{
+}
 void port_console_poll(uint64_t us)
 {
     fake_cpu[this_cpu].poll_us = us;
