@@ -66,6 +66,7 @@ struct vcpu_event {
     uint64_t cr2; /* #PF */
 };
 
+/* What every exit touches comes first, in six cache lines (README "The way of an exit"). */
 struct vcpu {
     uint32_t cpu; /* the CPU of the machine that hosts it */
     enum vcpu_state state;
@@ -76,10 +77,13 @@ struct vcpu {
     bool nmi_pending, nmi_blocked;
     bool window_armed;
     bool int_shadow; /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
-    uint64_t pat, mtrr_def, tsc_aux, misc_enable, apic_base, tsc_adjust, xcr0;
+    bool pveoi_armed; /* the guest may clear the word instead of EOI */
+    void *arch;       /* the vendor's, struct svm_vcpu */
+    uint64_t xcr0;
+    uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
+    uint64_t iret_rip; /* RIP of the IRET that ends NMI blocking, while it has not run */
+    uint64_t pat, mtrr_def, tsc_aux, misc_enable, apic_base, tsc_adjust;
     uint64_t mtrr_fixed[11], mtrr_var[16];
-    uint64_t ring_rip;     /* RIP at entry, for the redelivery rule */
-    uint64_t iret_rip;     /* RIP of the IRET that ends NMI blocking, while it has not run */
     bool step_iret;        /* the next entry single-steps that IRET: an NMI waits behind it */
     bool step_tf;          /* ... and the guest single-steps itself */
     uint64_t step_dr6;     /* ... DR6 before */
@@ -92,12 +96,10 @@ struct vcpu {
     uint64_t msr_scratch[2];            /* plain storage registers, enum msr_scratch */
     uint64_t kvmclock;                  /* system-time MSR as written */
     uint64_t pveoi;                     /* PV EOI MSR as written */
-    bool pveoi_armed;                   /* the guest may clear the word instead of EOI */
     uint64_t steal;                     /* steal-time MSR as written */
     bool steal_halted;                  /* its word says that this VCPU does not run */
     uint64_t hv_assist;                 /* Hyper-V's assist page MSR as written */
     uint64_t kvm_wall;                  /* wall-clock MSR as written */
-    void *arch;                         /* struct svm_vcpu */
 };
 
 /* What hv/vcpu needs of a vendor; one constant table a vendor. Context: owner CPU. */
