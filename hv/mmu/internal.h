@@ -119,8 +119,8 @@ bool rmap_has_large(struct mmu *m, gfn_t f);
 bool rmap_is_full(struct mmu *m, hpa_t h);
 
 /* --- path.c --- */
-/* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with a
- * 2 MiB spte. NULL: not so far. Valid until a link or the root changes. */
+/* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with
+ * a 2 MiB spte. NULL: not so far. Valid until a link or the root changes. */
 const struct mmu_path *path_of(struct mmu *m, gva_t va);
 
 /* --- pool.c --- */
@@ -160,7 +160,8 @@ struct walk {
     bool eff_w, eff_u, eff_nx;
     gfn_t target;  /* 4 KiB frame that va maps to */
     uint32_t pfec; /* for HV_FAULT */
-    bool by_links; /* begin below the links the shadow has; a fault may be for want of their rights */
+    bool by_links; /* begin below the links the shadow has; a fault may be for want of their rights
+                    */
     bool flip;     /* fill_leaf: U=0, W=1 for this once although CR4.SMAP is set (CR0.WP = 0) */
     bool give_up;  /* fill_leaf: map a traced frame writable by making it unsync */
 };

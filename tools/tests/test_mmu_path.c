@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the pager does the short way: the remembered way to a page of leaves, where the ways up from
- * a page end, re-reads that compare, a denial by the last entry alone, leaves made where nothing was
- * and dropped. Each is to say what the long way would. */
+ * a page end, re-reads that compare, a denial by the last entry alone, leaves made where nothing
+ * was and dropped. Each is to say what the long way would. */
 #include "tools/tests/mmu_rig.h"
 
 #define VA(t, i) ((uint64_t)(t) << 21 | (uint64_t)(i) << 12)

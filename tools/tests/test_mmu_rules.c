@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Single rules of the pager that random programs meet too rarely: an entry that changes between its
  * read and the setting of A, what a drop request takes away, large pages that change under their
- * fragments, what INVLPG must apply. Two CPUs, one thread. hv/mmu/gpte.c and walk.c are compiled into
- * this test with a look at their loads of entries. */
+ * fragments, what INVLPG must apply. Two CPUs, one thread. hv/mmu/gpte.c and walk.c are compiled
+ * into this test with a look at their loads of entries. */
 #include <stdbool.h>
 #include <stdint.h>
 
