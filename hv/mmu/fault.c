@@ -19,14 +19,14 @@ static void fault_event(struct mmu *m, gva_t va)
     }
 }
 
-/* What a walk found in generation `gen`, for the emulator. A is set in every entry walked, so a later change of any of
- * them is posted, and a drain or event moves xlate_gen. */
+/* What a walk found in generation `gen`, for the emulator. A is set in every entry walked, so a
+ * later change of any of them is posted, and a drain or event moves xlate_gen. */
 static void xlate_add(struct mmu *m, const struct walk *w, uint64_t gen)
 {
     uint64_t page = w->va.v >> PAGE_SHIFT;
 
-    m->xlate[page % MMU_XLATE] = (struct mmu_xlate){
-        .page = page, .gen = gen, .gfn = w->target.v, .access = w->access};
+    m->xlate[page % MMU_XLATE] =
+        (struct mmu_xlate){.page = page, .gen = gen, .gfn = w->target.v, .access = w->access};
 }
 
 /* Steps 804, 806: the guest gets the fault. */

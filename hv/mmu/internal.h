@@ -135,7 +135,7 @@ bool rmap_is_full(struct mmu *m, hpa_t h);
 
 /* --- path.c --- */
 /* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with
- * a 2 MiB spte. NULL: not so far. Until the next change of a link or the root. */
+ * a 2 MiB spte. NULL: not so far. Valid until a link or the root changes. */
 const struct mmu_path *path_of(struct mmu *m, gva_t va);
 
 /* --- pool.c --- */

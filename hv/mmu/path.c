@@ -4,8 +4,8 @@
  * tools/tests/test_mmu_path.c. */
 /* Rules.
  * 1. What is remembered is what the sptes above level 1 say, and is believed while none that was
- *    present has changed since (mmu.unlinks, moved in spte_set) and the root is the same page. It says nothing of
- *    the guest's entries that the links do not say.
+ *    present has changed since (mmu.unlinks, moved in spte_set) and the root is the same page. It
+ * says nothing of the guest's entries that the links do not say.
  * 2. A page freed was unlinked before, and so is remembered by no path that is believed. */
 #include "hv/mmu/internal.h"
 
