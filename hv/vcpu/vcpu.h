@@ -95,6 +95,7 @@ struct vcpu {
     bool pveoi_armed;                   /* the guest may clear the word instead of EOI */
     uint64_t steal;                     /* steal-time MSR as written */
     bool steal_halted;                  /* its word says that this VCPU does not run */
+    uint64_t hv_icr;                    /* the last command by Hyper-V's ICR MSR */
     uint64_t hv_assist;                 /* Hyper-V's assist page MSR as written */
     uint64_t kvm_wall;                  /* wall-clock MSR as written */
     void *arch;                         /* struct svm_vcpu */
