@@ -71,7 +71,7 @@ static const struct option table[] = {
     {"hvsig", KIND_CHOICE, FIELD(hvsig), "kvm|own|hyperv", HVSIG_KVM, 0,
      "hypervisor signature and interface in CPUID"},
     {"pveoi", KIND_SWITCH, FIELD(pveoi), ON_OFF, 1, 0,
-     "interrupts without an exit for their EOI (with hvsig=kvm)"},
+     "interrupts without an exit for their EOI (with hvsig=kvm or hyperv)"},
     {"pvipi", KIND_SWITCH, FIELD(pvipi), ON_OFF, 1, 0,
      "interrupts to several CPUs by one hypercall (with hvsig=kvm or hyperv)"},
     {"pvflush", KIND_SWITCH, FIELD(pvflush), ON_OFF, 1, 0,

@@ -8,6 +8,7 @@
 #include "hv/mmu/gmem.h"
 #include "hv/port/cpu.h"
 #include "hv/vcpu/rules.h"
+#include "hv/vdev/pc/vpc.h"
 #include "hv/vm/vm.h"
 
 enum { EAX, EBX, ECX, EDX };
@@ -24,6 +25,7 @@ enum { EAX, EBX, ECX, EDX };
 
 /* Leaf 40000003 EAX, EDX */
 #define MAY_REFERENCE_COUNTER BIT(1)
+#define MAY_APIC_MSRS BIT(4)
 #define MAY_HYPERCALL_MSRS BIT(5)
 #define MAY_VP_INDEX BIT(6)
 #define MAY_REFERENCE_TSC BIT(9)
@@ -32,6 +34,7 @@ enum { EAX, EBX, ECX, EDX };
 #define HAS_FREQUENCY_MSRS BIT(8)
 /* Leaf 40000004 EAX */
 #define HINT_REMOTE_FLUSH BIT(2)
+#define HINT_APIC_MSRS BIT(3) /* with them the EOI by the assist page */
 #define HINT_CLUSTER_IPI BIT(10)
 
 #define HV_MSR_GUEST_OS_ID 0x40000000u
@@ -41,6 +44,9 @@ enum { EAX, EBX, ECX, EDX };
 #define HV_MSR_REFERENCE_TSC 0x40000021u
 #define HV_MSR_TSC_FREQUENCY 0x40000022u
 #define HV_MSR_APIC_FREQUENCY 0x40000023u
+#define HV_MSR_EOI 0x40000070u
+#define HV_MSR_ICR 0x40000071u
+#define HV_MSR_TPR 0x40000072u
 #define HV_MSR_VP_ASSIST_PAGE 0x40000073u
 #define HV_MSR_TSC_INVARIANT 0x40000118u
 #define PAGE_ENABLE BIT(0)
@@ -71,13 +77,14 @@ void hyperv_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4])
         break;
     case LEAF_FEATURES:
         r[EAX] = (uint32_t)(MAY_REFERENCE_COUNTER | MAY_HYPERCALL_MSRS | MAY_VP_INDEX |
-                            MAY_REFERENCE_TSC | MAY_FREQUENCY_MSRS |
+                            MAY_APIC_MSRS | MAY_REFERENCE_TSC | MAY_FREQUENCY_MSRS |
                             (port_tsc_constant() ? MAY_INVARIANT_CONTROL : 0));
         r[EDX] = (uint32_t)HAS_FREQUENCY_MSRS;
         break;
     case LEAF_HINTS:
         r[EAX] = (uint32_t)((s->vm->opt->pvflush ? HINT_REMOTE_FLUSH : 0) |
-                            (s->vm->opt->pvipi ? HINT_CLUSTER_IPI : 0));
+                            (s->vm->opt->pvipi ? HINT_CLUSTER_IPI : 0) |
+                            (s->vm->opt->pveoi ? HINT_APIC_MSRS : 0));
         r[EBX] = SPIN_NEVER_TELL;
         break;
     case LEAF_LIMITS:
@@ -136,15 +143,34 @@ static bool write_reference(struct subvmm *s, uint64_t value)
     return true;
 }
 
+/* Its first word is KVM's: bit 0 says "no EOI required", and the guest clears it instead (pveoi.c).
+ */
 static bool write_assist(struct subvmm *s, uint64_t value)
 {
-    uint32_t none = 0; /* no EOI may be left out */
+    uint32_t none = 0;
+    bool on = value & PAGE_ENABLE;
 
-    if ((value & PAGE_ENABLE) &&
-        gmem_write_gpa(&s->mmu, gpa(value & ~PAGE_MASK), &none, sizeof(none)) != HV_OK)
+    if (on && gmem_write_gpa(&s->mmu, gpa(value & ~PAGE_MASK), &none, sizeof(none)) != HV_OK)
         return false;
     s->vcpu.hv_assist = value;
-    return true;
+    return pveoi_write_msr(s, on && s->vm->opt->pveoi ? (value & ~PAGE_MASK) | PAGE_ENABLE : 0);
+}
+
+/* 10.2.3 "EOI Register" and the following. The ICR has the xAPIC's layout. */
+static bool write_apic_register(struct subvmm *s, uint32_t msr, uint64_t value)
+{
+    switch (msr) {
+    case HV_MSR_EOI:
+        vlapic_eoi(s->vm->pc, s->cpu);
+        return true;
+    case HV_MSR_ICR:
+        s->vcpu.hv_icr = value;
+        vlapic_command(s->vm->pc, s->cpu, (uint32_t)value, (uint32_t)(value >> 56));
+        return true;
+    default:
+        vlapic_set_cr8(s->vm->pc, s->cpu, (uint8_t)(value >> 4 & 0xf));
+        return !(value & ~0xffull);
+    }
 }
 
 bool hyperv_read_msr(struct subvmm *s, uint32_t msr, uint64_t *value)
@@ -173,6 +199,12 @@ bool hyperv_read_msr(struct subvmm *s, uint32_t msr, uint64_t *value)
     case HV_MSR_APIC_FREQUENCY:
         *value = APIC_TIMER_HZ;
         return true;
+    case HV_MSR_ICR:
+        *value = s->vcpu.hv_icr;
+        return true;
+    case HV_MSR_TPR:
+        *value = (uint64_t)vlapic_get_cr8(s->vm->pc, s->cpu) << 4;
+        return true;
     case HV_MSR_VP_ASSIST_PAGE:
         *value = s->vcpu.hv_assist;
         return true;
@@ -196,6 +228,10 @@ bool hyperv_write_msr(struct subvmm *s, uint32_t msr, uint64_t value)
         return write_hypercall(s, value);
     case HV_MSR_REFERENCE_TSC:
         return write_reference(s, value);
+    case HV_MSR_EOI:
+    case HV_MSR_ICR:
+    case HV_MSR_TPR:
+        return write_apic_register(s, msr, value);
     case HV_MSR_VP_ASSIST_PAGE:
         return write_assist(s, value);
     case HV_MSR_TSC_INVARIANT:

@@ -108,7 +108,7 @@ void vcpu_init_reset(struct subvmm *s)
     reset_events(s);
     s->vcpu.pveoi = 0; /* the local APIC it speaks of is reset as well */
     s->vcpu.pveoi_armed = false;
-    s->vcpu.steal = s->vcpu.hv_assist = 0;
+    s->vcpu.steal = s->vcpu.hv_assist = s->vcpu.hv_icr = 0;
     s->vcpu.steal_halted = false;
     vcpu_ctl_commit(s);
     regs = vcpu_mmu_regs(&s->vcpu);

@@ -98,6 +98,7 @@ struct vcpu {
     uint64_t pveoi;                     /* PV EOI MSR as written */
     uint64_t steal;                     /* steal-time MSR as written */
     bool steal_halted;                  /* its word says that this VCPU does not run */
+    uint64_t hv_icr;                    /* the last command by Hyper-V's ICR MSR */
     uint64_t hv_assist;                 /* Hyper-V's assist page MSR as written */
     uint64_t kvm_wall;                  /* wall-clock MSR as written */
 };

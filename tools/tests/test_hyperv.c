@@ -216,8 +216,41 @@ static void test_ipi(void)
     tap_eq(status, 5, "nor another trust level");
 }
 
+/* The assist page's first word does what KVM's PV EOI does. */
+static void test_eoi(void)
+{
+    uint32_t *word = port_ptr(hpa(INPUT));
+    uint64_t value;
+
+    fresh();
+    rig_code("\x90\x90", 2);
+    tap_ok(msr_write(bsp(), ASSIST, INPUT | 1), "an assist page");
+    bsp()->vcpu.regs.rflags |= RFLAGS_IF;
+    vlapic_set_irr(vm.pc, 0, 0, 0x51, false);
+    subvmm_round(bsp());
+    tap_ok(vendor[0].injected.vector == 0x51 && *word == 1, "an interrupt: no EOI required");
+    *word = 0;
+    subvmm_round(bsp());
+    vlapic_set_irr(vm.pc, 0, 0, 0x41, false);
+    tap_eq(vlapic_pending(vm.pc, 0), 0x41, "... and it was done");
+    tap_ok(msr_write(bsp(), ASSIST, 0), "off");
+    subvmm_round(bsp());
+    tap_ok(vendor[0].injected.vector == 0x41 && *word == 0, "no word any more");
+    vlapic_set_irr(vm.pc, 0, 0, 0x42, false);
+    tap_eq(vlapic_pending(vm.pc, 0), -1, "the EOI is awaited");
+    tap_ok(msr_write(bsp(), 0x40000070, 0), "by its MSR");
+    tap_eq(vlapic_pending(vm.pc, 0), 0x42, "it comes");
+    tap_ok(msr_write(bsp(), 0x40000072, 0x50) && vlapic_pending(vm.pc, 0) == -1 &&
+               msr_read(bsp(), 0x40000072, &value) && value == 0x50,
+           "the task priority");
+    tap_ok(msr_write(bsp(), 0x40000071, 2ull << 56 | 0x61) && vlapic_pending(vm.pc, 2) == 0x61 &&
+               msr_read(bsp(), 0x40000071, &value) && value == (2ull << 56 | 0x61),
+           "an interrupt command");
+}
+
 int main(void)
 {
+    test_eoi();
     test_leaves();
     test_msrs();
     test_flush();

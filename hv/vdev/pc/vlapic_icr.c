@@ -136,6 +136,11 @@ bool vlapic_ipi(struct vpc *pc, uint32_t cpu, cpuset_t to, uint32_t lo)
     return true;
 }
 
+void vlapic_command(struct vpc *pc, uint32_t cpu, uint32_t icr_low, uint32_t dest)
+{
+    vlapic_icr(pc, cpu, icr_low, dest, false);
+}
+
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu)
 {
     return (uint8_t)atomic_load_explicit(&pc->lapic[cpu].sipi_vector, memory_order_acquire);

@@ -61,6 +61,8 @@ bool vlapic_mmio_base(struct vpc *pc, uint32_t cpu, gpa_t *base);
 /* An interrupt or NMI, by vector and delivery mode as the ICR has them, to a set of CPUs: by
  * hypercall. false: another delivery mode, or no legal vector. */
 bool vlapic_ipi(struct vpc *pc, uint32_t cpu, cpuset_t to, uint32_t icr_low);
+/* What a write of the ICR does, with a destination of 8 bits. */
+void vlapic_command(struct vpc *pc, uint32_t cpu, uint32_t icr_low, uint32_t dest);
 uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 
 /* The write of an interrupt message (APM volume 2, 16.11; edge-triggered whatever it says). Any
