@@ -19,6 +19,7 @@ static void make(unsigned n)
     for (unsigned i = 0; i < n; i++) {
         unsigned port = 99;
         tap_ok(switch_attach(&sw, arrived, &told[i], &port) == HV_OK && port == i, "port %u", i);
+        switch_up(&sw, i);
     }
 }
 

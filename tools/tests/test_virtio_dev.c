@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The entropy device, the console and the disk, driven as a driver and as an attacker would. */
+#include "hv/base/log.h"
 #include "tools/tests/virtio_rig.h"
 
 static struct vrng rng;
@@ -68,7 +69,7 @@ static void test_generator(void)
 static void out(void *ctx, const char *text, size_t n)
 {
     tap_ok(ctx == &con, "text of this console");
-    port_console_write(text, n);
+    log_guest(text, n);
 }
 
 static void test_console(void)
@@ -110,6 +111,7 @@ static void test_console(void)
     while (n < 10000 && vconsole_input(&con, 'k'))
         n++;
     tap_eq(n, VCONSOLE_FIFO, "so many wait");
+    co.pcpu[1] = 1;
     coherency_give(&co);
     (void)actions(0);
     offer(&r0, 0);

@@ -196,6 +196,7 @@ static void test_wants(void)
     (void)!virtq_push(&q, &mem, 0, 0);
     tap_ok(virtq_wants(&q, &mem, &want) == HV_OK && !want, "not yet at the third");
     (void)!virtq_push(&q, &mem, 0, 0);
+    tap_ok(virtq_wants(&q, &mem, &want) == HV_OK && !want, "nor with the second");
     (void)!virtq_push(&q, &mem, 0, 0);
     tap_ok(virtq_wants(&q, &mem, &want) == HV_OK && want, "crossed, whatever the flags say");
     (void)!virtq_push(&q, &mem, 0, 0);
