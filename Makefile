@@ -166,7 +166,7 @@ FETCH_vmlinuz := kernel
 FETCH_vmlinuz-686-pae := kernel-686-pae
 FETCH_vmlinuz-686 := kernel-686
 FETCH_vmlinuz-rt := kernel-rt
-FETCHED := busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 vmlinuz-rt tools libc-i386
+FETCHED := virtio busybox busybox-i386 memtest xen mach vmlinuz vmlinuz-686-pae vmlinuz-686 vmlinuz-rt tools libc-i386
 $(FETCHED:%=$(O)/cache/%): $(O)/cache/%: tools/fetch.sh
 	@$(call say,FETCH,$@)
 	$(Q)tools/fetch.sh $(or $(FETCH_$*),$*) $(O)/cache
@@ -205,6 +205,14 @@ $(O)/initrd-kexec.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/bus
 	@$(call say,CPIO,$@)
 	$(Q)rm -rf $(O)/kexec-root && mkdir -p $(O)/kexec-root/boot && cp $(O)/cache/vmlinuz $(O)/kexec-root/boot/
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/pbkexec $(O)/kexec-root
+# With the kernel's own virtio drivers and a disk of its own: the script "virtio".
+$(O)/initrd-virtio.gz: tools/initramfs/mkinitrd.sh tools/virtioguest.py $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/cache/virtio
+	@$(call say,CPIO,$@)
+	$(Q)$(PYTHON) tools/virtioguest.py modules $(O)/virtio-root $(O)/cache/virtio
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/virtio-root
+$(O)/virtio-disk.img: tools/virtioguest.py $(O)/cache/busybox
+	@$(call say,DISK,$@)
+	$(Q)$(PYTHON) tools/virtioguest.py disk $@ $(O)/cache/busybox
 $(O)/initrd-i386.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox-i386 $(O)/i386/pbload
 	@$(call say,CPIO,$@)
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox-i386 $(O)/i386/pbload
@@ -302,6 +310,9 @@ check-linux: ## Linux sessions: CPU counts, coherency modes, loads with verifica
 check-boot: ## boot paths: UEFI, USB, 8 CPUs, multiboot1
 	@tools/setup.sh $(O) run check
 	@$(PYTHON) tools/check.py boot
+check-vmx: ## on Intel's processors under Bochs: the vmx group and more models, CPUs, audits
+	@tools/setup.sh $(O) run check
+	@$(PYTHON) tools/check.py vmx vmx-long
 check-mutants: ## deliberate protocol bugs (tools/mutants.txt), each of which some host test must notice
 	@tools/setup.sh $(O) run check
 	@O=$(O) HOSTCC=$(HOSTCC) $(PYTHON) tools/mutants.py
@@ -337,5 +348,5 @@ help: ## this list
 
 FORCE:
 -include $(OBJ:.o=.d)
-.PHONY: all setup run _run iso deb disk usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-model check-mutants \
+.PHONY: all setup run _run iso deb disk usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-vmx check-model check-mutants \
 	bench-boot lint format clean help host-tests FORCE

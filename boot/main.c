@@ -14,6 +14,7 @@
 #include "arch-x86/cpu/version.h"
 #include "arch-x86/defs/layout.h"
 #include "arch-x86/defs/x86.h"
+#include "arch-x86/iommu/iommu.h"
 #include "arch-x86/dev/console.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/plat/machine.h"
@@ -22,6 +23,7 @@
 #include "arch-x86/svm/probe.h"
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/svm.h"
+#include "arch-x86/vmx/vmx.h"
 #include "boot/asm_defs.h"
 #include "boot/multiboot.h"
 #include "hv/base/assert.h"
@@ -80,22 +82,27 @@ static void require(bool good, const char *what)
 static void cpus_decide(void)
 {
     uint32_t n = acpi_info.ncpus ? acpi_info.ncpus : 1;
-    if (n > HV_MAX_CPUS) {
-        log_warn("smp", "%u CPUs, %u can be used", n, HV_MAX_CPUS);
-        n = HV_MAX_CPUS;
+    if (n > HV_MACHINE_CPUS) {
+        log_warn("smp", "%u CPUs, %u can be used", n, HV_MACHINE_CPUS);
+        n = HV_MACHINE_CPUS;
     }
     if (hv_opt.smp > n)
         log_warn("smp", "smp=%u: this machine has %u CPUs, the guest gets those", hv_opt.smp, n);
     ncpus = hv_opt.smp && hv_opt.smp < n ? hv_opt.smp : n;
 }
 
-/* Private memory and stacks for every CPU that may come up. */
+/* Private memory for every CPU that may come up and that a VM has. */
 static void memory_per_cpu(uint32_t n)
 {
-    uint64_t bytes = hv_private_share(phys_free_bytes(), n);
+    uint64_t sum = 0, most = 0;
+    uint32_t used = 0;
+
     for (uint32_t c = 0; c < n; c++) {
+        uint64_t bytes = hv_private_of(c);
         percpus[c].cpu = c;
         percpus[c].priv_bytes = bytes;
+        if (!bytes)
+            continue;
         if (phys_alloc(bytes, bytes % REGION_SIZE ? PAGE_SIZE : REGION_SIZE, 0, &percpus[c].priv) !=
             HV_OK)
             hv_stop("no %llu KiB of private memory for CPU %u: give the machine more RAM, or use "
@@ -103,9 +110,13 @@ static void memory_per_cpu(uint32_t n)
                     (unsigned long long)(bytes >> 10), c,
                     hv_opt.pool_pages ? "pool=" : "guest (mem=)");
         paging_exclude(percpus[c].priv, bytes);
+        sum += bytes;
+        most = bytes > most ? bytes : most;
+        used++;
     }
-    log_info("mem", "private memory: %llu KiB for each of %u CPUs, %llu MiB together",
-             (unsigned long long)(bytes >> 10), n, (unsigned long long)(bytes * n >> 20));
+    log_info("mem", "private memory: %s%llu KiB for each of %u CPUs, %llu MiB together",
+             sum == most * used ? "" : "up to ", (unsigned long long)(most >> 10), used,
+             (unsigned long long)(sum >> 20));
 }
 
 /* Event rings: not in the image, which must end where OVMF keeps memory of its own. */
@@ -162,6 +173,20 @@ static void report(void)
     log_info("check", "consoles   %s; input: %s", console_names(), inputs);
 }
 
+/* The processor's vendor of VCPUs, what it does not do as its manual says, its part of a dump. */
+static void vendor_choose(void)
+{
+    if (features_vmx(&cpu_features)) {
+        vmx_probe_run();
+        vcpu_ops = &vmx_ops;
+        panic_dump_hook = vmx_panic_dump;
+    } else {
+        svm_probe_run();
+        vcpu_ops = &svm_ops;
+        panic_dump_hook = svm_panic_dump;
+    }
+}
+
 /* The BSP, on its final stack. */
 static void boot_on_own_tables(void)
 {
@@ -176,20 +201,19 @@ static void boot_on_own_tables(void)
     percpus[0].online = true;                            /* it runs */
     pic_disable();                                       /* 8259s masked */
     ioapic_init();                                       /* all pins masked */
-    pci_scan();                                          /* what functions there are */
     rtc_read();                                          /* wall clock */
     tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
+    iommu_init();                                        /* devices reach nothing */
+    pci_scan();                                          /* what functions there are */
     apic_timer_calibrate();                              /* ... and of the timer */
     apic_timer_cpu_init();                               /* this CPU's, not armed */
-    svm_probe_run();                                     /* what it does not intercept, quirks */
+    vendor_choose();                                     /* SVM or VMX; its quirks */
     smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
     quirks_start();                                                /* ... and its remedy */
     report();                                                      /* what the machine has */
     console_enable_input(percpus[0].apic_id);                      /* serial interrupts to CPU 0 */
-    vcpu_ops = &svm_ops;                                           /* the vendor */
-    panic_dump_hook = svm_panic_dump;                              /* ... and its part of a dump */
     cpu_sti();                                                     /* interrupts on from here */
-    hv_main(&boot_info, cpu_count); /* VM 0: memory, devices, image */
+    hv_main(cpu_count);             /* the VMs: memory, devices, image */
     smp_release();                  /* the others go on */
     cpu_run();                      /* never returns */
 }
@@ -214,8 +238,10 @@ void boot_main(uint32_t magic, uint32_t info)
     crash_init();                              /* what the last run said at its end */
     acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */
     pci_config_ecam(boot_info.rsdp, boot_info.uefi); /* registers beyond 256 */
+    iommu_find(boot_info.rsdp, boot_info.uefi);      /* which there is */
     cpus_decide();                             /* ncpus */
-    memory_per_cpu(ncpus);                     /* private pools, before the direct map */
+    hv_plan(&boot_info, ncpus, phys_free_bytes()); /* which VM has which CPUs */
+    memory_per_cpu(ncpus);                         /* private pools, before the direct map */
     paging_init();                             /* shared half of the tables */
     tables_per_cpu(ncpus);                     /* stacks, roots */
     paging_cpu_enable(percpus[0].root);        /* W^X from here */

@@ -3,7 +3,7 @@
 # Downloads the distribution's own packages and unpacks files of them into the cache; installs nothing and leaves
 # apt's own state alone: what apt does not know (another architecture, lists that are too old) goes through lists of
 # our own below CACHE/apt; 32-bit systems that newer distributions no longer have come from Debian 12 (DEBIAN_MIRROR=).
-# Usage: fetch.sh WHAT CACHE: kernel, kvm, kernel-686-pae, kernel-686, kernel-rt, busybox, busybox-i386, memtest, xen, mach, tools,
+# Usage: fetch.sh WHAT CACHE: kernel, kvm, kernel-686-pae, kernel-686, kernel-rt, busybox, busybox-i386, memtest, xen, mach, tools, virtio,
 # libc-i386. Exit status 3: there is no such package. Tested by `make run` on a fresh machine, by the guests group of
 # tools/check.py and by tools/tests/test_fetch.py.
 set -eu
@@ -248,6 +248,18 @@ kvm)
         -o -path '*/char/hw_random/*' \) | while read -r module; do
         name=$(basename "$module")
         python3 "$here/pblib/kernels.py" "$module" "$cache/kvm/${name%.ko*}.ko"
+    done
+    ;;
+virtio)
+    # The kernel with its own drivers for virtio devices and what the test mounts: tools/virtioguest.py takes what it needs.
+    modules=linux-modules-
+    kernel_of virtio-vmlinuz linux-image-amd64 linux-image-generic
+    rm -rf "$cache/virtio"
+    mkdir -p "$cache/virtio"
+    find "$work/root" -name '*.ko*' \( -path '*/drivers/virtio/*' -o -name 'virtio*' -o -name '*failover*' -o -path '*/fs/ext4/*' \
+        -o -path '*/fs/jbd2/*' -o -name 'mbcache*' -o -name 'crc16*' -o -name 'crc32c_generic*' \) | while read -r module; do
+        name=$(basename "$module")
+        python3 "$here/pblib/kernels.py" "$module" "$cache/virtio/${name%.ko*}.ko"
     done
     ;;
 memtest)

@@ -31,6 +31,13 @@ static inline void wrmsr(uint32_t msr, uint64_t v)
 {
     __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
 }
+/* false: there was none to be had. */
+static inline bool rdrand(uint64_t *v)
+{
+    bool good;
+    __asm__ volatile("rdrand %[v]" : [v] "=r"(*v), "=@ccc"(good));
+    return good;
+}
 static inline uint8_t in8(uint16_t port)
 {
     uint8_t v;

@@ -2,11 +2,14 @@
 /* Feature detection, the check that comes before anything else, and the comparison of processors.
  * Tested by tools/tests/test_features.c and by booting on models that lack something. */
 #include "arch-x86/cpu/features.h"
+#include "arch-x86/defs/vmx.h"
 #include "arch-x86/defs/x86.h"
+#include "arch-x86/vmx/caps.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 
 struct cpu_features cpu_features;
+static struct vmx_caps other_caps; /* of the CPU read last that is not the boot CPU */
 
 #define VM_CR_LOCK BIT(3)
 #define VM_CR_SVMDIS BIT(4)
@@ -109,6 +112,27 @@ static void svm_read(const struct cpu_probe *p, struct cpu_features *f)
     }
 }
 
+/* SDM volume 3, 23.7 "Enabling and Entering VMX Operation": VMXON needs the register locked with
+ * the bit for it set. Firmware that left it open lets us decide. */
+static void vmx_read(const struct cpu_probe *p, struct cpu_features *f, struct vmx_caps *caps)
+{
+    uint64_t control = 0;
+
+    f->vmx = VMX_ABSENT;
+    if (!(leaf_reg(p, 1, REG_ECX) & CPUID_VMX))
+        return;
+    if (p->rdmsr(MSR_FEATURE_CONTROL, &control) && !(control & FEATURE_CONTROL_LOCK) &&
+        p->wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_VMXON | FEATURE_CONTROL_LOCK)) {
+        f->vmx_switched_on = true;
+        (void)p->rdmsr(MSR_FEATURE_CONTROL, &control);
+    }
+    if (!(control & FEATURE_CONTROL_VMXON)) {
+        f->vmx = control & FEATURE_CONTROL_VMXON_IN_SMX ? VMX_SMX_ONLY : VMX_LOCKED;
+        return;
+    }
+    f->vmx = vmx_caps_read(p->rdmsr, caps) ? VMX_READY : VMX_CRIPPLED;
+}
+
 void features_read(const struct cpu_probe *p, struct cpu_features *f)
 {
     memset(f, 0, sizeof(*f));
@@ -125,21 +149,20 @@ void features_read(const struct cpu_probe *p, struct cpu_features *f)
     if (f->phys_bits == 0)
         f->phys_bits = 36;
     svm_read(p, f);
+    if (f->svm == SVM_ABSENT)
+        vmx_read(p, f, f == &cpu_features ? &vmx_caps : &other_caps);
 }
 
 /* Why there is no SVM to use, with where to enable it; NULL if there is. */
 static const char *svm_problem(const struct cpu_features *f)
 {
-    bool intel = strcmp(f->vendor, "GenuineIntel") == 0;
-
     switch (f->svm) {
     case SVM_READY:
         break;
     case SVM_ABSENT:
-        return intel ? "MISSING: this is an Intel processor; Patchbay needs AMD-V (SVM) and has no "
-                       "VT-x support"
-                     : "MISSING: neither this processor nor a hypervisor above it offers AMD-V "
-                       "(SVM); under QEMU use -cpu max, under KVM enable nested virtualisation";
+        return "MISSING: neither this processor nor a hypervisor above it offers AMD-V (SVM) or "
+               "VT-x (VMX); under QEMU use -cpu max, under KVM enable nested virtualisation, on an "
+               "Intel processor enable 'Virtualization Technology' in the firmware setup";
     case SVM_DISABLED:
         return "DISABLED by the firmware (VM_CR.SVMDIS), and it stays so: enable 'SVM Mode' or "
                "'AMD-V' in the firmware setup, then switch the machine off and on";
@@ -159,7 +182,49 @@ static bool report_svm(const struct cpu_features *f)
     else
         log_info("check", "SVM        ready, %u ASIDs%s", f->nasids,
                  f->svm_switched_on ? " (disabled by the firmware, not locked: switched on)" : "");
-    return !problem;
+    if (!problem && f->nasids < 2)
+        log_err("check", "SVM        offers no ASID but the host's: update the firmware");
+    return !problem && f->nasids >= 2;
+}
+
+static void report_vmx_ready(const struct cpu_features *f)
+{
+    log_info("check", "VMX        ready%s%s",
+             vmx_caps.vpid ? ", a VPID for each root" : ", no VPIDs: each exit drops the TLB",
+             f->vmx_switched_on ? " (FEATURE_CONTROL was open: switched on and locked)" : "");
+    log_info("check", "VMX        %s RDTSCP, %s INVPCID, %s preemption timer",
+             vmx_caps.rdtscp ? "with" : "without", vmx_caps.invpcid ? "with" : "without",
+             vmx_caps.timer ? "with" : "without");
+}
+
+static bool report_vmx(const struct cpu_features *f)
+{
+    switch (f->vmx) {
+    case VMX_ABSENT:
+        return report_svm(f);
+    case VMX_READY:
+        report_vmx_ready(f);
+        return true;
+    case VMX_LOCKED:
+        log_err("check",
+                "VMX        DISABLED AND LOCKED by the firmware (FEATURE_CONTROL): enable "
+                "'Virtualization Technology' (VT-x, VMX) in the firmware setup, then switch "
+                "the machine off and on");
+        return false;
+    case VMX_SMX_ONLY:
+        log_err("check", "VMX        LOCKED to SMX operation by the firmware (FEATURE_CONTROL): "
+                         "disable 'Trusted Execution' (TXT) in the firmware setup, or enable VT-x "
+                         "without it");
+        return false;
+    case VMX_CRIPPLED:
+        for (unsigned i = 0; i < vmx_caps.nmissing && i < ARRAY_SIZE(vmx_caps.missing); i++)
+            log_err(
+                "check",
+                "VMX        MISSING: '%s'; under another hypervisor let it pass that control on",
+                vmx_caps.missing[i]);
+        return false;
+    }
+    return false;
 }
 
 /* The names of those of `need` that are there, for one line. */
@@ -185,7 +250,7 @@ bool features_check(const struct cpu_features *f)
     names_of(f, USED, names, sizeof(names));
     log_info("check", "used       %s", names);
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-        if (f->have >> i & 1)
+        if ((f->have >> i & 1) || (table[i].leaf == LEAF_SVM && f->svm == SVM_ABSENT))
             continue;
         if (table[i].need == NEEDED) {
             log_err("check", "%-10s MISSING: %s", table[i].name, table[i].note);
@@ -194,11 +259,7 @@ bool features_check(const struct cpu_features *f)
             log_info("check", "without    %s: %s", table[i].name, table[i].note);
         }
     }
-    good = report_svm(f) && good;
-    if (good && f->nasids < 2) {
-        log_err("check", "SVM        offers no ASID but the host's: update the firmware");
-        good = false;
-    }
+    good = (f->svm == SVM_ABSENT ? report_vmx(f) : report_svm(f)) && good;
     return good;
 }
 
@@ -252,7 +313,12 @@ bool features_alike(const struct cpu_features *boot, const struct cpu_features *
     for (size_t i = 0; i < ARRAY_SIZE(table); i++)
         if ((boot->have & ~other->have) >> i & 1)
             lack(lacks, size, table[i].name);
-    if (other->svm != SVM_READY)
+    if (features_vmx(boot)) {
+        const char *differs =
+            other->vmx == VMX_READY ? vmx_caps_differ(&vmx_caps, &other_caps) : "VMX";
+        if (differs)
+            lack(lacks, size, differs);
+    } else if (other->svm != SVM_READY)
         lack(lacks, size, "SVM");
     else if (other->nasids < boot->nasids)
         lack(lacks, size, "ASIDs");

@@ -5,6 +5,9 @@
 #include "hv/base/types.h"
 
 enum svm_state { SVM_READY, SVM_ABSENT, SVM_DISABLED, SVM_LOCKED };
+/* LOCKED: FEATURE_CONTROL forbids it; SMX_ONLY: it allows VMXON in SMX operation only; CRIPPLED: a
+ * control that is needed is missing, by whoever is below. */
+enum vmx_state { VMX_ABSENT, VMX_READY, VMX_LOCKED, VMX_SMX_ONLY, VMX_CRIPPLED };
 struct cpu_features {
     bool nx, smep, smap, pge, page1g, x2apic, tsc_deadline, invariant_tsc, hypervisor, pat, mce,
         xsave;
@@ -12,6 +15,8 @@ struct cpu_features {
     uint32_t nasids;
     uint32_t have; /* one bit for each line of the table in features.c */
     enum svm_state svm;
+    enum vmx_state vmx;
+    bool vmx_switched_on; /* FEATURE_CONTROL was open: set and locked */
     bool svm_switched_on; /* the firmware had disabled it, but not locked */
     char vendor[13], brand[49];
 };
@@ -31,6 +36,11 @@ int64_t cpu_divide_self(int64_t high, uint64_t low, int64_t by, int64_t *rest);
  * from their first second on and die of it. Logs the first that is not. */
 bool features_divide_check(cpu_divide divide);
 
+/* The vendor a guest runs on: SVM where there is both. */
+static inline bool features_vmx(const struct cpu_features *f)
+{
+    return f->svm != SVM_READY && f->vmx == VMX_READY;
+}
 /* Fills *f. SVM that the firmware disabled without locking it is switched on. Context: the CPU that
  * is asked, its IDT loaded. */
 void features_read(const struct cpu_probe *p, struct cpu_features *f);

@@ -29,7 +29,7 @@ extern char image_rodata_start[], image_rodata_end[], image_data_start[], image_
 static struct {
     hpa_t base;
     uint64_t len;
-} excluded[HV_MAX_CPUS + 2];
+} excluded[HV_MACHINE_CPUS + 2];
 static unsigned nexcluded;
 static hpa_t shared_root;
 static uint64_t mmio_next = LAYOUT_MMIO_BASE;

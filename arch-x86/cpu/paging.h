@@ -4,7 +4,7 @@
 #pragma once
 #include "hv/base/types.h"
 
-/* Memory the direct map must not show: private pools and the image. At most HV_MAX_CPUS + 2. */
+/* Memory the direct map must not show: private pools and the image. At most HV_MACHINE_CPUS + 2. */
 void paging_exclude(hpa_t base, uint64_t len);
 /* Builds what all CPUs share: image, direct map, MMIO root, stacks root. Needs phys_*, the feature
  * flags and the identity map of boot/header.S. Context: BSP. */

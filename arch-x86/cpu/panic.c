@@ -28,12 +28,12 @@
 
 void (*panic_dump_hook)(void (*emit)(const char *line));
 
-static _Atomic uint32_t owner = NOBODY;      /* CPU that panics */
-static _Atomic uint32_t target = NOBODY;     /* CPU asked to dump and stop */
-static _Atomic uint32_t dumped = NOBODY;     /* its answer */
-static unsigned depth;                       /* of the owner: second panics */
-static char text[512];                       /* of whoever dumps: one at a time */
-static const char *late_reason[HV_MAX_CPUS]; /* CPUs that panicked while another did */
+static _Atomic uint32_t owner = NOBODY;          /* CPU that panics */
+static _Atomic uint32_t target = NOBODY;         /* CPU asked to dump and stop */
+static _Atomic uint32_t dumped = NOBODY;         /* its answer */
+static unsigned depth;                           /* of the owner: second panics */
+static char text[512];                           /* of whoever dumps: one at a time */
+static const char *late_reason[HV_MACHINE_CPUS]; /* CPUs that panicked while another did */
 
 static void emit(const char *line)
 {

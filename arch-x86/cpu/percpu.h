@@ -33,6 +33,7 @@ struct percpu {
     uint32_t apic_id;
     /* Set by the NMI handler, cleared by port_irq_off: closes the window before port_halt. */
     _Atomic uint8_t nmi_seen;
+    bool kick_self;          /* its doorbell to itself, where that is no interrupt */
     bool online;             /* hv_cpu_main is about to run or running */
     uint32_t unexpected;     /* interrupts on vectors nobody asked for */
     uint64_t cr4, cr4_fixed; /* current value; bits that do not follow the guest */
@@ -49,7 +50,7 @@ struct percpu {
     _Alignas(64) uint64_t gdt[GDT_ENTRIES];
     _Alignas(64) struct tss tss;
 };
-extern struct percpu percpus[HV_MAX_CPUS];
+extern struct percpu percpus[HV_MACHINE_CPUS];
 extern uint32_t cpu_count; /* running CPUs, dense */
 
 static inline struct percpu *percpu_self(void)

@@ -11,8 +11,10 @@
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/x86.h"
+#include "arch-x86/iommu/iommu.h"
 #include "arch-x86/plat/acpi.h"
 #include "arch-x86/svm/quirks.h"
+#include "arch-x86/vmx/quirks.h"
 #include "hv/base/log.h"
 #include "hv/port/machine.h"
 #include "hv/port/pci.h"
@@ -25,7 +27,7 @@ uint32_t port_cpu(void)
 /* In the image, which lies where it was linked: below 4 GiB, virtual = physical. */
 void *port_low_memory(uint32_t cpu, hpa_t *at)
 {
-    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MAX_CPUS][PORT_LOW_BYTES];
+    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MACHINE_CPUS][PORT_LOW_BYTES];
 
     *at = hpa((uintptr_t)low[cpu]);
     return low[cpu];
@@ -34,6 +36,19 @@ void *port_low_memory(uint32_t cpu, hpa_t *at)
 uint32_t port_ncpus(void)
 {
     return cpu_count;
+}
+
+#define CPUID_1_ECX_RDRAND BIT(30)
+#define RDRAND_TRIES 16 /* SDM volume 1, 7.3.17.1 "RDRAND": ten are enough if it works at all */
+
+bool port_random(uint64_t *out)
+{
+    if (!(cpuid(1, 0).ecx & CPUID_1_ECX_RDRAND))
+        return false;
+    for (unsigned i = 0; i < RDRAND_TRIES; i++)
+        if (rdrand(out))
+            return true;
+    return false;
 }
 
 void port_relax(void)
@@ -60,8 +75,13 @@ bool port_tsc_constant(void)
 
 void port_doorbell(uint32_t cpu)
 {
+    /* An NMI to itself would be taken before the entry, and on VMX prevent it. */
+    if (vmx_quirks.intr_needs_guest_if && percpu_self()->cpu == cpu) {
+        percpu_self()->kick_self = true;
+        return;
+    }
     /* An NMI ends a HLT too, and its handler does nothing. */
-    apic_ipi(percpus[cpu].apic_id, quirks.intr_needs_guest_if
+    apic_ipi(percpus[cpu].apic_id, quirks.intr_needs_guest_if || vmx_quirks.intr_needs_guest_if
                                        ? APIC_ICR_NMI | APIC_ICR_ASSERT
                                        : APIC_ICR_FIXED | APIC_ICR_ASSERT | VECTOR_DOORBELL);
 }
@@ -137,10 +157,12 @@ void port_halt(void)
 
 /* APM volume 2, 16.11 "Message Signalled Interrupts" (SDM volume 3, 11.11): fixed, edge, physical
  * destination of 8 bits. */
-bool port_msi_message(uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data)
+bool port_msi_message(pci_bdf_t f, uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data)
 {
     uint32_t id = percpus[cpu].apic_id;
 
+    if (port_iommu_remaps())
+        return iommu_message(f, vector, id, address, data);
     if (id > APIC_MSI_ID_MAX) /* FF is all of them */
         return false;
     *address = APIC_MSI_BASE | id << APIC_MSI_DEST_SHIFT;

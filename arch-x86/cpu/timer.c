@@ -20,7 +20,7 @@
 static bool deadline_mode;
 static struct { /* looks at the consoles, in TSC cycles; period 0: none */
     uint64_t period, due;
-} looks[HV_MAX_CPUS];
+} looks[HV_MACHINE_CPUS];
 static uint64_t ratio; /* timer ticks a TSC cycle, 32.32 fixed point */
 
 struct pair {

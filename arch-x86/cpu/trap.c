@@ -9,12 +9,13 @@
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/quirks.h"
 #include "hv/coherency/actions.h"
-#include "hv/main.h"
 #include "hv/port/pci.h"
 
 struct extable_entry {
     uint64_t insn, resume;
 };
+/* arch-x86/vmx/enter.S: from the look at nmi_seen to the entry. */
+extern const char vmx_window_start[], vmx_window_end[], vmx_skip[];
 extern const struct extable_entry extable_start[], extable_end[];
 
 static bool fixup(struct trap_frame *f)
@@ -50,6 +51,9 @@ static void nmi_handle(struct trap_frame *f)
     if (f->rip >= (uint64_t)(uintptr_t)halt_window_start &&
         f->rip < (uint64_t)(uintptr_t)halt_window_end)
         f->rip = (uint64_t)(uintptr_t)halt_window_end;
+    if (f->rip >= (uint64_t)(uintptr_t)vmx_window_start &&
+        f->rip < (uint64_t)(uintptr_t)vmx_window_end)
+        f->rip = (uint64_t)(uintptr_t)vmx_skip;
     if (atomic_load_explicit(&p->where_asked, memory_order_acquire))
         where_answer(p, f);
     panic_nmi(f);
@@ -57,9 +61,10 @@ static void nmi_handle(struct trap_frame *f)
 
 static void post_self(uint64_t bits)
 {
-    uint32_t cpu = percpu_self()->cpu;
-    if (hv_coherency)
-        action_post(hv_coherency, cpu, cpu, bits);
+    uint32_t vcpu;
+    struct coherency *co = coherency_of(percpu_self()->cpu, &vcpu);
+    if (co)
+        action_post(co, vcpu, vcpu, bits);
 }
 
 /* Which device it was, and which guest's, the loop knows. */
@@ -69,7 +74,7 @@ static void device_interrupt(uint8_t vector)
     atomic_fetch_or_explicit(&percpu_self()->msi[vector >> 6], BIT(vector & 63),
                              memory_order_relaxed);
     apic_eoi();
-    post_self(ACTION_DEVICE);
+    post_self(ACTION_MSI);
 }
 
 static void interrupt_handle(struct trap_frame *f)
@@ -85,6 +90,10 @@ static void interrupt_handle(struct trap_frame *f)
     case VECTOR_UART:
         apic_eoi();
         post_self(ACTION_INPUT);
+        break;
+    case VECTOR_IOMMU:
+        apic_eoi();
+        post_self(ACTION_MSI);
         break;
     case VECTOR_SPURIOUS: /* no EOI: APM volume 2, 16.4.7 "Spurious Interrupts" */
         break;

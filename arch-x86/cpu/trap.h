@@ -9,6 +9,7 @@
 #define VECTOR_UART 0xf0
 #define VECTOR_TIMER 0xf1
 #define VECTOR_DOORBELL 0xf2
+#define VECTOR_IOMMU 0xf3 /* it blocked something */
 #define VECTOR_SPURIOUS 0xff
 
 #ifndef __ASSEMBLER__

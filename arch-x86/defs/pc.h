@@ -75,6 +75,31 @@
 #define PCI_CLASS 0x08 /* and revision */
 #define PCI_HEADER 0x0c
 #define PCI_BAR0 0x10
+/* 6.2 "Configuration Space Functions", 6.7 "Capabilities List" */
+#define PCI_COMMAND_IO 0x0001u
+#define PCI_COMMAND_MEMORY 0x0002u
+#define PCI_COMMAND_MASTER 0x0004u
+#define PCI_COMMAND_NO_INTX 0x0400u
+#define PCI_STATUS 0x06
+#define PCI_STATUS_INTERRUPT 0x08u
+#define PCI_STATUS_CAPABILITIES 0x10u
+#define PCI_CACHE_LINE 0x0c
+#define PCI_LATENCY 0x0d
+#define PCI_HEADER_TYPE 0x0e
+#define PCI_HEADER_MULTI 0x80u
+#define PCI_SUBSYSTEM 0x2c
+#define PCI_CAPABILITIES 0x34
+#define PCI_INTERRUPT_LINE 0x3c
+#define PCI_INTERRUPT_PIN 0x3d
+#define PCI_CAP_VENDOR 0x09
+#define PCI_CAP_MSIX 0x11
+/* 6.8.2 "MSI-X Capability and Table Structures": registers of the capability */
+#define PCI_MSIX_CONTROL 2
+#define PCI_MSIX_ENABLE 0x8000u
+#define PCI_MSIX_MASK_ALL 0x4000u
+#define PCI_MSIX_TABLE 4
+#define PCI_MSIX_PBA 8
+#define PCI_MSIX_CAP_BYTES 12
 
 #define POST_PORT 0x80
 #define FERR_PORT 0xf0       /* clears FERR#; F1 resets the coprocessor */

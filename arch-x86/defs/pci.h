@@ -10,26 +10,12 @@
 #define PCI_SPACE_X 4096u /* extended */
 #define PCI_ID_NOBODY 0xffffu
 
-#define PCI_STATUS 0x06
 #define PCI_REVISION 0x08
 #define PCI_SUBCLASS 0x0a /* subclass, then the class code's first byte at 0B */
-#define PCI_CACHE_LINE 0x0c
-#define PCI_LATENCY 0x0d
-#define PCI_HEADER_TYPE 0x0e
 #define PCI_BUS_SECONDARY 0x19
 #define PCI_BUS_SUBORDINATE 0x1a
-#define PCI_SUBSYSTEM 0x2c
 #define PCI_ROM 0x30
-#define PCI_CAPABILITIES 0x34
-#define PCI_INTERRUPT_LINE 0x3c
-#define PCI_INTERRUPT_PIN 0x3d
 
-#define PCI_CMD_IO 0x0001u
-#define PCI_CMD_MEMORY 0x0002u
-#define PCI_CMD_MASTER 0x0004u
-#define PCI_CMD_INTX_OFF 0x0400u
-#define PCI_STATUS_CAPABILITIES 0x0010u
-#define PCI_HEADER_MULTI 0x80u
 #define PCI_HEADER_LAYOUT 0x7fu
 #define PCI_LAYOUT_DEVICE 0u
 #define PCI_LAYOUT_BRIDGE 1u
@@ -38,7 +24,6 @@
 #define PCI_BAR_64 4u
 #define PCI_BAR_TYPE 6u
 #define PCI_BAR_PREFETCH 8u
-#define PCI_BAR_COUNT 6u
 
 /* Classes, 23:8 of the register at 08. */
 #define PCI_CLASS_NVME 0x0108u
@@ -52,9 +37,7 @@
 /* Capability identifiers. */
 #define PCI_CAP_PM 0x01u
 #define PCI_CAP_MSI 0x05u
-#define PCI_CAP_VENDOR 0x09u
 #define PCI_CAP_EXPRESS 0x10u
-#define PCI_CAP_MSIX 0x11u
 #define PCI_CAP_SATA 0x12u
 #define PCI_CAP_AF 0x13u
 #define PCI_XCAP_SERIAL 0x0003u
@@ -68,15 +51,9 @@
 #define PCI_MSI_MASKING 0x0100u
 #define PCI_MSI_ADDRESS 4u
 
-#define PCI_MSIX_CONTROL 2u
-#define PCI_MSIX_TABLE 4u
-#define PCI_MSIX_PBA 8u
 #define PCI_MSIX_COUNT 0x07ffu /* less one */
-#define PCI_MSIX_FUNCTION_MASK 0x4000u
-#define PCI_MSIX_ENABLE 0x8000u
 #define PCI_MSIX_BIR 7u
 #define PCI_MSIX_ENTRY 16u /* bytes: address, upper address, data, vector control */
-#define PCI_MSIX_MASKED 1u
 
 #define PCI_EXP_DEVCAP 4u
 #define PCI_EXP_FLR_CAP 0x10000000u
@@ -88,3 +65,4 @@
 #define PCI_AF_FLR_CAP 0x02u
 #define PCI_AF_CONTROL 4u
 #define PCI_AF_FLR 0x01u
+#define PCI_BAR_COUNT 6u

@@ -19,7 +19,9 @@
 #include "hv/main.h"
 #include "hv/port/machine.h"
 
-#define CONSOLES (OPT_MAX_CONSOLES * 3 + 1) /* each option may bring three, and the keyboard */
+#define OWN_CONSOLES 4 /* com1 to com4 */
+#define CONSOLES                                                                                   \
+    (OPT_MAX_CONSOLES * 3 + 1 + OWN_CONSOLES) /* each option may bring three, and the keyboard */
 #define POLL_US 20000 /* a 16-byte FIFO fills in 1.4 ms at 115200 baud; people type slower */
 #define DEFAULT_BAUD 115200
 #define LOCK_SPINS 20000000u /* then the holder is taken for dead */
@@ -40,7 +42,7 @@ static struct console *_Atomic writing_to; /* for a panic inside a driver */
 static void write_all(const char *text, size_t len, bool raw)
 {
     for (unsigned i = 0; i < nconsoles; i++) {
-        if (consoles[i].broken || !consoles[i].write ||
+        if (consoles[i].broken || !consoles[i].write || consoles[i].own ||
             (consoles[i].screen && atomic_load_explicit(&yielded, memory_order_relaxed)))
             continue;
         atomic_store_explicit(&writing_to, &consoles[i], memory_order_relaxed);
@@ -49,7 +51,8 @@ static void write_all(const char *text, size_t len, bool raw)
     atomic_store_explicit(&writing_to, NULL, memory_order_relaxed);
 }
 
-static void locked_write(const char *text, size_t len, bool raw)
+/* own: a VM's own; NULL: all that are shared. */
+static void locked_write(struct console *own, const char *text, size_t len, bool raw)
 {
     uint32_t self = percpu_self()->cpu + 1, seen = 0;
 
@@ -66,7 +69,10 @@ static void locked_write(const char *text, size_t len, bool raw)
             break;
         cpu_pause();
     }
-    write_all(text, len, raw);
+    if (own)
+        own->write(own, text, len, raw);
+    else
+        write_all(text, len, raw);
     if (seen != self) { /* not nested in an own write */
         seen = self;
         (void)atomic_compare_exchange_strong_explicit(&writer, &seen, 0, memory_order_release,
@@ -76,12 +82,12 @@ static void locked_write(const char *text, size_t len, bool raw)
 
 void port_console_write(const char *text, size_t len)
 {
-    locked_write(text, len, false);
+    locked_write(NULL, text, len, false);
 }
 
 void port_console_raw(const char *text, size_t len)
 {
-    locked_write(text, len, true);
+    locked_write(NULL, text, len, true);
 }
 
 int port_console_read(void)
@@ -91,7 +97,7 @@ int port_console_read(void)
     if (atomic_exchange_explicit(&reading, true, memory_order_acquire))
         return -1;
     for (unsigned i = 0; i < nconsoles && byte < 0; i++)
-        if (consoles[i].read)
+        if (consoles[i].read && !consoles[i].own)
             byte = consoles[i].read(&consoles[i]);
     atomic_store_explicit(&reading, false, memory_order_release);
     return byte;
@@ -385,6 +391,42 @@ void console_enable_input(uint32_t apic_id)
     /* A keyboard that is the only input may be a firmware's imitation, which need not interrupt. */
     if (poll || (keys && !serial))
         apic_timer_tick(POLL_US);
+}
+
+int port_console_own(const char *text)
+{
+    struct console_spec s;
+    struct console *c = next_console();
+
+    if (!console_spec_parse(text, &s) || s.kind != CONSOLE_COM || nconsoles == CONSOLES)
+        return -1;
+    const struct com *m = &coms[s.com - 1];
+    for (unsigned i = 0; i < nconsoles; i++)
+        if (consoles[i].write && !consoles[i].uart.where.mmio &&
+            consoles[i].uart.where.base == m->port)
+            return -1;
+    const struct uart_where w = {
+        .base = m->port, .stride = 1, .irq = m->irq, .baud = s.baud ? s.baud : DEFAULT_BAUD};
+    if (!serial_open(c, &w))
+        return -1;
+    c->own = true;
+    c->name = m->name;
+    nconsoles++;
+    if (c->irq && ioapic_route_isa(c->irq, VECTOR_UART, percpus[0].apic_id))
+        c->listen(c);
+    else
+        apic_timer_tick(POLL_US);
+    return (int)nconsoles - 1;
+}
+
+void port_console_own_write(unsigned port, const char *text, size_t len)
+{
+    locked_write(&consoles[port], text, len, true);
+}
+
+int port_console_own_read(unsigned port)
+{
+    return consoles[port].read(&consoles[port]);
 }
 
 void port_console_poll(uint64_t us)

@@ -17,6 +17,7 @@ struct console {
     uint8_t irq;                       /* ISA interrupt of the input, 0: it has to be polled */
     bool broken;                       /* writing to it panicked */
     bool screen;                       /* the guest may be given what it shows on */
+    bool own;                          /* one VM's alone (port_console_own) */
 };
 
 /* Brings up what hv_opt.console names, by default what is found, and replays the log to each. With

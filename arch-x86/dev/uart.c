@@ -17,8 +17,11 @@
 #define LOOP_BYTE 0xae
 #define PC_CLOCK_HZ 1843200u
 #define FIFO 16
-/* A port access takes about a microsecond, emulated or real; a FIFO at 1200 baud takes 130 ms. */
+/* A port access takes about a microsecond, emulated or real; a FIFO at 1200 baud takes 130 ms. What
+ * is behind an emulated port may be a program on a busy machine that reads seconds later: to be
+ * sent, text waits that long. */
 #define READY_SPINS 300000u
+#define SEND_SPINS 5000000u
 
 static bool wait_lsr(const struct uart *u, uint8_t bit, unsigned spins)
 {
@@ -64,24 +67,42 @@ bool uart_setup(struct uart *u)
     return loopback(u);
 }
 
-void uart_send(struct uart *u, const char *text, size_t len, bool raw)
+/* One byte, when there is room for it. false: there is none, and it was waited for. */
+static bool send_byte(struct uart *u, char byte, unsigned *room)
 {
-    unsigned room = 0;
+    if (*room == 0) {
+        u->stuck = !wait_lsr(u, LSR_THRE, u->stuck ? 1 : SEND_SPINS);
+        if (u->stuck)
+            return false;
+        *room = FIFO;
+    }
+    u->io->write(u, UART_THR, (uint8_t)byte);
+    --*room;
+    return true;
+}
 
+/* Returns how many bytes went. */
+static size_t send_text(struct uart *u, const char *text, size_t len, bool raw, unsigned *room)
+{
     for (size_t i = 0; i < len; i++) {
-        bool add_cr = text[i] == '\n' && !u->cr && !raw;
-        for (unsigned k = 0; k < (add_cr ? 2u : 1u); k++) {
-            if (room == 0) {
-                u->stuck = !wait_lsr(u, LSR_THRE, u->stuck ? 1 : READY_SPINS);
-                if (u->stuck)
-                    return;
-                room = FIFO;
-            }
-            u->io->write(u, UART_THR, add_cr && k == 0 ? '\r' : (uint8_t)text[i]);
-            room--;
-        }
+        if (text[i] == '\n' && !u->cr && !raw && !send_byte(u, '\r', room))
+            return i;
+        if (!send_byte(u, text[i], room))
+            return i;
         u->cr = text[i] == '\r';
     }
+    return len;
+}
+
+void uart_send(struct uart *u, const char *text, size_t len, bool raw)
+{
+    static const char gap[] = "\n[patchbay: text was lost here: the port took nothing]\n";
+    unsigned room = 0;
+
+    if (u->gap && send_text(u, gap, sizeof(gap) - 1, false, &room) == sizeof(gap) - 1)
+        u->gap = false;
+    if (u->stuck || send_text(u, text, len, raw, &room) < len)
+        u->gap = true;
 }
 
 int uart_receive(struct uart *u)

@@ -21,12 +21,13 @@ struct uart {
     const struct uart_io *io;
     char *regs;     /* mapped, if mmio */
     bool stuck, cr; /* transmitter does not empty; last byte was CR */
+    bool gap;       /* text was dropped, and the reader was not told yet */
     bool brk;       /* a BREAK was seen; its NUL is in the FIFO */
 };
 /* Sets rate and 8N1, FIFOs on. false: the loopback test fails. u->where, io and regs are set. */
 bool uart_setup(struct uart *u) HV_MUST_CHECK;
-/* LF becomes CR LF, unless raw. A port that takes nothing is waited for once; then text is dropped
- * until it takes some again. */
+/* LF becomes CR LF, unless raw. A port that takes nothing is waited for once, for seconds; then text
+ * is dropped until it takes some again, and a line says so. */
 void uart_send(struct uart *u, const char *text, size_t len, bool raw);
 #define UART_BREAK 0x100
 int uart_receive(struct uart *u); /* byte, UART_BREAK, or -1 */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* I/O APICs and the 8259s: everything masked but what the hypervisor itself needs.
  * Tested by typing on the serial console. */
+#include "arch-x86/iommu/iommu.h"
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/defs/apic.h"
@@ -62,7 +63,7 @@ void ioapic_init(void)
     }
 }
 
-static bool route(unsigned irq, uint32_t low, uint32_t dest)
+static bool route(unsigned irq, uint32_t low, uint32_t high)
 {
     uint32_t gsi = acpi_info.isa_gsi[irq];
     uint16_t flags = acpi_info.isa_flags[irq];
@@ -73,9 +74,9 @@ static bool route(unsigned irq, uint32_t low, uint32_t dest)
         low |= IOAPIC_REDIR_LEVEL;
     for (unsigned i = 0; i < acpi_info.nioapics; i++) {
         uint32_t first = acpi_info.ioapic[i].gsi_base;
-        if (gsi < first || gsi - first >= pins(i) || dest > 0xff)
+        if (gsi < first || gsi - first >= pins(i))
             continue;
-        reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first) + 1, dest << 24);
+        reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first) + 1, high);
         reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first), low);
         return true;
     }
@@ -84,10 +85,14 @@ static bool route(unsigned irq, uint32_t low, uint32_t dest)
 
 bool ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id)
 {
-    return route(irq, vector, apic_id);
+    uint32_t high;
+
+    if (vtd_ioapic_entry(vector, apic_id, &high))
+        return route(irq, vector, high);
+    return apic_id <= 0xff && route(irq, vector, apic_id << 24);
 }
 
 bool ioapic_route_isa_nmi(unsigned irq)
 {
-    return route(irq, IOAPIC_REDIR_NMI, IOAPIC_DEST_ALL);
+    return route(irq, IOAPIC_REDIR_NMI, (uint32_t)IOAPIC_DEST_ALL << 24);
 }

@@ -54,10 +54,10 @@ static void quiesce(pci_bdf_t f)
 
     seen++;
     pci_usb_handoff(f); /* before its controller stops: firmware's handler may wait for it */
-    if (!(command & PCI_CMD_MASTER))
+    if (!(command & PCI_COMMAND_MASTER))
         return;
     /* 2 bytes: the status beside it is write 1 to clear. A bridge forwards nothing then. */
-    port_pci_write(f, PCI_COMMAND, 2, command & ~PCI_CMD_MASTER);
+    port_pci_write(f, PCI_COMMAND, 2, command & ~PCI_COMMAND_MASTER);
     stopped++;
 }
 
@@ -110,10 +110,10 @@ static void bars_size(struct port_pci *p)
     if (p->layout != PCI_LAYOUT_DEVICE || p->ours || p->class_code >> 16 == PCI_BASE_BRIDGE)
         return;
     port_pci_write(p->bdf, PCI_COMMAND, 2,
-                   (command & ~(PCI_CMD_IO | PCI_CMD_MEMORY)) | PCI_CMD_INTX_OFF);
+                   (command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY)) | PCI_COMMAND_NO_INTX);
     for (unsigned i = 0; i < PCI_BAR_COUNT;)
         i += bar_size(p->bdf, i, &p->bar[i]);
-    port_pci_write(p->bdf, PCI_COMMAND, 2, command | PCI_CMD_INTX_OFF);
+    port_pci_write(p->bdf, PCI_COMMAND, 2, command | PCI_COMMAND_NO_INTX);
 }
 
 static bool is_ours(pci_bdf_t f)
@@ -152,7 +152,7 @@ static void bridges_enable(void)
     for (unsigned i = 0; i < nfound; i++) {
         pci_bdf_t f = found[i].bdf;
         if (found[i].layout == PCI_LAYOUT_BRIDGE)
-            port_pci_write(f, PCI_COMMAND, 2, port_pci_read(f, PCI_COMMAND, 2) | PCI_CMD_MASTER);
+            port_pci_write(f, PCI_COMMAND, 2, port_pci_read(f, PCI_COMMAND, 2) | PCI_COMMAND_MASTER);
     }
 }
 
@@ -194,7 +194,7 @@ bool pci_uart_at(uint32_t bus, uint32_t dev, uint32_t fn, struct uart_where *out
         out->stride = 4;
     if (out->base == 0 || (!out->mmio && out->base > 0xfff8))
         return false;
-    port_pci_write(f, PCI_COMMAND, 2, command | (out->mmio ? PCI_CMD_MEMORY : PCI_CMD_IO));
+    port_pci_write(f, PCI_COMMAND, 2, command | (out->mmio ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO));
     if (!is_ours(f) && nuarts < ARRAY_SIZE(uart_of_ours))
         uart_of_ours[nuarts++] = f;
     return true;

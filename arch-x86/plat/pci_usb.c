@@ -26,7 +26,7 @@ static uint8_t *registers(pci_bdf_t f)
 {
     uint64_t bar = port_pci_read(f, PCI_BAR0, 4);
 
-    if (bar & PCI_BAR_IO || !(port_pci_read(f, PCI_COMMAND, 2) & PCI_CMD_MEMORY))
+    if (bar & PCI_BAR_IO || !(port_pci_read(f, PCI_COMMAND, 2) & PCI_COMMAND_MEMORY))
         return NULL;
     if ((bar & PCI_BAR_TYPE) == PCI_BAR_64)
         bar |= (uint64_t)port_pci_read(f, PCI_BAR0 + 4, 4) << 32;

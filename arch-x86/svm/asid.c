@@ -13,7 +13,7 @@ static struct asids {
     struct {
         uint32_t hw, flushes; /* taken, and when */
     } of[ASIDS];              /* the pager's */
-} cpu_asids[HV_MAX_CPUS];
+} cpu_asids[HV_MACHINE_CPUS];
 
 /* Without flush by ASID, a clean ASID is one that was not used since all were flushed: a flush of
  * everything, the host's translations too, only when none is left (APM 15.16.1 "TLB Flush"). */

@@ -28,50 +28,51 @@ REGS_AT(cr2, VCPU_REGS_CR2);
 
 #define VINTR_ARM (VINTR_V_IRQ | VINTR_PRIO_15 | VINTR_IGN_TPR)
 
-static void entry_registers(struct vcpu *v, struct svm_vcpu *a)
+static void entry_registers(const struct vcpu *v, struct vmcb *b)
 {
     /* These four are never cached (APM 15.15.3 "VMCB Clean Field"). */
-    struct vmcb_save *s = svm_save_dirty(a, CLEAN_CR2);
-
-    s->rip = v->regs.rip;
-    s->rflags = v->regs.rflags;
-    s->rax = v->regs.gpr[RAX];
-    s->rsp = v->regs.gpr[RSP];
-    s->cr2 = v->regs.cr2;
+    b->save.rip = v->regs.rip;
+    b->save.rflags = v->regs.rflags;
+    b->save.rax = v->regs.gpr[RAX];
+    b->save.rsp = v->regs.gpr[RSP];
+    if (b->save.cr2 != v->regs.cr2) {
+        b->ctl.clean &= ~CLEAN_CR2;
+        b->save.cr2 = v->regs.cr2;
+    }
 }
 
 /* Things that only live for one entry. */
-static void exit_cleanup(struct svm_vcpu *a)
+static void exit_cleanup(struct svm_vcpu *a, struct vmcb_control *c)
 {
-    struct vmcb_control *c = &a->vmcb->ctl;
-
     c->exitintinfo = 0; /* what the next exit leaves there is its own */
-    c->clean = svm_features.clean ? CLEAN_ALL : 0;
+    c->clean = svm_features.clean;
     c->tlb_control = TLB_KEEP;
+    if (!(a->injected | a->offered) && !a->stepping) /* #DF is injected as well */
+        return;
     c->eventinj = 0;
     if (a->offered)
         svm_ctl_dirty(a, CLEAN_TPR)->vintr &= ~(VINTR_ARM | 0xffull << VINTR_VECTOR_SHIFT);
     if (a->injecting_df || a->stepping)
         svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = a->exceptions;
+    a->injected = a->offered = 0;
+    a->injecting_df = a->stepping = false;
 }
 
 void svm_run(struct vcpu *v, struct vmexit *x)
 {
     struct svm_vcpu *a = svm_of(v);
-    struct vmcb_save *s = &a->vmcb->save;
+    struct vmcb *b = a->vmcb;
 
-    entry_registers(v, a);
+    entry_registers(v, b);
     svm_enter(&v->regs, a->vmcb_hpa, a->host_hpa);
     svm_translate(a, &svm_features, v->regs.rip, x);
-    exit_cleanup(a);
-    if (quirks_after_exit(a->vmcb))
+    exit_cleanup(a, &b->ctl);
+    if (quirks.dr6_lost && quirks_after_exit(b))
         (void)svm_save_dirty(a, CLEAN_DRX);
-    v->regs.rip = s->rip;
-    v->regs.rflags = s->rflags;
-    v->regs.gpr[RAX] = s->rax;
-    v->regs.gpr[RSP] = s->rsp;
-    a->injected = a->offered = 0;
-    a->injecting_df = a->stepping = false;
+    v->regs.rip = b->save.rip;
+    v->regs.rflags = b->save.rflags;
+    v->regs.gpr[RAX] = b->save.rax;
+    v->regs.gpr[RSP] = b->save.rsp;
 }
 
 bool svm_waits(void)

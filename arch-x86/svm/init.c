@@ -2,6 +2,7 @@
 /* Switching SVM on and building a VCPU's control block with every intercept.
  * Tested by every boot under QEMU and Bochs. */
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/xsavec.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/internal.h"
 #include "arch-x86/svm/svm.h"
@@ -12,9 +13,9 @@ struct svm_page {
     _Alignas(4096) uint8_t byte[PAGE_SIZE];
 };
 /* Static, so that no allocator is needed; identity-mapped like the whole image. */
-static struct svm_page svm_hsave[HV_MAX_CPUS], svm_host[HV_MAX_CPUS];
-static struct vmcb svm_vmcb[HV_MAX_CPUS];
-static struct svm_vcpu svm_vcpus[HV_MAX_CPUS];
+static struct svm_page svm_hsave[HV_MACHINE_CPUS], svm_host[HV_MACHINE_CPUS];
+static struct vmcb svm_vmcb[HV_MACHINE_CPUS];
+static struct svm_vcpu svm_vcpus[HV_MACHINE_CPUS];
 struct svm_features svm_features;
 
 static void features_read(void)
@@ -24,7 +25,7 @@ static void features_read(void)
 
     svm_features.nasids = r.ebx;
     svm_features.nrips = r.edx & SVM_EDX_NRIPS;
-    svm_features.clean = r.edx & SVM_EDX_CLEAN;
+    svm_features.clean = r.edx & SVM_EDX_CLEAN ? CLEAN_ALL : 0;
     svm_features.flush_by_asid = r.edx & SVM_EDX_FLUSHBYASID;
     svm_features.assists = r.edx & SVM_EDX_ASSISTS;
     svm_features.nx = e.edx & BIT(20);
@@ -108,14 +109,14 @@ static void svm_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
     out[1] = r.ebx;
     out[2] = r.ecx;
     out[3] = r.edx;
-    quirks_cpuid(leaf, subleaf, out);
+    xsavec_filter(leaf, subleaf, out);
 }
 
 void svm_panic_dump(void (*emit)(const char *line))
 {
     uint32_t cpu = port_cpu();
 
-    if (cpu < HV_MAX_CPUS && svm_vcpus[cpu].vmcb) {
+    if (cpu < HV_MACHINE_CPUS && svm_vcpus[cpu].vmcb) {
         struct vcpu v = {.cpu = cpu, .arch = &svm_vcpus[cpu]};
         svm_dump(&v, emit);
     }
@@ -129,6 +130,7 @@ const struct vcpu_ops svm_ops = {
     .get = svm_get,
     .put = svm_put,
     .code = svm_code,
+    .mode = svm_mode,
     .inject = svm_inject,
     .set_root = svm_set_root,
     .isolate = svm_isolate,

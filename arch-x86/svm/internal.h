@@ -21,10 +21,11 @@ struct svm_vcpu {
 };
 
 struct svm_features {
-    bool nrips, clean, flush_by_asid, assists;
+    bool nrips, flush_by_asid, assists;
     bool nx, tsc_aux, pcid, invpcid;
     bool cr_number_lost; /* a CR read may exit with the code of another register: probe.h */
     uint32_t nasids;
+    uint32_t clean; /* clean bits after an exit: CLEAN_ALL, or 0 without the feature */
 };
 extern struct svm_features svm_features; /* of the boot CPU; all are alike */
 
@@ -66,6 +67,7 @@ void svm_intercepts_set(struct vmcb_control *c);
 void svm_get(struct vcpu *v, enum vcpu_group g, void *out);
 void svm_put(struct vcpu *v, enum vcpu_group g, const void *in);
 void svm_code(const struct vcpu *v, struct vcpu_code *out);
+uint32_t svm_mode(const struct vcpu *v);
 /* entry.c */
 void svm_run(struct vcpu *v, struct vmexit *x);
 void svm_inject(struct vcpu *v, const struct vcpu_event *e);

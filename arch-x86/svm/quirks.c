@@ -17,12 +17,14 @@
 #include "arch-x86/svm/quirks.h"
 #include "arch-x86/svm/probe.h"
 #include "arch-x86/cpu/asm.h"
-#include "arch-x86/cpu/features.h"
+#include "arch-x86/cpu/xsavec.h"
 #include "arch-x86/defs/pc.h"
 #include "arch-x86/defs/svm.h"
 #include "arch-x86/defs/vmcb.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/plat/machine.h"
+#include "arch-x86/vmx/caps.h"
+#include "arch-x86/vmx/quirks.h"
 #include "hv/base/log.h"
 
 #define PIT_CH0_RATE 0x34 /* channel 0, both bytes, mode 2 */
@@ -30,41 +32,9 @@
 #define TICK_HZ 100u
 #define ISA_IRQ_PIT 0
 #define DR6_BS (1ull << 14)
-#define LEAF_XSTATE 0xd
-#define XSTATE_AVX_AT 576 /* behind the header, compacted or not */
-#define L1_EAX_XSAVEC BIT(1)
-#define L1_ECX_AVX BIT(28) /* of leaf 1 */
 
 struct quirks quirks;
 extern const char svm_after_vmrun[]; /* enter.S */
-
-/* Bochs 2.7's XSAVEC writes the AVX state behind SSE's without a place for the header, which it
- * overwrites: XRSTOR of the area is #GP, or gives other registers. The host uses no vector
- * registers; the guest's get their initial values later. */
-static bool xsavec_misplaces(void)
-{
-    static _Alignas(64) uint8_t area[1024];
-    const uint64_t needed = XCR0_X87 | XCR0_SSE | XCR0_AVX;
-
-    if (!cpu_features.xsave || !(cpuid(1, 0).ecx & L1_ECX_AVX) ||
-        !(cpuid(LEAF_XSTATE, 1).eax & L1_EAX_XSAVEC) ||
-        (cpuid(LEAF_XSTATE, 0).eax & needed) != needed)
-        return false;
-    uint64_t before = xgetbv(0);
-    xsetbv(0, needed);
-    xsavec_of_ones(area, needed);
-    xsetbv(0, before);
-    for (unsigned i = 0; i < 16; i++)
-        if (area[XSTATE_AVX_AT + i] != 0xff)
-            return true;
-    return false;
-}
-
-void quirks_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
-{
-    if (leaf == LEAF_XSTATE && subleaf == 1 && quirks.xsavec_misplaces)
-        r[0] &= ~(uint32_t)L1_EAX_XSAVEC;
-}
 
 void quirks_detect(const struct probe_result *r)
 {
@@ -76,10 +46,8 @@ void quirks_detect(const struct probe_result *r)
         .cr_reads = r->cr_reads,
         .task_switch_silent = probe_silent(r, PROBE_task_switch),
         .xsetbv_silent = probe_silent(r, PROBE_xsetbv),
-        .xsavec_misplaces = xsavec_misplaces(),
     };
-    if (quirks.xsavec_misplaces)
-        log_info("check", "XSAVEC     has the AVX state in the wrong place: the guest has XSAVE");
+    xsavec_detect();
     if (quirks.intr_needs_guest_if)
         log_info("svm", "NMIs as doorbells, and a tick by NMI");
 }
@@ -88,7 +56,7 @@ void quirks_start(void)
 {
     const uint16_t divisor = PIT_HZ / TICK_HZ;
 
-    if (!quirks.intr_needs_guest_if)
+    if (!quirks.intr_needs_guest_if && !(vmx_quirks.intr_needs_guest_if && !vmx_caps.timer))
         return;
     if (!ioapic_route_isa_nmi(ISA_IRQ_PIT)) {
         log_warn("svm", "no pin for the NMI tick: a guest with IF=0 keeps its CPU");

@@ -22,16 +22,12 @@ struct quirks {
     uint16_t cr_reads;
     /* Not intercepted: the guest is watched by its CR3 instead, and XSAVE hidden. */
     bool task_switch_silent, xsetbv_silent;
-    /* XSAVEC writes the AVX state elsewhere than XRSTOR reads it: not shown. */
-    bool xsavec_misplaces;
 };
 extern struct quirks quirks;
 
 /* Takes them from what the probe found. Context: boot CPU, before other CPUs run. */
 struct probe_result;
 void quirks_detect(const struct probe_result *r);
-/* Takes from an answer of CPUID (EAX EBX ECX EDX) what does not work. Context: any. */
-void quirks_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4]);
 /* The NMI tick, where it is needed. Context: boot CPU, all CPUs have their IDT. */
 void quirks_start(void);
 /* Repairs what the processor left out at an exit. true: DR6 was written. Context: owner CPU, after

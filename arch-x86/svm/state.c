@@ -188,6 +188,13 @@ void svm_code(const struct vcpu *v, struct vcpu_code *out)
     };
 }
 
+uint32_t svm_mode(const struct vcpu *v)
+{
+    const struct vmcb_save *s = &svm_of(v)->vmcb->save;
+
+    return s->cs.attrib | (uint32_t)s->cpl << 16;
+}
+
 void svm_put(struct vcpu *v, enum vcpu_group g, const void *in)
 {
     struct svm_vcpu *a = svm_of(v);

@@ -5,9 +5,13 @@
 #include "arch-x86/svm/internal.h"
 #include "hv/base/string.h"
 
+/* Every exit passes here, so only what its kind has is written: the head of the record (vmexit.h)
+ * is always whole, the rest belongs to the kinds that say so there. */
+
 /* By exit code. INSN: caused by an instruction that the handler completes; only for these is the
- * next RIP valid. */
+ * next RIP valid. MORE: the kind alone does not say all. */
 #define INSN 0x80
+#define MORE 0x40
 static const uint8_t svm_kind[256] = {
     [SVM_EXIT_CR0_SEL_WRITE] = INSN | EXIT_CR_WRITE,
     [SVM_EXIT_RDTSC] = INSN | EXIT_RDTSC,
@@ -18,10 +22,10 @@ static const uint8_t svm_kind[256] = {
     [SVM_EXIT_INVD] = INSN | EXIT_INVD,
     [SVM_EXIT_PAUSE] = INSN | EXIT_PAUSE,
     [SVM_EXIT_HLT] = INSN | EXIT_HLT,
-    [SVM_EXIT_INVLPG] = INSN | EXIT_INVLPG,
+    [SVM_EXIT_INVLPG] = INSN | MORE | EXIT_INVLPG,
     [SVM_EXIT_INVLPGA] = INSN | EXIT_INVLPGA,
-    [SVM_EXIT_IOIO] = INSN | EXIT_IO,
-    [SVM_EXIT_MSR] = INSN | EXIT_RDMSR,
+    [SVM_EXIT_IOIO] = INSN | MORE | EXIT_IO,
+    [SVM_EXIT_MSR] = INSN | MORE | EXIT_RDMSR,
     [SVM_EXIT_VMRUN] = INSN | EXIT_HV_INSN,
     [SVM_EXIT_VMMCALL] = INSN | EXIT_VMMCALL,
     [SVM_EXIT_VMLOAD] = INSN | EXIT_HV_INSN,
@@ -47,11 +51,13 @@ static const uint8_t svm_kind[256] = {
     [SVM_EXIT_SMI] = EXIT_SMI,
     [SVM_EXIT_INIT] = EXIT_INIT,
     [SVM_EXIT_VINTR] = EXIT_IRQ_WINDOW,
-    [SVM_EXIT_TASK_SWITCH] = EXIT_TASK_SWITCH,
+    [SVM_EXIT_TASK_SWITCH] = MORE | EXIT_TASK_SWITCH,
     [SVM_EXIT_SHUTDOWN] = EXIT_SHUTDOWN,
-    [SVM_EXIT_FERR_FREEZE] = EXIT_EXCEPTION,
+    [SVM_EXIT_FERR_FREEZE] = MORE | EXIT_EXCEPTION,
+    [SVM_EXIT_IDTR_READ... SVM_EXIT_TR_WRITE] = EXIT_DT_ACCESS,
+    [0 ... SVM_EXIT_INTR - 1] = MORE, /* control and debug registers, exceptions */
 };
-_Static_assert(EXIT_UNKNOWN == 0 && EXIT_KIND_COUNT <= INSN, "a code that is not listed");
+_Static_assert(EXIT_UNKNOWN == 0 && EXIT_KIND_COUNT <= MORE, "a code that is not listed");
 
 /* One-hot 1, 2, 4 -> itself; anything else is an operand the decoder must find. */
 static uint8_t one_hot(uint64_t v)
@@ -114,27 +120,6 @@ static void translate_exception(const struct svm_vcpu *a, struct vmexit *x)
         x->kind = EXIT_SHUTDOWN;
 }
 
-static void translate_insn(const struct vmcb_control *c, const struct svm_features *f,
-                           struct vmexit *x)
-{
-    if (f->nrips)
-        x->next_rip = c->nrip;
-    switch (x->code) {
-    case SVM_EXIT_IOIO:
-        translate_io(c, x);
-        break;
-    case SVM_EXIT_MSR:
-        x->kind = c->exitinfo1 & 1 ? EXIT_WRMSR : EXIT_RDMSR;
-        break;
-    case SVM_EXIT_INVLPG:
-        x->have_gva = f->assists;
-        x->gva = gva(c->exitinfo1);
-        break;
-    default:
-        break;
-    }
-}
-
 static void translate_bytes(const struct vmcb_control *c, const struct svm_features *f,
                             struct vmexit *x)
 {
@@ -164,7 +149,8 @@ static void translate_task(const struct vmcb_control *c, struct vmexit *x)
     x->task.external = x->task.source == TASK_EVENT;
 }
 
-static void translate_kind(const struct svm_vcpu *a, const struct svm_features *f, struct vmexit *x)
+/* What the codes marked MORE have beside their kind. */
+static void translate_more(const struct svm_vcpu *a, const struct svm_features *f, struct vmexit *x)
 {
     const struct vmcb_control *c = &a->vmcb->ctl;
 
@@ -180,17 +166,26 @@ static void translate_kind(const struct svm_vcpu *a, const struct svm_features *
             translate_bytes(c, f, x);
         return;
     }
-    if (x->code < ARRAY_SIZE(svm_kind)) {
-        x->kind = svm_kind[x->code] & ~INSN;
-        if (svm_kind[x->code] & INSN)
-            translate_insn(c, f, x);
-    }
-    if (x->kind == EXIT_TASK_SWITCH)
+    switch (x->code) {
+    case SVM_EXIT_IOIO:
+        translate_io(c, x);
+        break;
+    case SVM_EXIT_MSR:
+        x->kind = c->exitinfo1 & 1 ? EXIT_WRMSR : EXIT_RDMSR;
+        break;
+    case SVM_EXIT_INVLPG:
+        x->have_gva = f->assists;
+        x->gva = gva(c->exitinfo1);
+        break;
+    case SVM_EXIT_TASK_SWITCH:
         translate_task(c, x);
-    if (x->code == SVM_EXIT_FERR_FREEZE) /* with NE=0 only, and that the processor never has */
+        break;
+    default: /* FERR_FREEZE: with NE=0 only, and that the processor never has */
         x->vector = VEC_MF;
-    if (x->code >= SVM_EXIT_IDTR_READ && x->code <= SVM_EXIT_TR_WRITE)
-        x->kind = EXIT_DT_ACCESS;
+        x->error_valid = false;
+        x->error = 0;
+        break;
+    }
 }
 
 /* Was `ours` (0: none) what the processor was delivering when the guest exited? The handler of the
@@ -201,32 +196,54 @@ static bool same_event(uint64_t ours, uint64_t exitintinfo)
            ((ours ^ exitintinfo) & (EVENT_V | EVENT_TYPE_MASK | EVENT_VECTOR)) == 0;
 }
 
-void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint64_t entry_rip,
-                   struct vmexit *x)
+/* The head of the record: everything that handlers ask of exits of any kind. */
+static void clear_head(struct vmexit *x)
+{
+    x->kind = EXIT_UNKNOWN;
+    x->insn_len = x->cr = x->vector = x->delivering = 0;
+    x->gpr = VMEXIT_GPR_NONE;
+    x->have_gva = x->error_valid = x->redeliver = x->untaken = x->window_shadow = false;
+    x->next_rip = 0;
+}
+
+/* What became of the event of this entry. */
+static HV_RARE void translate_event(const struct svm_vcpu *a, uint64_t entry_rip, struct vmexit *x)
 {
     const struct vmcb_control *c = &a->vmcb->ctl;
+    bool begun;
 
-    memset(x, 0, sizeof(*x));
-    x->kind = EXIT_UNKNOWN;
-    x->gpr = VMEXIT_GPR_NONE;
-    x->code = c->exitcode;
-    x->info1 = c->exitinfo1;
-    x->info2 = c->exitinfo2;
-    if ((int32_t)x->code < 0) { /* QEMU writes a 32-bit -1 */
-        x->kind = EXIT_INVALID;
-        return;
-    }
-    x->window_shadow = c->int_shadow & 1;
     /* Only what this entry injected, and only if nothing was delivered: anything else in
      * EXITINTINFO belongs to the guest, may be stale, and happens again by itself. */
     x->redeliver = same_event(a->injected, c->exitintinfo) && a->vmcb->save.rip == entry_rip;
+    if (!a->offered)
+        return;
     /* An interrupt offered as V_IRQ: its delivery began and met what made the guest exit (QEMU
      * leaves V_IRQ set then as well), or it still waits. */
-    bool begun = same_event(a->offered, c->exitintinfo);
+    begun = same_event(a->offered, c->exitintinfo);
     x->redeliver |= begun;
-    translate_kind(a, f, x);
-    x->untaken = begun ? x->kind != EXIT_TASK_SWITCH : a->offered && (c->vintr & VINTR_V_IRQ);
+    x->untaken = begun ? x->code != SVM_EXIT_TASK_SWITCH : !!(c->vintr & VINTR_V_IRQ);
+}
+
+void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint64_t entry_rip,
+                   struct vmexit *x)
+{
+    const struct vmcb *b = a->vmcb;
+    uint64_t code = b->ctl.exitcode;
+    uint8_t kind = svm_kind[code & (ARRAY_SIZE(svm_kind) - 1)];
+
+    clear_head(x);
+    x->code = code;
+    x->window_shadow = b->ctl.int_shadow & 1;
+    if (a->injected | a->offered)
+        translate_event(a, entry_rip, x);
+    x->kind = kind & ~(INSN | MORE);
+    if ((kind & INSN) && f->nrips)
+        x->next_rip = b->ctl.nrip;
+    if (kind & MORE)
+        translate_more(a, f, x);
+    if (code >= ARRAY_SIZE(svm_kind)) /* INVALID: QEMU writes a 32-bit -1 */
+        x->kind = (int32_t)code < 0 ? EXIT_INVALID : EXIT_UNKNOWN;
     /* A hardware task switch loads CR3 from the TSS where the emulator cannot intercept it. */
-    if (a->vmcb->save.cr3 != a->root)
+    else if (b->save.cr3 != a->root)
         x->kind = EXIT_FOREIGN_CR3;
 }

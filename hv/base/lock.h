@@ -5,7 +5,16 @@
 #include <stdatomic.h>
 #include "hv/base/types.h"
 
-enum lock_level { LOCK_PASS = 1, LOCK_VDEV, LOCK_COHERENCY, LOCK_PCI_CONFIG, LOCK_LOG };
+enum lock_level {
+    LOCK_VIRTIO = 1, /* a virtio device's registers */
+    LOCK_SWITCH,     /* the switch between VMs */
+    LOCK_PCI,        /* a VM's PCI bus; its interrupts end in the devices of the PC */
+    LOCK_PASS,       /* a function of the machine that a VM owns */
+    LOCK_VDEV,
+    LOCK_COHERENCY,
+    LOCK_PCI_CONFIG, /* registers of the machine's functions, and its IOMMUs */
+    LOCK_LOG,
+};
 
 struct lock {
     _Atomic uint32_t next;

@@ -12,7 +12,7 @@
 
 struct hv_options hv_opt;
 
-enum kind { KIND_CHOICE, KIND_SWITCH, KIND_NUMBER, KIND_PAGES, KIND_MIB, KIND_CONSOLE };
+enum kind { KIND_CHOICE, KIND_SWITCH, KIND_NUMBER, KIND_PAGES, KIND_MIB, KIND_CONSOLE, KIND_SET };
 
 struct option {
     const char *name;
@@ -56,6 +56,8 @@ static const struct option table[] = {
      "use 2 MiB shadow entries"},
     {"reload", KIND_SWITCH, FIELD(reload), ON_OFF, 1, 0,
      "take a MOV from CR3 and straight back, a TLB flush, as one exit"},
+    {"iopair", KIND_SWITCH, FIELD(iopair), ON_OFF, 1, 0,
+     "take a write to an index register (PCI, CMOS) and the access that follows as one exit"},
     {"fresh", KIND_SWITCH, FIELD(fresh), ON_OFF, 1, 0,
      "let a leaf table that only this CPU writes go without exits from its first use (with unsync=on)"},
     {"dying", KIND_SWITCH, FIELD(dying), ON_OFF, 1, 0,
@@ -76,12 +78,18 @@ static const struct option table[] = {
      "the same for the INVPCID instruction"},
     {"x2apic", KIND_SWITCH, FIELD(x2apic_host), ON_OFF, 1, 0,
      "use the processor's x2APIC where it has one"},
+    {"iommu", KIND_CHOICE, FIELD(iommu), "auto|off|force", IOMMU_AUTO, 0,
+     "what keeps the DMA of a guest's devices in its memory; force: no devices without one"},
+    {"rmrr", KIND_SWITCH, FIELD(rmrr_ignore), "ignore|refuse", 0, 0,
+     "devices for whose DMA the firmware keeps memory: given without it, or not given"},
     {"panic", KIND_NUMBER, FIELD(panic_s), NULL, 3, 3600,
      "seconds a panic stays on the screen before the reset; 0: for ever"},
     {"reset", KIND_CHOICE, FIELD(reset), "auto|acpi|cf9|kbd|triple", RESET_AUTO, 0,
      "how the machine is reset; auto: one after the other"},
     {"escape", KIND_CHOICE, FIELD(escape), OPT_ESCAPE_KEYS, 0, 0,
      "key that, pressed twice, opens the monitor"},
+    {"virtio", KIND_SET, FIELD(virtio), OPT_VIRTIO_WORDS, 0, 0,
+     "virtio devices of the guest, a list with commas; disks come by modules with role=disk"},
     {"trace", KIND_SWITCH, FIELD(trace), "1|0", 0, 0,
      "print the event rings when the guest powers off or resets, for tools/trace.py"},
     {"noreboot", KIND_SWITCH, FIELD(noreboot), "1|0", 0, 0,
@@ -148,6 +156,34 @@ static bool mib_parse(const char *s, uint64_t *out)
     return true;
 }
 
+bool options_set_parse(const char *values, const char *list, size_t n, uint32_t *out)
+{
+    char word[NAME_MAX_LEN];
+    uint32_t set = 0;
+    for (size_t at = 0, end; at <= n; at = end + 1) {
+        for (end = at; end < n && list[end] != ','; end++)
+            ;
+        if (end - at >= sizeof(word))
+            return false;
+        memcpy(word, list + at, end - at);
+        word[end - at] = 0;
+        int i = choice_find(values, word);
+        if (i < 0)
+            return false;
+        set |= 1u << i;
+    }
+    *out = set;
+    return true;
+}
+
+static bool set_parse(const struct option *t, const char *value, uint64_t *out)
+{
+    uint32_t set;
+    bool good = options_set_parse(t->values, value, strlen(value), &set);
+    *out = good ? set : 0;
+    return good;
+}
+
 static bool switch_parse(const struct option *t, const char *value, uint64_t *out)
 {
     int i = choice_find(t->values, value);
@@ -198,6 +234,10 @@ static bool option_set(struct hv_options *o, const struct option *t, const char 
         break;
     case KIND_CONSOLE:
         return console_add(o, value);
+    case KIND_SET:
+        if (!set_parse(t, value, &v))
+            return false;
+        break;
     }
     field_set(o, t, v);
     return true;

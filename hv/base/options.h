@@ -8,11 +8,18 @@ enum coherency_mode { COHERENCY_MATRIX, COHERENCY_LOCKED, COHERENCY_SHOOTDOWN };
 enum overflow_mode { OVERFLOW_LAZY, OVERFLOW_SHOOTDOWN };
 enum hvsig_mode { HVSIG_KVM, HVSIG_OWN };
 enum reset_method { RESET_AUTO, RESET_ACPI, RESET_CF9, RESET_KBD, RESET_TRIPLE };
+enum iommu_mode { IOMMU_AUTO, IOMMU_OFF, IOMMU_FORCE };
 enum mmu_mode { MMU_SHADOW, MMU_REF };
 
 /* escape=: the list, and the byte of each of its words; 0: none */
 #define OPT_ESCAPE_KEYS "^T|^E|^G|^O|^P|^V|^X|^Y|^]|^_|off"
 #define OPT_ESCAPE_BYTES 0x14, 0x05, 0x07, 0x0f, 0x10, 0x16, 0x18, 0x19, 0x1d, 0x1f, 0
+/* virtio=: the list, and the bit of each of its words in a set of them */
+#define OPT_VIRTIO_WORDS "none|rng|console|net|net2"
+#define OPT_VIRTIO_RNG BIT(1)
+#define OPT_VIRTIO_CONSOLE BIT(2)
+#define OPT_VIRTIO_NET BIT(3)
+#define OPT_VIRTIO_NET2 BIT(4) /* a second port, for tests of one VM */
 #define OPT_MAX_CONSOLES 8
 #define OPT_CONSOLE_LEN 48
 #define OPT_MEM_MIN_MIB 64 /* less guest RAM holds no Linux */
@@ -29,6 +36,7 @@ struct hv_options {
     bool batch;              /* batch=on|off: fill neighbours */
     bool large;              /* large=on|off: 2 MiB sptes */
     bool reload;             /* reload=on|off: CR3 read and written back in one exit */
+    bool iopair;             /* iopair=on|off: index and data register in one exit */
     bool fresh;              /* fresh=on|off: a CPU's own new leaf tables are unsync at once */
     bool dying;              /* dying=on|off: tables of a dying address space are given up */
     enum mmu_mode mmu;       /* mmu=shadow|ref */
@@ -41,8 +49,11 @@ struct hv_options {
     uint32_t panic_s;        /* panic=N: seconds before the reset, 0: none */
     enum reset_method reset; /* reset=auto|acpi|cf9|kbd|triple */
     uint32_t escape;         /* escape=: position in OPT_ESCAPE_KEYS */
+    uint32_t virtio;         /* virtio=LIST: set of OPT_VIRTIO_* */
     bool trace;              /* trace=1: the event rings are printed at the end of the VM */
     bool noreboot;           /* noreboot=1: a panic or guest reset halts the machine */
+    enum iommu_mode iommu;   /* iommu=auto|off|force */
+    bool rmrr_ignore;        /* rmrr=ignore|refuse */
     bool pcid;               /* pcid=on|off: shown whether or not the host has it */
     bool invpcid;            /* invpcid=on|off */
     bool pveoi;              /* pveoi=on|off: interrupts without an EOI exit, under hvsig=kvm */
@@ -58,5 +69,8 @@ extern struct hv_options hv_opt;
  * starting with '/' are ignored; an unknown option or malformed value is reported through `warn`
  * (one line each) and the default kept. Never fails. */
 void options_parse(struct hv_options *out, const char *cmdline, void (*warn)(const char *line));
+/* A list of words of "a|b|c" with commas between, n bytes, as the set of their positions. false:
+ * one of them is not there. */
+bool options_set_parse(const char *values, const char *list, size_t n, uint32_t *out);
 /* Calls emit once per line with the option table as text. */
 void options_describe(void (*emit)(const char *line));

@@ -3,7 +3,7 @@
 #include "hv/base/profile.h"
 #include "hv/port/cpu.h"
 
-struct profile hv_profile[HV_PROFILE ? HV_MAX_CPUS : 1];
+struct profile hv_profile[HV_PROFILE ? HV_MACHINE_CPUS : 1];
 
 void profile_border(uint32_t cpu, enum profile_part part)
 {

@@ -21,7 +21,7 @@ struct profile {
     uint64_t kind; /* of the exit whose round this is */
     uint64_t sum[STATS_MAX_EXITS][PROFILE_PARTS];
 };
-extern struct profile hv_profile[HV_PROFILE ? HV_MAX_CPUS : 1];
+extern struct profile hv_profile[HV_PROFILE ? HV_MACHINE_CPUS : 1];
 
 /* What passed since the last border was the guest's part of a round that an exit of `kind` began.
  * Owner CPU, as the others. */

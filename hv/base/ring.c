@@ -2,17 +2,9 @@
 /* The event ring of each CPU. Tested by tools/tests/test_base.c. */
 #include "hv/base/log.h"
 #include "hv/base/ring.h"
-#include "hv/base/stats.h"
-#include "hv/port/cpu.h"
-#include <stdatomic.h>
 
 /* Relaxed atomics so that a dump from another CPU may tear an event but nothing worse. */
-struct slot {
-    _Atomic uint64_t tsc, a, b;
-    _Atomic uint32_t kind;
-};
-_Static_assert(sizeof(struct slot) * RING_EVENTS == RING_BYTES, "memory of a ring");
-static struct slot *ring[HV_MAX_CPUS]; /* set before the CPU's first event, never changed */
+struct ring_slot *ring_of[HV_MACHINE_CPUS];
 
 static const char *const kind_name[RING_KIND_COUNT] = {
     [RING_NONE] = "none",   [RING_EXIT] = "exit", [RING_PF] = "pf",       [RING_POST] = "post",
@@ -23,36 +15,29 @@ static const char *const kind_name[RING_KIND_COUNT] = {
 
 void ring_place(uint32_t cpu, void *memory)
 {
-    if (cpu < HV_MAX_CPUS)
-        ring[cpu] = memory;
+    if (cpu < HV_MACHINE_CPUS)
+        ring_of[cpu] = memory;
 }
 
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
 {
-    if (cpu >= HV_MAX_CPUS || !ring[cpu])
-        return;
-    uint64_t head = atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_relaxed);
-    struct slot *s = &ring[cpu][head % RING_EVENTS];
-    atomic_store_explicit(&s->tsc, port_tsc(), memory_order_relaxed);
-    atomic_store_explicit(&s->a, a, memory_order_relaxed);
-    atomic_store_explicit(&s->b, b, memory_order_relaxed);
-    atomic_store_explicit(&s->kind, (uint32_t)kind, memory_order_relaxed);
-    /* pairs with the acquire in ring_head */
-    atomic_store_explicit(&hv_stats[cpu].ring_head, head + 1, memory_order_release);
+    if (cpu < HV_MACHINE_CPUS)
+        ring_put(cpu, kind, a, b);
 }
 
 uint64_t ring_head(uint32_t cpu)
 {
     /* pairs with the release in ring_add */
-    return cpu < HV_MAX_CPUS ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
-                             : 0;
+    return cpu < HV_MACHINE_CPUS
+               ? atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_acquire)
+               : 0;
 }
 
 bool ring_get(uint32_t cpu, uint64_t n, struct ring_event *out)
 {
     if (n >= ring_head(cpu))
         return false;
-    const struct slot *s = &ring[cpu][n % RING_EVENTS];
+    const struct ring_slot *s = &ring_of[cpu][n % RING_EVENTS];
     out->tsc = atomic_load_explicit(&s->tsc, memory_order_relaxed);
     out->a = atomic_load_explicit(&s->a, memory_order_relaxed);
     out->b = atomic_load_explicit(&s->b, memory_order_relaxed);

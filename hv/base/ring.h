@@ -2,7 +2,8 @@
 /* Event ring: the last events of each CPU, for panics and the monitor, instead of log lines in the
  * exit path. Tested by tools/tests/test_base.c. */
 #pragma once
-#include "hv/base/types.h"
+#include "hv/base/stats.h"
+#include "hv/port/cpu.h"
 
 enum ring_kind {
     RING_NONE,
@@ -34,6 +35,27 @@ struct ring_event {
 void ring_place(uint32_t cpu, void *memory);
 /* Owner CPU only; no lock. Context: any but NMI. */
 void ring_add(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b);
+/* The same without a call, for what happens at every exit. */
+struct ring_slot {
+    _Atomic uint64_t tsc, a, b;
+    _Atomic uint32_t kind;
+};
+_Static_assert(sizeof(struct ring_slot) * RING_EVENTS == RING_BYTES, "memory of a ring");
+extern struct ring_slot *ring_of[HV_MACHINE_CPUS]; /* NULL: none. Set before the CPU's first event */
+static inline void ring_put(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
+{
+    struct ring_slot *s = ring_of[cpu];
+    if (!s)
+        return;
+    uint64_t head = atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_relaxed);
+    s += head % RING_EVENTS;
+    atomic_store_explicit(&s->tsc, port_tsc(), memory_order_relaxed);
+    atomic_store_explicit(&s->a, a, memory_order_relaxed);
+    atomic_store_explicit(&s->b, b, memory_order_relaxed);
+    atomic_store_explicit(&s->kind, (uint32_t)kind, memory_order_relaxed);
+    /* pairs with the acquire in ring_head */
+    atomic_store_explicit(&hv_stats[cpu].ring_head, head + 1, memory_order_release);
+}
 /* Events ever added on a CPU; 0 for a number that is no CPU. Any CPU. */
 uint64_t ring_head(uint32_t cpu);
 /* Event number `n`, counted from 0. false: not there yet, or overwritten already, also while it was

@@ -59,7 +59,8 @@
     X(audit_findings)                                                                              \
     X(emulated) /* instructions emulated */                                                        \
     X(mmio)     /* device accesses by memory */                                                    \
-    X(pio)                                                                                         \
+    X(pio)      /* port accesses */                                                                \
+    X(io_pairs) /* a register selected and accessed in one exit */                                 \
     X(irqs_injected)                                                                               \
     X(parked)
 
@@ -79,7 +80,7 @@ struct stats {
     _Atomic uint64_t ring_head; /* events ever added to the CPU's ring (ring.c) */
 };
 _Static_assert(sizeof(struct stats) == 1024, "a quarter of a page a CPU");
-extern struct stats hv_stats[HV_MAX_CPUS];
+extern struct stats hv_stats[HV_MACHINE_CPUS];
 extern const char *const stat_name[STAT_COUNT];
 
 /* Owner CPU only: a relaxed load and store, no LOCK prefix. Readers see a recent value. */

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HV_MAX_CPUS 31 /* width of the CPU sets in a trace word */
+#define HV_MAX_CPUS 31      /* of a VM: width of the CPU sets in a trace word */
+#define HV_MACHINE_CPUS 128 /* of the machine */
 #define PAGE_SHIFT 12
 #define PAGE_SIZE 4096u
 #define PAGE_MASK 0xfffull
@@ -33,7 +34,7 @@ typedef struct {
 typedef struct {
     uint64_t v;
 } pfn_t;                   /* hpa >> 12 */
-typedef uint32_t cpuset_t; /* bit c: CPU c, dense numbers 0..HV_MAX_CPUS-1 */
+typedef uint32_t cpuset_t; /* bit c: VCPU c of a VM, dense numbers 0..HV_MAX_CPUS-1 */
 
 /* Number of CPUs in a set; freestanding, so without the compiler's library call. */
 static inline unsigned cpuset_count(cpuset_t s)
@@ -93,6 +94,8 @@ enum hv_err {
     HV_MMIO,        /* the address is not RAM */
 };
 #define HV_MUST_CHECK __attribute__((warn_unused_result))
+/* A rare path kept out of its caller, which then saves no registers for it. */
+#define HV_RARE __attribute__((noinline, cold))
 /* A function to set breakpoints on: one place, however much is inlined elsewhere. */
 #ifdef __clang__
 #define HV_ANCHOR __attribute__((noinline))

@@ -21,8 +21,20 @@
 
 #define WATCHDOG_S 10
 
+/* The doorbell is the only thing that could reach another VM: its CPU must be this VM's. */
+static void ring(const struct coherency *co, uint32_t from, uint32_t to, uint64_t bits)
+{
+    uint32_t pcpu = from < co->ncpus ? co->pcpu[from] : port_cpu(), vcpu;
+
+    ASSERT(!co->placed || (coherency_of(co->pcpu[to], &vcpu) == co && vcpu == to));
+    stat_inc(pcpu, STAT_doorbells);
+    ring_add(pcpu, RING_IPI, to, bits);
+    port_doorbell(co->pcpu[to]);
+}
+
 void action_post(struct coherency *co, uint32_t from, uint32_t to, uint64_t bits)
 {
+    ASSERT(to < co->ncpus);
     struct cpu_shared *t = &co->cpu[to];
     /* seq_cst RMW, then seq_cst load: pairs with the exchange and load of mode_enter */
     uint64_t old = atomic_fetch_or_explicit(&t->action, bits, memory_order_seq_cst);
@@ -30,11 +42,21 @@ void action_post(struct coherency *co, uint32_t from, uint32_t to, uint64_t bits
     if (from == to || old)
         return; /* non-zero before: whoever made it so rings, or the target has yet to look */
     mode = atomic_load_explicit(&t->mode, memory_order_seq_cst);
-    if (mode == MODE_GUEST || mode == MODE_HALTED) {
-        stat_inc(from, STAT_doorbells);
-        ring_add(from, RING_IPI, to, bits);
-        port_doorbell(to);
-    }
+    if (mode == MODE_GUEST || mode == MODE_HALTED)
+        ring(co, from, to, bits);
+}
+
+void action_manage(const struct coh_cpu *self, uint32_t pcpu, uint64_t bits)
+{
+    uint32_t vcpu;
+    struct coherency *co = coherency_of(pcpu, &vcpu);
+
+    if (!co)
+        return;
+    action_post(co, co == self->co ? self->cpu : ACTION_OUTSIDE, vcpu, bits);
+    uint32_t mode = atomic_load_explicit(&co->cpu[vcpu].mode, memory_order_seq_cst);
+    if (pcpu != self->pcpu && mode != MODE_GUEST && mode != MODE_HALTED)
+        ring(co, ACTION_OUTSIDE, vcpu, bits); /* the VM may be off: asleep in no mode */
 }
 
 uint64_t action_take(struct coh_cpu *self, uint64_t mask)
@@ -46,12 +68,12 @@ uint64_t action_take(struct coh_cpu *self, uint64_t mask)
 
 uint64_t action_peek(const struct coh_cpu *self)
 {
-    return atomic_load_explicit(&self->co->cpu[self->cpu].action, memory_order_acquire);
+    return atomic_load_explicit(&self->own->action, memory_order_acquire);
 }
 
 bool mode_enter(struct coh_cpu *self, enum cpu_mode mode)
 {
-    struct cpu_shared *c = &self->co->cpu[self->cpu];
+    struct cpu_shared *c = self->own;
     /* An exchange, then the re-read: a plain store could still sit in the store buffer while the
      * poster reads the old mode and rings nobody. Pairs with action_post. */
     atomic_exchange_explicit(&c->mode, mode, memory_order_seq_cst);
@@ -64,7 +86,7 @@ bool mode_enter(struct coh_cpu *self, enum cpu_mode mode)
 void mode_leave(struct coh_cpu *self)
 {
     /* Late visibility costs a superfluous doorbell only. */
-    atomic_store_explicit(&self->co->cpu[self->cpu].mode, MODE_HOST, memory_order_release);
+    atomic_store_explicit(&self->own->mode, MODE_HOST, memory_order_release);
 }
 
 void action_online(struct coh_cpu *self)
@@ -135,8 +157,8 @@ bool action_request(struct coh_cpu *self, cpuset_t to, enum request_kind kind, g
     waiting = requests_send(self, to, kind, f);
     if (!waiting)
         return false;
-    stat_inc(self->cpu, STAT_waits);
-    stat_add(self->cpu, STAT_acks_waited, cpuset_count(waiting));
+    stat_inc(self->pcpu, STAT_waits);
+    stat_add(self->pcpu, STAT_acks_waited, cpuset_count(waiting));
     self->waiting = true;
     start = port_tsc();
     while ((waiting = requests_open(self, waiting)) != 0) {
@@ -169,7 +191,7 @@ void action_request_ack(struct coh_cpu *self, uint32_t from)
     struct mailbox *m = &self->co->cpu[self->cpu].mailbox[from];
     /* The number cannot have changed since the request was read: the requester still waits. */
     uint64_t seq = atomic_load_explicit(&m->seq, memory_order_relaxed);
-    stat_inc(self->cpu, STAT_requests_served);
+    stat_inc(self->pcpu, STAT_requests_served);
     /* release: pairs with requests_open */
     atomic_store_explicit(&m->ack, seq, memory_order_release);
 }

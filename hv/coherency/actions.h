@@ -6,8 +6,13 @@
 
 /* RMW on the target's action word, then load its mode, doorbell if it is in the guest or halted and
  * the word was zero before. Context: loop and interrupt handlers, any target incl. self (self: no
- * doorbell). Takes the coherency directly so that devices and handlers can use it. */
+ * doorbell). from: a VCPU of this VM, or ACTION_OUTSIDE, the CPU of another VM that manages this
+ * one. Takes the coherency directly so that devices and handlers can use it. */
+#define ACTION_OUTSIDE UINT32_MAX
 void action_post(struct coherency *co, uint32_t from, uint32_t to, uint64_t bits);
+/* The same to whatever VCPU a CPU of the machine hosts, of this VM or another: for the console and
+ * the monitor only, which serve all VMs. */
+void action_manage(const struct coh_cpu *self, uint32_t pcpu, uint64_t bits);
 /* Takes and clears `mask` of the own action word (exchange-and). */
 uint64_t action_take(struct coh_cpu *self, uint64_t mask);
 uint64_t action_peek(const struct coh_cpu *self);

@@ -4,6 +4,38 @@
 #include "hv/coherency/coherency.h"
 #include "hv/base/assert.h"
 
+/* [CPU of the machine]: whose it is. Written at boot before any VM runs, then constant. */
+static struct {
+    struct coherency *co;
+    uint32_t vcpu;
+} given[HV_MACHINE_CPUS];
+
+void coherency_place(struct coherency *co, const uint32_t *pcpu, uint32_t ncpus)
+{
+    ASSERT(ncpus >= 1 && ncpus <= HV_MAX_CPUS);
+    for (uint32_t c = 0; c < ncpus; c++) {
+        ASSERT(pcpu[c] < HV_MACHINE_CPUS);
+        co->pcpu[c] = pcpu[c];
+    }
+    co->placed = true;
+}
+
+void coherency_give(struct coherency *co)
+{
+    for (uint32_t c = 0; c < co->ncpus; c++) {
+        uint32_t p = co->pcpu[c];
+        ASSERT(!given[p].co || given[p].co == co);
+        given[p].vcpu = c;
+        given[p].co = co; /* interrupt handlers of this very CPU post from here on */
+    }
+}
+
+struct coherency *coherency_of(uint32_t pcpu, uint32_t *vcpu)
+{
+    *vcpu = pcpu < HV_MACHINE_CPUS ? given[pcpu].vcpu : 0;
+    return pcpu < HV_MACHINE_CPUS ? given[pcpu].co : NULL;
+}
+
 static uint64_t nregions(uint64_t nframes)
 {
     return (nframes + REGION_SIZE / PAGE_SIZE - 1) / (REGION_SIZE / PAGE_SIZE);
@@ -67,6 +99,8 @@ void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void
     atomic_init(&co->trace_counter, 1);
     co->matrix = matrix;
     for (uint32_t p = 0; p < ncpus; p++) {
+        if (!co->placed)
+            co->pcpu[p] = p;
         cpu_clear(&co->cpu[p]);
         for (uint32_t c = 0; c < ncpus; c++)
             channel_clear(&matrix[p][c]);
@@ -78,7 +112,12 @@ void coh_cpu_init(struct coh_cpu *self, struct coherency *co, uint32_t cpu,
                   bool (*serve)(void *ctx), void *ctx)
 {
     ASSERT(cpu < co->ncpus);
-    *self = (struct coh_cpu){.co = co, .cpu = cpu, .serve = serve, .ctx = ctx};
+    *self = (struct coh_cpu){.co = co,
+                             .cpu = cpu,
+                             .pcpu = co->pcpu[cpu],
+                             .own = &co->cpu[cpu],
+                             .serve = serve,
+                             .ctx = ctx};
 }
 
 void coherency_entry4(struct coherency *co)

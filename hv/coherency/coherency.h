@@ -55,7 +55,8 @@ enum cpu_mode { MODE_OFFLINE, MODE_HOST, MODE_GUEST, MODE_HALTED };
 #define ACTION_STOP BIT(38) /* the VM ends: leave the loop and halt */
 #define ACTION_AUDIT BIT(39)
 #define ACTION_INPUT BIT(40)   /* console input waits */
-#define ACTION_DEVICE BIT(46)  /* a device of the machine's interrupted: port_msi_take */
+#define ACTION_DEVICE BIT(42)  /* a device has work that this CPU may do */
+#define ACTION_MSI BIT(46)     /* a device of the machine's interrupted: port_msi_take */
 #define ACTION_MONITOR BIT(41) /* the monitor asks for something only this CPU can tell */
 
 enum request_kind {
@@ -91,6 +92,8 @@ struct shared_channel { /* coherency=locked, [0127]: one channel for all under a
 
 struct coherency {
     uint32_t ncpus;
+    bool placed;                /* coherency_place came first */
+    uint32_t pcpu[HV_MAX_CPUS]; /* the physical CPU that hosts VCPU c */
     enum coherency_mode mode;
     enum overflow_mode overflow;
     bool consumers_traced, interest, derived;
@@ -108,7 +111,9 @@ struct coherency {
 /* One CPU's handle, in its private memory. */
 struct coh_cpu {
     struct coherency *co;
-    uint32_t cpu;
+    uint32_t cpu;  /* VCPU, 0..co->ncpus-1: in sets, channels, mailboxes */
+    uint32_t pcpu; /* the CPU of the machine: statistics, events, doorbells */
+    struct cpu_shared *own; /* co->cpu[cpu] */
     /* Serves this CPU's inbound requests while it waits; true if a drain or drop changed anything,
      * so that a walk in progress restarts. Set by hv/mmu. */
     bool (*serve)(void *ctx);
@@ -122,6 +127,15 @@ struct coh_cpu {
 
 /* Bytes of frame and region words for `nframes` guest frames. */
 size_t coherency_bytes(uint64_t nframes);
+/* Ties VCPU c to CPU pcpu[c] of the machine, before coherency_init and for good: a CPU hosts one
+ * VCPU of one VM. Without it VCPU c is on CPU c. Context: boot, one CPU. */
+void coherency_place(struct coherency *co, const uint32_t *pcpu, uint32_t ncpus);
+/* After coherency_init: these CPUs of the machine are this VM's. Asserts that no other VM has one
+ * of them. Context: boot, one CPU. */
+void coherency_give(struct coherency *co);
+/* The VM that a CPU of the machine was given to, and which VCPU of it; NULL: none. This is what an
+ * interrupt handler knows about VMs. Any CPU, any context. */
+struct coherency *coherency_of(uint32_t pcpu, uint32_t *vcpu);
 /* mem: coherency_bytes(nframes) of zeroed public memory; matrix: static. opt gives the modes.
  * Context: boot, one CPU. */
 void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void *mem,

@@ -21,7 +21,7 @@ bool consumer_pending(const struct coh_cpu *self)
 {
     /* acquire suffices, a plain load in x86 terms: a post we must see was made before a
      * guest-visible synchronisation that came before our event */
-    return atomic_load_explicit(&self->co->cpu[self->cpu].pending, memory_order_acquire) != 0;
+    return atomic_load_explicit(&self->own->pending, memory_order_acquire) != 0;
 }
 
 /* producer: for the event ring only; RING_ANYONE where the channel is shared. */
@@ -29,8 +29,8 @@ static void sink_patch(const struct coh_cpu *self, const struct patch_sink *sink
                        uint64_t word, const struct patch_payload *dv)
 {
     gpa_t at = gpa(word & SLOT_GPA);
-    stat_inc(self->cpu, STAT_patches_applied);
-    ring_add(self->cpu, RING_PATCH, word & SLOT_KEY, producer);
+    stat_inc(self->pcpu, STAT_patches_applied);
+    ring_add(self->pcpu, RING_PATCH, word & SLOT_KEY, producer);
     if (word & SLOT_WHOLE)
         sink->whole(sink->ctx, gpa_gfn(at));
     else
@@ -39,7 +39,7 @@ static void sink_patch(const struct coh_cpu *self, const struct patch_sink *sink
 
 static void sink_overflow(const struct coh_cpu *self, const struct patch_sink *sink)
 {
-    stat_inc(self->cpu, STAT_overflow_recoveries);
+    stat_inc(self->pcpu, STAT_overflow_recoveries);
     sink->overflow(sink->ctx);
 }
 
@@ -99,7 +99,7 @@ unsigned consumer_drain(struct coh_cpu *self, const struct patch_sink *sink)
     uint64_t producers, left, again = 0;
     ASSERT(!self->draining);
     if (!consumer_pending(self)) {
-        stat_inc(self->cpu, STAT_drains_empty);
+        stat_inc(self->pcpu, STAT_drains_empty);
         return 0;
     }
     self->draining = true;
@@ -122,9 +122,9 @@ unsigned consumer_drain(struct coh_cpu *self, const struct patch_sink *sink)
     }
     if (again) /* 870: still pending; relaxed, only this CPU depends on it */
         atomic_fetch_or_explicit(pending, again, memory_order_relaxed);
-    stat_inc(self->cpu, STAT_drains);
-    stat_add(self->cpu, STAT_patches_postponed, put_off);
-    ring_add(self->cpu, RING_DRAIN, producers, n);
+    stat_inc(self->pcpu, STAT_drains);
+    stat_add(self->pcpu, STAT_patches_postponed, put_off);
+    ring_add(self->pcpu, RING_DRAIN, producers, n);
     self->draining = false;
     return n; /* 880 */
 }
@@ -137,7 +137,7 @@ bool consumer_derived_usable(const struct coh_cpu *self, const struct patch_payl
     if (!dv || dv->gpte != gpte ||
         dv->counter != atomic_load_explicit(&self->co->trace_counter, memory_order_acquire))
         return false;
-    stat_inc(self->cpu, STAT_derived_used);
+    stat_inc(self->pcpu, STAT_derived_used);
     return true;
 }
 

@@ -74,15 +74,15 @@ static void count_post(const struct coh_cpu *self, uint64_t key, enum post_resul
 {
     switch (r) {
     case POST_PUBLISHED:
-        stat_inc(self->cpu, STAT_posts);
+        stat_inc(self->pcpu, STAT_posts);
         if (key & SLOT_WHOLE)
-            stat_inc(self->cpu, STAT_posts_whole);
+            stat_inc(self->pcpu, STAT_posts_whole);
         break;
     case POST_COALESCED:
-        stat_inc(self->cpu, STAT_coalesces);
+        stat_inc(self->pcpu, STAT_coalesces);
         break;
     case POST_OVERFLOW:
-        stat_inc(self->cpu, STAT_overflows);
+        stat_inc(self->pcpu, STAT_overflows);
         break;
     }
 }
@@ -106,7 +106,7 @@ static cpuset_t post(struct coh_cpu *self, cpuset_t to, uint64_t key,
     struct coherency *co = self->co;
     cpuset_t full = 0;
     enum post_result r = POST_PUBLISHED;
-    ring_add(self->cpu, RING_POST, key, to);
+    ring_add(self->pcpu, RING_POST, key, to);
     if (co->mode == COHERENCY_LOCKED && to) {
         r = shared_post(&co->shared, key, to, dv);
         count_post(self, key, r);
@@ -169,17 +169,17 @@ static void after_exchange(struct coh_cpu *self, gpa_t at, uint64_t old, uint64_
     cpuset_t shoot = 0;
     struct patch_payload dv;
     if (to) {
-        stat_inc(self->cpu, STAT_traced_writes);
+        stat_inc(self->pcpu, STAT_traced_writes);
         if (interesting(self, at, old))
             shoot |= post(self, to, patch_key_entry(at), derive(self, now, &dv));
         else
-            stat_inc(self->cpu, STAT_skips);
+            stat_inc(self->pcpu, STAT_skips);
         if (self->co->entry4) {
             gpa_t high = gpa(at.v + 4);
             if (interesting(self, high, old >> 32))
                 shoot |= post(self, to, patch_key_entry(high), NULL);
             else
-                stat_inc(self->cpu, STAT_skips);
+                stat_inc(self->pcpu, STAT_skips);
         }
     }
     storing_end(self);
@@ -282,7 +282,7 @@ void producer_store(struct coh_cpu *self, gpa_t at, void *host, const void *src,
     copy_out(host, src, n);
     to = consumers_of(self, trace_word_after_stores(self, f));
     if (to) {
-        stat_inc(self->cpu, STAT_stores_bulk);
+        stat_inc(self->pcpu, STAT_stores_bulk);
         shoot = post(self, to, patch_key_whole(f), NULL);
     }
     storing_end(self);

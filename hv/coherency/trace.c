@@ -95,8 +95,8 @@ static void installed(struct coh_cpu *self, gfn_t f, uint64_t old)
 {
     /* 394E: a value derived before this traced a frame is no longer current. */
     atomic_fetch_add_explicit(&self->co->trace_counter, 1, memory_order_seq_cst);
-    stat_inc(self->cpu, STAT_trace_installs);
-    ring_add(self->cpu, RING_TRACE, f.v, old);
+    stat_inc(self->pcpu, STAT_trace_installs);
+    ring_add(self->pcpu, RING_TRACE, f.v, old);
 }
 
 uint64_t trace_install(struct coh_cpu *self, gfn_t f, cpuset_t *ask, bool *self_drop)
@@ -165,7 +165,7 @@ void trace_drop(struct coh_cpu *self, gfn_t f)
                                                     memory_order_relaxed));
     region = atomic_fetch_sub_explicit(region_of(self, f), REGION_ONE, memory_order_seq_cst);
     ASSERT(region & REGION_COUNT);
-    stat_inc(self->cpu, STAT_trace_drops);
+    stat_inc(self->pcpu, STAT_trace_drops);
 }
 
 uint64_t trace_enter_unsync(struct coh_cpu *self, gfn_t f)

@@ -103,7 +103,7 @@ enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t
         r = emu_execute(&e);
     enum emulate_result result = emu_finish(&e, r);
     if (result == EMULATE_DECLINED)
-        ring_add(s->cpu, RING_NOTE, at.v, e.rip);
+        ring_add(s->pcpu, RING_NOTE, at.v, e.rip);
     if (s->native.machine_check) {
         s->native.machine_check = false;
         vcpu_machine_check(s);

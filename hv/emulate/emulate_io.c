@@ -15,6 +15,7 @@ static uint64_t port_access(struct emu *e, bool write, uint64_t value)
 
     if (e->code.breakpoints)
         emu_watch_port(e);
+    e->s->calm = false;
     (void)vbus_pio(vpc_bus(e->s->vm->pc), &io);
     return io.value;
 }

@@ -43,6 +43,7 @@ static enum hv_err mem_device(struct emu *e, gva_t va, gpa_t at, unsigned n, boo
         return HV_OK;
     }
     io.value = write ? *value & emu_size_mask(n) : 0;
+    e->s->calm = false;
     (void)vbus_mmio(vpc_bus(e->s->vm->pc), &io);
     if (!write)
         *value = io.value & emu_size_mask(n);

@@ -119,7 +119,7 @@ static hpa_t space_root(struct space *sp, const struct emu *e)
 
     if (sp->levels == 4)
         return sp->area->hpa;
-    low = port_low_memory(e->s->cpu, &at);
+    low = port_low_memory(e->s->pcpu, &at);
     memcpy(low + PORT_LOW_NATIVE, sp->area->area, 4 * sizeof(uint64_t));
     return hpa(at.v + PORT_LOW_NATIVE);
 }
@@ -209,6 +209,7 @@ static enum outcome space_run(struct space *sp, struct emu *e)
     for (unsigned i = 0; i < TRIES && o == INTERRUPTED && !e->s->native.machine_check; i++) {
         port_irq_off();
         vcpu_ops->set_root(v, root, sp->area->asid, true, false);
+        e->s->root_set = e->s->calm = false; /* the loop sets its own again */
         vcpu_ops->run(v, &x);
         o = outcome_of(v, &x, before.rip, next, e);
         e->s->native.machine_check |= is_machine_check(&x);

@@ -38,6 +38,7 @@ static void span_device(struct emu *e, gpa_t at, uint8_t *buf, size_t n, bool wr
         struct vio io = {.cpu = e->s->cpu, .addr = at.v, .size = (uint8_t)step, .write = write};
         if (write)
             memcpy(&io.value, buf, step);
+        e->s->calm = false;
         (void)vbus_mmio(vpc_bus(e->s->vm->pc), &io); /* unclaimed reads give all ones */
         if (!write)
             memcpy(buf, &io.value, step);

@@ -2,7 +2,6 @@
 /* The table of exit handlers and what is common to every exit.
  * Tested by tools/tests/test_exits.c. */
 #include "hv/base/ring.h"
-#include "hv/base/stats.h"
 #include "hv/exit/exit.h"
 #include "hv/vcpu/rules.h"
 
@@ -48,17 +47,19 @@ static const exit_handler exit_table[EXIT_KIND_COUNT] = {
     [EXIT_DT_ACCESS] = exit_unknown, /* never intercepted */
     [EXIT_ICEBP] = exit_icebp,
     [EXIT_IRET] = exit_iret,
+    [EXIT_NMI_WINDOW] = exit_nmi_window,
+    [EXIT_REAL_GP] = exit_real_gp,
     [EXIT_INVALID] = exit_invalid,
 };
 
 HV_ANCHOR void exit_dispatch(struct subvmm *s, const struct vmexit *x)
 {
     struct vcpu *v = &s->vcpu;
-    _Atomic uint64_t *count = &hv_stats[s->cpu].exits[x->kind];
+    _Atomic uint64_t *count = &hv_stats[s->pcpu].exits[x->kind];
 
     atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
                           memory_order_relaxed);
-    ring_add(s->cpu, RING_EXIT, x->kind | s->entered_tsc << 8, v->regs.rip);
+    ring_put(s->pcpu, RING_EXIT, x->kind | s->entered_tsc << 8, v->regs.rip);
     if (x->redeliver && !x->untaken)
         v->pending = s->injected;
     exit_table[x->kind](s, x);

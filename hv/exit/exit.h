@@ -11,6 +11,8 @@ void exit_dispatch(struct subvmm *s, const struct vmexit *x);
 
 void exit_intr(struct subvmm *s, const struct vmexit *x);
 void exit_irq_window(struct subvmm *s, const struct vmexit *x);
+void exit_nmi_window(struct subvmm *s, const struct vmexit *x);
+void exit_real_gp(struct subvmm *s, const struct vmexit *x);
 void exit_iret(struct subvmm *s, const struct vmexit *x);
 void exit_pf(struct subvmm *s, const struct vmexit *x);
 void exit_exception(struct subvmm *s, const struct vmexit *x);

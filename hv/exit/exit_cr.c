@@ -105,7 +105,7 @@ static void cr3_reload(struct subvmm *s, uint64_t from_rip, unsigned reg)
         (in.src_reg & 15) != reg || !cr_write(s, 3, mode_width(s, v->regs.gpr[reg])))
         return;
     vcpu_skip(s, &decoded, in.length);
-    stat_inc(s->cpu, STAT_reloads);
+    stat_inc(s->pcpu, STAT_reloads);
 }
 
 void exit_cr_read(struct subvmm *s, const struct vmexit *x)
@@ -126,6 +126,7 @@ void exit_cr_read(struct subvmm *s, const struct vmexit *x)
         return;
     }
     uint64_t rip = s->vcpu.regs.rip;
+    s->calm = true;
     s->vcpu.regs.gpr[in.dst_reg & 15] = mode_width(s, cr_value(s, in.cr));
     vcpu_skip(s, x, in.length);
     if (in.cr == 3)
@@ -202,6 +203,7 @@ void exit_cr_write(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_gp0(s);
         return;
     }
+    s->calm = cr != 8; /* that one is the local APIC's */
     vcpu_skip(s, x, in.length);
 }
 

@@ -31,3 +31,11 @@ void exit_iret(struct subvmm *s, const struct vmexit *x)
     s->vcpu.nmi_blocked = false;
     s->vcpu.iret_rip = s->vcpu.regs.rip;
 }
+
+/* The guest has left its NMI handler. */
+void exit_nmi_window(struct subvmm *s, const struct vmexit *x)
+{
+    (void)x;
+    vcpu_ops->nmi_mask(&s->vcpu, false);
+    s->vcpu.nmi_blocked = false;
+}

@@ -24,8 +24,8 @@ void exit_hlt(struct subvmm *s, const struct vmexit *x)
 
 void exit_nop(struct subvmm *s, const struct vmexit *x)
 {
-    if (vcpu_skip_decoded(s, x) != HV_OK)
-        return; /* the exception is pending */
+    if (vcpu_skip_decoded(s, x) == HV_OK) /* else the exception is pending */
+        s->calm = true;
 }
 
 void exit_ud(struct subvmm *s, const struct vmexit *x)
@@ -64,22 +64,25 @@ void exit_vmmcall(struct subvmm *s, const struct vmexit *x)
 
 void exit_invlpg(struct subvmm *s, const struct vmexit *x)
 {
-    struct insn in;
+    const struct insn *in;
+    struct insn buf;
     gva_t va;
 
+    s->calm = true;
     if (x->have_gva && x->next_rip) {
         mmu_event_invlpg(&s->mmu, x->gva);
         vcpu_skip(s, x, 0);
         return;
     }
-    if (fetch_decode(s, x, &in) != HV_OK)
+    in = fetch_look(s, x, &buf);
+    if (!in)
         return;
-    if (emulate_linear(s, &in, 1, false, &va) == HV_OK)
+    if (emulate_linear(s, in, 1, false, &va) == HV_OK)
         mmu_event_invlpg(&s->mmu, va);
     else
         /* a non-canonical address is no fault here, APM 3 "INVLPG" */
         s->vcpu.pending.type = EVENT_NONE;
-    vcpu_skip(s, x, in.length);
+    vcpu_skip(s, x, in->length);
 }
 
 void exit_shutdown(struct subvmm *s, const struct vmexit *x)
@@ -91,7 +94,7 @@ void exit_shutdown(struct subvmm *s, const struct vmexit *x)
 void exit_invalid(struct subvmm *s, const struct vmexit *x)
 {
     (void)x;
-    subvmm_park(s, "VMRUN refused the guest state (the control block shown is destroyed)");
+    subvmm_park(s, "the processor refused to enter the guest with this state");
 }
 
 void exit_unknown(struct subvmm *s, const struct vmexit *x)

@@ -11,7 +11,7 @@ static void pf_emulate(struct subvmm *s, const struct vmexit *x, gpa_t at)
 {
     switch (emulate_insn(s, x, at)) {
     case EMULATE_DONE:
-        stat_inc(s->cpu, STAT_emulated);
+        stat_inc(s->pcpu, STAT_emulated);
         break;
     case EMULATE_FAULT:
         break; /* pending is set */
@@ -34,7 +34,7 @@ void vcpu_refuse(struct subvmm *s, const struct vmexit *x)
 
 static void pf_mmio(struct subvmm *s, const struct vmexit *x, gpa_t at)
 {
-    stat_inc(s->cpu, STAT_mmio);
+    stat_inc(s->pcpu, STAT_mmio);
     if (emulate_insn(s, x, at) != EMULATE_DECLINED)
         return;
     if (x->redeliver) /* only a kernel can make that */
@@ -52,11 +52,14 @@ void exit_pf(struct subvmm *s, const struct vmexit *x)
 
     switch (mmu_fault(&s->mmu, x->gva, x->pfec, ac, &out)) {
     case MMU_RESUME:
+        s->calm = true;
         break;
     case MMU_FORWARD:
+        s->calm = true;
         vcpu_inject_pf(s, &out.fault);
         break;
     case MMU_EMULATE:
+        s->calm = true; /* taken back where an operand is a device */
         pf_emulate(s, x, out.gpa);
         break;
     case MMU_MMIO:

@@ -12,11 +12,12 @@ enum { EAX, EBX, ECX, EDX };
 void exit_cpuid(struct subvmm *s, const struct vmexit *x)
 {
     struct vcpu_regs *g = &s->vcpu.regs;
-    uint32_t leaf = (uint32_t)g->gpr[RAX], subleaf = (uint32_t)g->gpr[RCX], r[4];
+    uint32_t r[4];
 
     if (vcpu_skip_decoded(s, x) != HV_OK)
         return;
-    cpuid_answer(s, leaf, subleaf, r);
+    s->calm = true;
+    cpuid_answer(s, (uint32_t)g->gpr[RAX], (uint32_t)g->gpr[RCX], r);
     g->gpr[RAX] = r[EAX];
     g->gpr[RBX] = r[EBX];
     g->gpr[RCX] = r[ECX];

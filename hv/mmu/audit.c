@@ -9,7 +9,7 @@
 static void finding(struct mmu *m, const struct sp *s, unsigned idx, uint64_t spte, uint64_t gpte,
                     const char *what)
 {
-    stat_inc(m->cpu, STAT_audit_findings);
+    stat_inc(m->pcpu, STAT_audit_findings);
     log_err(
         "audit",
         "patchbay-audit: %s: table gfn 0x%llx level %u role 0x%x index %u spte 0x%llx gpte 0x%llx",
@@ -120,7 +120,7 @@ unsigned mmu_audit(struct mmu *m, unsigned level)
 
     if (m->cfg.opt->mmu == MMU_REF || level == 0)
         return 0;
-    stat_inc(m->cpu, STAT_audits);
+    stat_inc(m->pcpu, STAT_audits);
     for (uint32_t i = 0; i < m->npages && n; i++) {
         m->audit_cursor = m->audit_cursor + 1 < m->npages ? m->audit_cursor + 1 : 0;
         if (!m->sps[m->audit_cursor].used)

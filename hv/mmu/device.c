@@ -6,7 +6,6 @@
  * write-back or write-through is uncached all the same. Tested by tools/tests/test_mmu_device.c. */
 #include "hv/mmu/internal.h"
 
-#define PTE_PAT_4K PTE_PS
 #define PTE_PAT_LARGE BIT(12)
 enum { TYPE_WC = 1, TYPE_WB = 6, TYPE_UC_MINUS = 7 };
 

@@ -88,7 +88,7 @@ bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam)
 void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam)
 {
     if (fam->n)
-        stat_inc(m->cpu, STAT_dying);
+        stat_inc(m->pcpu, STAT_dying);
     for (unsigned i = 0; i < fam->n; i++) { /* kernels map all memory in a row */
         gva_t there = gva(va.v + ((fam->table[i].v - f.v) << PAGE_SHIFT));
         if (fam->table[i].v != f.v && ((there.v ^ va.v) >> 47 || !give_up(m, there, fam->table[i])))

@@ -10,7 +10,7 @@ static void event_begin(struct mmu *m)
     m->epoch++;
     m->xlate_gen++;
     if (!consumer_pending(m->coh))
-        stat_inc(m->cpu, STAT_drains_empty);
+        stat_inc(m->pcpu, STAT_drains_empty);
     mmu_drain(m);
     unsync_event(m); /* after the slots: hv/coherency/README "Coherency events" */
 }
@@ -113,7 +113,7 @@ void mmu_event_invlpg(struct mmu *m, gva_t va)
     m->event_va = va;
     event_begin(m);
     m->event_invlpg = false;
-    stat_inc(m->cpu, STAT_flush_page);
+    stat_inc(m->pcpu, STAT_flush_page);
     if (m->cfg.opt->mmu == MMU_REF)
         ref_drop_va(m, va, true);
     else
@@ -130,7 +130,7 @@ void mmu_event_invpcid(struct mmu *m, unsigned type, uint64_t pcid, gva_t va)
         /* What is listed under other roots is re-read when MOV CR3 loads them, flushing or not;
          * roots of several PCIDs share their ASID, which any downgrade flushes. */
         event_begin(m);
-        stat_inc(m->cpu, STAT_flush_page);
+        stat_inc(m->pcpu, STAT_flush_page);
     } else {
         mmu_event_flush(m);
     }
@@ -188,6 +188,7 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     m->cfg = *cfg;
     m->coh = cfg->coh;
     m->cpu = cfg->cpu;
+    m->pcpu = cfg->coh->pcpu;
     m->coh->serve = serve_cb;
     m->coh->ctx = m;
     m->coh->derive = derive_cb;
@@ -196,7 +197,8 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     m->nroots = cfg->nasids - 1 < MMU_ROOTS ? cfg->nasids - 1 : MMU_ROOTS;
     if (m->nroots == 0)
         return HV_RANGE;
-    m->low = port_low_memory(m->cpu, &m->low_hpa);
+    m->low = port_low_memory(m->pcpu, &m->low_hpa);
+    m->entered = ENTERED_NONE;
     for (uint32_t i = 0; i < MMU_ROOTS; i++)
         m->roots[i] = (struct mmu_root_slot){.sp = SP_NONE, .clean_at = ~0ull};
     repair_init(m);

@@ -23,7 +23,7 @@ static void fault_event(struct mmu *m, gva_t va)
 static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct mmu_fault_out *out)
 {
     fault_event(m, va);
-    stat_inc(m->cpu, STAT_faults_forwarded);
+    stat_inc(m->pcpu, STAT_faults_forwarded);
     out->fault = (struct guest_fault){.cr2 = va, .pfec = pfec};
     return MMU_FORWARD;
 }
@@ -80,7 +80,7 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     uint32_t access = (pfec & (PFEC_W | PFEC_U | PFEC_I)) | (rflags_ac ? ACCESS_AC : 0);
     uint64_t sets = m->sets;
 
-    ring_add(m->cpu, RING_PF, va.v, pfec);
+    ring_add(m->pcpu, RING_PF, va.v, pfec);
     /* permission promotion needs no flush: never forward what only a stale shadow caused */
     mmu_drain(m);
     if (m->cfg.opt->mmu == MMU_REF)
@@ -109,7 +109,7 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     }
     if (spurious(m, &w, sets))
         return forward(m, va, PFEC_P | (pfec & PFEC_W), out);
-    stat_inc(m->cpu, STAT_faults_hidden);
+    stat_inc(m->pcpu, STAT_faults_hidden);
     return MMU_RESUME;
 }
 

@@ -74,7 +74,7 @@ static bool fill_large(struct mmu *m, const struct walk *w, uint32_t page, unsig
     if ((rights & PTE_W) && !trace_fill_region(m->coh, gfn(base)))
         return false;
     spte_replace(m, page, idx, h.v | rights | PTE_PS | ((rights & PTE_W) ? PTE_D : 0), gfn(base));
-    stat_inc(m->cpu, STAT_fill_large);
+    stat_inc(m->pcpu, STAT_fill_large);
     return true;
 }
 
@@ -104,46 +104,54 @@ static bool claim_writable(struct mmu *m, const struct walk *w, bool *announce, 
     return true;
 }
 
+/* W for a neighbour, only where it asks nobody for anything: user tables, or this CPU writes the
+ * frame already. */
+static uint64_t neighbour_w(struct mmu *m, uint64_t g, gfn_t f, hpa_t h)
+{
+    uint64_t word = trace_word(m->coh, f), old;
+
+    if ((word & TRACE_TRACED) || !((g & PTE_U) || (word & TRACE_WRITER(m->cpu))) ||
+        rmap_is_full(m, h))
+        return 0;
+    enum trace_fill r = trace_fill_writable(m->coh, f, &old);
+    if (r == TRACE_FILL_RW)
+        return PTE_W | PTE_D;
+    if (r == TRACE_FILL_UNSYNC && !rmap_has_writable(m, f))
+        (void)trace_clear_writer(m->coh, f); /* traced meanwhile: not worth a WHOLE */
+    return 0;
+}
+
 /* Neighbours with A set in the same source table: saves their hidden faults. A process that comes
  * from another CPU has most of its entries in use: it is given more at a time. */
 static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsigned idx)
 {
     struct sp *s = sp_at(m, page);
     const unsigned size = BATCH << s->ahead, first = idx & ~(size - 1);
+    const uint64_t group = (size < 64 ? BIT(size) - 1 : ~0ull) << (first & 63);
+    const uint64_t must_be_0 = gpte_reserved_4k(m, s->role);
+    const uint64_t mirrored = PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
     unsigned found = 0;
 
     if (!m->cfg.opt->batch || (s->role & (ROLE_DIRECT | ROLE_WP0)))
         return;
-    for (unsigned i = first; i < first + size; i++) {
-        serve_point(m);
-        if (s->present[i >> 6] & BIT(i & 63))
-            continue;
-        uint64_t g = gpte_of(m, s, i);
-        gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
-        hpa_t h;
-        if (!(g & PTE_P) || !(g & PTE_A) || gpte_reserved(m, s->role, g, 1) ||
-            !p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h))
-            continue;
-        uint64_t spte = h.v | PTE_P | PTE_A | (g & PTE_U);
-        if (s->role & ROLE_NXE)
-            spte |= g & PTE_NX;
-        bool want_w = (g & PTE_W) && (g & PTE_D) && w->eff_w;
-        want_w = want_w && !rmap_is_full(m, h);
-        uint64_t word = want_w ? trace_word(m->coh, f) : 0;
-        /* W only where it asks nobody for anything: user tables, or this CPU writes the frame
-         * already. */
-        if (want_w && !(word & TRACE_TRACED) && ((g & PTE_U) || (word & TRACE_WRITER(m->cpu)))) {
-            uint64_t old;
-            enum trace_fill r = trace_fill_writable(m->coh, f, &old);
-            if (r == TRACE_FILL_RW)
-                spte |= PTE_W | PTE_D;
-            else if (r == TRACE_FILL_UNSYNC && !rmap_has_writable(m, f))
-                (void)trace_clear_writer(m->coh, f); /* traced meanwhile: not worth a WHOLE */
+    for (unsigned word = first >> 6; word <= (first + size - 1) >> 6; word++) {
+        for (uint64_t bits = group & ~s->present[word]; bits; bits &= bits - 1) {
+            unsigned i = word * 64 + (unsigned)__builtin_ctzll(bits);
+            uint64_t g = gpte_raw(m, s, i);
+            hpa_t h;
+            if ((g & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (g & must_be_0) ||
+                !p2m_lookup(m->cfg.p2m, gpa(g & PTE_ADDR), &h))
+                continue;
+            gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
+            uint64_t spte = h.v | PTE_P | PTE_A | (g & mirrored);
+            if ((g & PTE_W) && (g & PTE_D) && w->eff_w)
+                spte |= neighbour_w(m, g, f, h);
+            spte_set(m, page, i, spte, f);
+            found++;
+            serve_point(m);
         }
-        spte_set(m, page, i, spte, f);
-        stat_inc(m->cpu, STAT_fill_batch);
-        found++;
     }
+    stat_add(m->pcpu, STAT_fill_batch, found);
     if (found + 1 < size / 2)
         s->ahead = 0;
     else if (s->ahead < BATCH_GROWS)
@@ -169,8 +177,8 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     spte_set(m, page, idx, h.v | rights, w->target);
     if (w->flip)
         flip_made(m, (page << 9 | idx) + 1);
-    stat_inc(m->cpu, STAT_fill_single);
-    ring_add(m->cpu, RING_FILL, w->va.v, h.v | rights);
+    stat_inc(m->pcpu, STAT_fill_single);
+    ring_add(m->pcpu, RING_FILL, w->va.v, h.v | rights);
     if (announce) {
         unsync_announce(m, w->target, old); /* before the guest runs */
         return FILL_DONE;

@@ -171,3 +171,14 @@ enum hv_err gmem_write_gpa(struct mmu *m, gpa_t at, const void *buf, size_t n)
     }
     return HV_OK;
 }
+
+enum hv_err gmem_store_gpa(struct mmu *m, gpa_t at, unsigned width, uint64_t value)
+{
+    if (!width || width > 8 || (width & (width - 1)) || (at.v & (width - 1)))
+        return HV_RANGE;
+    void *host = p2m_ptr(m->cfg.p2m, at);
+    if (!host)
+        return HV_RANGE;
+    (void)producer_exchange(m->coh, at, host, width, value);
+    return HV_OK;
+}

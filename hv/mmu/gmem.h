@@ -24,3 +24,6 @@ enum hv_err gmem_xchg(struct mmu *m, gva_t va, unsigned width, uint64_t value, u
  * run time). HV_RANGE if any byte is not RAM, nothing copied. */
 enum hv_err gmem_read_gpa(struct mmu *m, gpa_t at, void *buf, size_t n) HV_MUST_CHECK;
 enum hv_err gmem_write_gpa(struct mmu *m, gpa_t at, const void *buf, size_t n) HV_MUST_CHECK;
+/* One aligned value of `width` (1, 2, 4, 8) bytes, in one piece; a full fence lies behind the store
+ * (it is a locked exchange). HV_RANGE also if it is not aligned. */
+enum hv_err gmem_store_gpa(struct mmu *m, gpa_t at, unsigned width, uint64_t value) HV_MUST_CHECK;

@@ -36,7 +36,7 @@ unsigned sp_entry_range(const struct sp *s, gpa_t entry, unsigned *first)
     return s->level == 2 ? 2 : 1;
 }
 
-uint64_t gpte_raw(struct mmu *m, const struct sp *s, unsigned idx)
+uint64_t gpte_raw_any(struct mmu *m, const struct sp *s, unsigned idx)
 {
     const void *p = p2m_ptr(m->cfg.p2m, sp_entry_gpa(s, idx));
     /* Hostile and concurrent: one atomic load, the copy is checked. Partner: any guest store. */
@@ -45,9 +45,9 @@ uint64_t gpte_raw(struct mmu *m, const struct sp *s, unsigned idx)
     return p ? __atomic_load_n((const uint64_t *)p, __ATOMIC_SEQ_CST) : ~0ull;
 }
 
-uint64_t gpte_norm(const struct sp *s, unsigned idx, uint64_t raw)
+uint64_t gpte_norm_4b(const struct sp *s, unsigned idx, uint64_t raw)
 {
-    if (!(s->role & ROLE_4B) || s->level == 1)
+    if (s->level == 1)
         return raw;
     if (!(s->role & ROLE_PSE))
         raw &= ~PTE_PS;
@@ -59,16 +59,11 @@ uint64_t gpte_norm(const struct sp *s, unsigned idx, uint64_t raw)
     return raw & BIT(21) ? norm | NORM_RESERVED : norm;
 }
 
-uint64_t gpte_of(struct mmu *m, const struct sp *s, unsigned idx)
-{
-    return gpte_norm(s, idx, gpte_raw(m, s, idx));
-}
-
 bool gpte_mark(struct mmu *m, const struct sp *s, unsigned idx, uint64_t raw, uint64_t bits)
 {
-    void *p = p2m_ptr(m->cfg.p2m, sp_entry_gpa(s, idx));
     if ((raw | bits) == raw)
         return true;
+    void *p = p2m_ptr(m->cfg.p2m, sp_entry_gpa(s, idx));
     if (!p)
         return false;
     /* Against the walked value, in the entry's own width. Only adds rights, so it never posts
@@ -82,16 +77,23 @@ bool gpte_mark(struct mmu *m, const struct sp *s, unsigned idx, uint64_t raw, ui
                                        __ATOMIC_SEQ_CST);
 }
 
+uint64_t gpte_reserved_4k(const struct mmu *m, uint32_t role)
+{
+    if (role & ROLE_4B)
+        return 0;
+    uint64_t rsvd = MASK(51, m->cfg.phys_bits);
+    if (!(role & ROLE_NXE))
+        rsvd |= PTE_NX;
+    return role & ROLE_PAE ? rsvd | MASK(62, 52) : rsvd;
+}
+
 /* SDM vol. 3 4.4.2 and 4.5.4: reserved bits of each format. */
 bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level)
 {
-    uint64_t rsvd = MASK(51, m->cfg.phys_bits);
     if (role & ROLE_4B) /* PSE-36 beyond MAXPHYADDR; bit 21, whatever MAXPHYADDR is */
-        return (gpte & PTE_PS) && level == 2 && (gpte & (rsvd | NORM_RESERVED));
-    if (!(role & ROLE_NXE))
-        rsvd |= PTE_NX;
-    if (role & ROLE_PAE)
-        rsvd |= MASK(62, 52);
+        return (gpte & PTE_PS) && level == 2 &&
+               (gpte & (MASK(51, m->cfg.phys_bits) | NORM_RESERVED));
+    uint64_t rsvd = gpte_reserved_4k(m, role);
     if (level == 4)
         rsvd |= PTE_PS;
     else if (level == 3 && (gpte & PTE_PS))

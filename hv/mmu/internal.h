@@ -85,11 +85,24 @@ gpa_t sp_entry_gpa(const struct sp *s, unsigned idx);
 /* The sptes of page s that the guest entry at `entry` (in its table) stands behind: *first and how
  * many. */
 unsigned sp_entry_range(const struct sp *s, gpa_t entry, unsigned *first);
+/* gpte_raw of any table: of 4-byte entries, in no RAM, of a page that is not in the pool. */
+uint64_t gpte_raw_any(struct mmu *m, const struct sp *s, unsigned idx);
 /* One atomic read of the entry in its own width; all ones if the table is not RAM. */
-uint64_t gpte_raw(struct mmu *m, const struct sp *s, unsigned idx);
+static inline uint64_t gpte_raw(struct mmu *m, const struct sp *s, unsigned idx)
+{
+    /* Hostile and concurrent: one load, the copy is checked. Partner: any guest store. */
+    return s->table ? __atomic_load_n(&s->table[idx], __ATOMIC_SEQ_CST) : gpte_raw_any(m, s, idx);
+}
 /* In the 64-bit form every other function takes: addresses of 4 MiB pages split in 2 MiB halves. */
-uint64_t gpte_norm(const struct sp *s, unsigned idx, uint64_t raw);
-uint64_t gpte_of(struct mmu *m, const struct sp *s, unsigned idx);
+uint64_t gpte_norm_4b(const struct sp *s, unsigned idx, uint64_t raw);
+static inline uint64_t gpte_norm(const struct sp *s, unsigned idx, uint64_t raw)
+{
+    return s->role & ROLE_4B ? gpte_norm_4b(s, idx, raw) : raw;
+}
+static inline uint64_t gpte_of(struct mmu *m, const struct sp *s, unsigned idx)
+{
+    return gpte_norm(s, idx, gpte_raw(m, s, idx));
+}
 /* Sets A or D by compare-exchange against the raw value walked; false: it changed, walk again. */
 bool gpte_mark(struct mmu *m, const struct sp *s, unsigned idx, uint64_t raw, uint64_t bits);
 static inline bool gpte_is_leaf(uint64_t gpte, unsigned level)
@@ -97,6 +110,8 @@ static inline bool gpte_is_leaf(uint64_t gpte, unsigned level)
     return level == 1 || (level <= 3 && (gpte & PTE_PS));
 }
 bool gpte_reserved(const struct mmu *m, uint32_t role, uint64_t gpte, unsigned level);
+/* The same of an entry of level 1, as a mask: what must be 0 in it. */
+uint64_t gpte_reserved_4k(const struct mmu *m, uint32_t role);
 uint32_t role_child(uint32_t role, uint64_t gpte, unsigned idx);
 
 /* --- set.c: the one writer of sptes --- */
@@ -155,7 +170,7 @@ struct walk {
     bool eff_w, eff_u, eff_nx;
     gfn_t target;  /* 4 KiB frame that va maps to */
     uint32_t pfec; /* for HV_FAULT */
-    bool by_links; /* begin below the links the shadow has */
+    bool by_links; /* begin below the links the shadow has; a fault may be for want of their rights */
     bool flip;     /* fill_leaf: U=0, W=1 for this once although CR4.SMAP is set (CR0.WP = 0) */
     bool give_up;  /* fill_leaf: map a traced frame writable by making it unsync */
 };

@@ -50,6 +50,9 @@ struct mmu_config {
 };
 /* Size of struct mmu, to be embedded. */
 size_t mmu_sizeof(void);
+/* Bytes of memory for a pool of so many pages with their bookkeeping, on a machine whose memory
+ * spans so many granules of 2 MiB. */
+uint64_t mmu_pool_bytes(uint64_t pages, uint64_t granules);
 /* Context: owner CPU, before its loop. Returns HV_NOMEM if the pool is below the floor. */
 enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg) HV_MUST_CHECK;
 /* INIT/SIPI and power-on: forgets the guest's translations (a coherency event), sets the mode. */
@@ -109,6 +112,8 @@ struct mmu_root {
 void mmu_enter(struct mmu *m, struct mmu_root *out);
 /* Asserts that nothing was downgraded since mmu_enter without a flush; right before VMRUN. */
 void mmu_entered(struct mmu *m, const struct mmu_root *r);
+/* Inbound requests are looked at by the caller: the stretch of work without a look ends. */
+void mmu_served(struct mmu *m);
 /* Serves inbound requests; true if anything changed. Called by the loop and while waiting. */
 bool mmu_serve(struct mmu *m);
 /* Drains if anything is pending: idle loop, any exit. */

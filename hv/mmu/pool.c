@@ -50,16 +50,28 @@ static void m2p_fill(struct mmu *m, uint32_t *table)
             table[m->cfg.p2m->granule[g]] = (uint32_t)g;
 }
 
+/* A page, its descriptor; rlink, rhash; shash. */
+#define BYTES_EACH                                                                                 \
+    (PAGE_SIZE + sizeof(struct sp) + 512 * sizeof(uint32_t) + 64 * sizeof(uint32_t) +              \
+     sizeof(uint32_t))
+
+static uint64_t bytes_fixed(uint64_t granules)
+{
+    return granules * sizeof(uint32_t) + PAGE_SIZE;
+}
+
+uint64_t mmu_pool_bytes(uint64_t pages, uint64_t granules)
+{
+    return pages * BYTES_EACH + bytes_fixed(granules);
+}
+
 enum hv_err pool_init(struct mmu *m)
 {
     m->nm2p = m2p_size(m->cfg.p2m);
-    uint64_t fixed = m->nm2p * sizeof(uint32_t) + PAGE_SIZE;
-    /* rlink, rhash; shash */
-    uint64_t each = PAGE_SIZE + 512 * sizeof(uint32_t) + 64 * sizeof(uint32_t) + sizeof(struct sp) +
-                    sizeof(uint32_t);
+    uint64_t fixed = bytes_fixed(m->nm2p);
     if (m->cfg.pool_bytes <= fixed)
         return HV_NOMEM;
-    uint64_t n = (m->cfg.pool_bytes - fixed) / each;
+    uint64_t n = (m->cfg.pool_bytes - fixed) / BYTES_EACH;
     if (m->cfg.opt->pool_pages && m->cfg.opt->pool_pages < n)
         n = m->cfg.opt->pool_pages;
     if (n < MMU_POOL_FLOOR)
@@ -186,7 +198,7 @@ static void zap_one(struct mmu *m, uint32_t page)
     m->free_head = page;
     m->nfree++;
     m->work++;
-    stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
+    stat_set(m->pcpu, STAT_shadow_pages, m->npages - m->nfree);
     if (source)
         rmap_regain(m, f);
 }
@@ -269,7 +281,7 @@ static void reclaim(struct mmu *m)
     ASSERT(best != SP_NONE); /* the floor is far above what one walk holds */
     sp_zap(m, best);
     m->changed = changed; /* that is nothing the walk stands on */
-    stat_inc(m->cpu, STAT_reclaims);
+    stat_inc(m->pcpu, STAT_reclaims);
 }
 
 static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
@@ -283,13 +295,15 @@ static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
     s->gfn = f;
     s->level = (uint8_t)level;
     s->role = role;
+    if (!(role & (ROLE_DIRECT | ROLE_4B))) /* the map is fixed while there are shadow pages */
+        s->table = p2m_ptr(m->cfg.p2m, gfn_gpa(f));
     s->stamp = m->walk;
     s->list_prev = s->list_next = SP_NONE;
     uint32_t *head = &m->shash[shash_of(m, f)];
     s->hash_next = *head;
     *head = page;
-    stat_set(m->cpu, STAT_shadow_pages, m->npages - m->nfree);
-    stat_max(m->cpu, STAT_shadow_pages_high, m->npages - m->nfree);
+    stat_set(m->pcpu, STAT_shadow_pages, m->npages - m->nfree);
+    stat_max(m->pcpu, STAT_shadow_pages_high, m->npages - m->nfree);
     return page;
 }
 
@@ -342,6 +356,18 @@ bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root)
     unsigned n = 0;
     unsigned steps = 0;
 
+    /* Nearly every table has one above it: up that way, for no more levels than there are. */
+    for (unsigned level = 0; level < 4; level++) {
+        uint32_t l = m->sps[page].parent;
+        m->work++;
+        if (page == root)
+            return true;
+        if (!l)
+            return false;
+        if (m->rlink[l - 1])
+            break;
+        page = (l - 1) >> 9;
+    }
     stack[n++] = page;
     while (n) {
         uint32_t p = stack[--n];
@@ -349,9 +375,10 @@ bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root)
         if (p == root)
             return true;
         for (uint32_t l = m->sps[p].parent; l; l = m->rlink[l - 1]) {
-            if (n == ARRAY_SIZE(stack) || ++steps > 256)
-                return true; /* too many ways up to follow: treat as reachable */
-            stack[n++] = (l - 1) >> 9;
+            uint32_t up = (l - 1) >> 9;
+            if (up == root || n == ARRAY_SIZE(stack) || ++steps > 256)
+                return true; /* or too many ways up to follow: treated as reachable */
+            stack[n++] = up;
         }
     }
     return false;

@@ -159,7 +159,7 @@ static enum hv_err ref_walk_once(struct mmu *m, struct walk *w)
 
 enum hv_err ref_walk(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
 {
-    stat_inc(m->cpu, STAT_walks);
+    stat_inc(m->pcpu, STAT_walks);
     for (unsigned tries = 0; tries < 64; tries++) {
         *w = (struct walk){.va = va, .access = access};
         if (!m->paged) {
@@ -212,7 +212,7 @@ enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
 
     if (err == HV_FAULT) {
         ref_drop_va(m, va, false);
-        stat_inc(m->cpu, STAT_faults_forwarded);
+        stat_inc(m->pcpu, STAT_faults_forwarded);
         out->fault = (struct guest_fault){.cr2 = va, .pfec = w.pfec};
         return MMU_FORWARD;
     }
@@ -227,7 +227,7 @@ enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
         flip_made(m, 1);
     }
     ref_fill(m, &w, h);
-    stat_inc(m->cpu, STAT_fill_single);
-    stat_inc(m->cpu, STAT_faults_hidden);
+    stat_inc(m->pcpu, STAT_fill_single);
+    stat_inc(m->pcpu, STAT_faults_hidden);
     return MMU_RESUME;
 }

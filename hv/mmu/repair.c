@@ -148,11 +148,49 @@ void repair_entry(struct mmu *m, gpa_t entry)
     m->changed = changed;
 }
 
+/* Would repair_4k make of entry `g` the very spte that is there? What it may have now and has not
+ * (W, where the frame was traced) it is asked for. */
+static inline bool is_repaired(const struct mmu *m, uint64_t must_be_0, uint64_t mirrored,
+                               uint64_t spte, uint64_t g)
+{
+    uint64_t want = PTE_P | PTE_A | (g & mirrored);
+    hpa_t h;
+
+    if ((g & (PTE_W | PTE_D)) == (PTE_W | PTE_D))
+        want |= PTE_W | PTE_D;
+    return (g & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !(g & must_be_0) &&
+           p2m_lookup(m->cfg.p2m, gpa(g & PTE_ADDR), &h) && (h.v | want) == spte;
+}
+
+/* Most of what is re-read is as it was. */
+static void repair_leaves(struct mmu *m, uint32_t page)
+{
+    const struct sp *s = sp_at(m, page);
+    const uint64_t *spte = sp_spte(m, page, 0);
+    const uint64_t must_be_0 = gpte_reserved_4k(m, s->role);
+    const uint64_t mirrored = PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
+
+    for (unsigned w = 0; w < 8; w++) {
+        for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+            unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
+            m->work++;
+            if (!is_repaired(m, must_be_0, mirrored, spte[idx], gpte_raw(m, s, idx)))
+                repair_spte(m, page, idx);
+            serve_point(m);
+        }
+    }
+}
+
 void repair_page(struct mmu *m, uint32_t page)
 {
     struct sp *s = sp_at(m, page);
 
     m->xlate_gen++;
+    stat_inc(m->pcpu, STAT_unsync_reread);
+    if (s->level == 1 && !(s->role & (ROLE_DIRECT | ROLE_WP0))) {
+        repair_leaves(m, page);
+        return;
+    }
     for (unsigned w = 0; w < 8; w++) {
         uint64_t bits = s->present[w];
         while (bits) {
@@ -163,7 +201,6 @@ void repair_page(struct mmu *m, uint32_t page)
             serve_point(m);
         }
     }
-    stat_inc(m->cpu, STAT_unsync_reread);
 }
 
 /* --- the sink of consumer_drain --- */
@@ -217,7 +254,7 @@ static void repair_whole(struct mmu *m, gfn_t f)
     while (p != SP_NONE) {
         if (unsync_must_zap(m, &m->sps[p])) {
             sp_zap(m, p);
-            stat_inc(m->cpu, STAT_zaps);
+            stat_inc(m->pcpu, STAT_zaps);
             p = sp_first(m, f);
         } else {
             unsync_list(m, p);

@@ -47,7 +47,7 @@ static uint32_t slot_take(struct mmu *m)
         bool changed = m->changed; /* no walk stands on a root that is not in use */
         sp_zap(m, m->roots[best].sp);
         m->changed = changed;
-        stat_inc(m->cpu, STAT_asid_recycles);
+        stat_inc(m->pcpu, STAT_asid_recycles);
     }
     return best;
 }
@@ -157,7 +157,7 @@ uint32_t root_page(struct mmu *m)
     root_key(m, &f, &level, &role);
     uint32_t slot = slot_find(m, f, level, role);
     if (slot == SP_NONE) {
-        stat_inc(m->cpu, STAT_root_misses);
+        stat_inc(m->pcpu, STAT_root_misses);
         bool changed = m->changed;
         m->changed = false;
         uint32_t page = sp_get(m, f, level, role); /* may wait, serve and so free pages */
@@ -168,10 +168,11 @@ uint32_t root_page(struct mmu *m)
         slot = slot_take(m);
         m->roots[slot].sp = page;
         m->roots[slot].clean_at = ~0ull;
+        m->entered = ENTERED_NONE; /* it may have been this slot, of another root */
         m->sps[page].is_root = true;
         made = true;
     } else {
-        stat_inc(m->cpu, STAT_root_hits);
+        stat_inc(m->pcpu, STAT_root_hits);
     }
     m->root = slot;
     m->roots[slot].used_at = ++m->root_clock;
@@ -224,7 +225,10 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r)
     ASSERT(r->downgrades == m->downgrades && m->root + 1 == r->asid);
     ASSERT(r->flush || m->roots[m->root].clean_at == m->downgrades);
     m->roots[m->root].clean_at = m->downgrades;
+    /* Outside long mode the processor loads the PDPTEs with CR3, at each entry. */
+    m->entered = m->top == 4 ? m->root : ENTERED_NONE;
+    m->entered_at = m->downgrades;
     m->flip_entered = true;
     if (r->flush)
-        stat_inc(m->cpu, STAT_flush_all);
+        stat_inc(m->pcpu, STAT_flush_all);
 }

@@ -25,8 +25,13 @@ void serve_stretch_end(struct mmu *m)
     m->served_at = m->work;
     if (n > m->stretch_high) {
         m->stretch_high = n;
-        stat_max(m->cpu, STAT_unserved_high, n);
+        stat_max(m->pcpu, STAT_unserved_high, n);
     }
+}
+
+void mmu_served(struct mmu *m)
+{
+    serve_stretch_end(m);
 }
 
 /* Requests that are there now. Each is taken from the action word when its turn comes: a drain for

@@ -131,7 +131,7 @@ static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
     } else if (spte_mapped_rw(s->level, new)) {
         chain_add(m, &m->rhash[rhash_of(m, new &PTE_ADDR)], loc);
         m->rmap_used++;
-        stat_max(m->cpu, STAT_rmap_high, m->rmap_used);
+        stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
     }
 }
 
@@ -167,7 +167,7 @@ static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
     if (!l)
         return;
     uint64_t fewer = spte_is_leaf(level, spte) ? m->sptes[l - 1] & ~(PTE_W | PTE_D) : 0;
-    stat_inc(m->cpu, STAT_crowded);
+    stat_inc(m->pcpu, STAT_crowded);
     spte_set(m, (l - 1) >> 9, (l - 1) & 511, fewer, f); /* which makes nothing new */
 }
 
@@ -177,15 +177,15 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     sploc_t loc = (page << 9) | idx;
     uint64_t *slot = sp_spte(m, page, idx);
     uint64_t old = *slot;
-    bool lost_w = spte_mapped_rw(s->level, old);
 
     if (!(spte & PTE_P))
         spte = 0; /* not-present sptes carry no address: trap 34 */
-    else
-        check_target(m, s, spte, f);
     m->work++;
     if (old == spte)
         return;
+    if (spte)
+        check_target(m, s, spte, f);
+    bool lost_w = spte_mapped_rw(s->level, old);
     if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))
         lost_w = false; /* same frame, still writable */
     if (old & PTE_P)
@@ -299,7 +299,7 @@ void rmap_drop_writable(struct mmu *m, gfn_t f)
     }
     while ((l = rmap_first(m, h.v & ~REGION_MASK, true))) { /* lazy split */
         spte_set(m, (l - 1) >> 9, (l - 1) & 511, 0, f);
-        stat_inc(m->cpu, STAT_split_large);
+        stat_inc(m->pcpu, STAT_split_large);
     }
     /* A bit may have been set for a mapping that was never made. */
     if (trace_word(m->coh, f) & TRACE_WRITER(m->cpu))

@@ -2,10 +2,12 @@
 /* The private state of one CPU's shadow pager: shadow pages, reverse map, roots, lists. Only hv/mmu
  * uses the fields; hv/vcpu embeds the struct. Tested by tools/tests/test_mmu.c. */
 #pragma once
+#include "hv/base/assert.h"
 #include "hv/coherency/consumer.h"
 #include "hv/mmu/mmu.h"
 
 #define SP_NONE UINT32_MAX
+#define ENTERED_NONE (UINT32_MAX - 1) /* no slot, and not SP_NONE either */
 #define MMU_ROOTS 16 /* retained roots at most */
 #define MMU_XLATE 32 /* entries of the software gva -> gpa cache */
 #define MMU_HOT 64   /* recently trapped frames remembered */
@@ -48,6 +50,8 @@ _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they 
 
 struct sp {    /* a shadow page; its 512 sptes are pool page number (index of this struct) */
     gfn_t gfn; /* source table, or first frame mapped (ROLE_DIRECT) */
+    /* Where this CPU reads the source table's 8-byte entries; NULL: by gpte_raw's long way. */
+    const uint64_t *table;
     uint32_t role;
     uint8_t level; /* 1..4; entries of a level-1 page are 4 KiB sptes */
     bool used, is_root;
@@ -107,7 +111,8 @@ struct mmu_left {  /* a frame left not long ago */
 struct mmu {
     struct mmu_config cfg;
     struct coh_cpu *coh;
-    uint32_t cpu;
+    uint32_t cpu;         /* VCPU: in trace words */
+    uint32_t pcpu;        /* CPU of the machine: statistics, events */
     struct mmu_regs regs; /* guest's view */
     bool paged;           /* CR0.PG */
     unsigned top;         /* level of the hardware root: 4, or 3 for PAE-format roots */
@@ -134,6 +139,8 @@ struct mmu {
     uint32_t nroots;
     uint32_t last_root; /* shadow page of the root used before, or SP_NONE */
     uint32_t root;      /* slot in use, or SP_NONE: to be found before entry */
+    uint32_t entered;   /* that of the last entry, while mmu_enter would choose it as it is; ... */
+    uint64_t entered_at; /* ... downgrades then */
     uint64_t root_clock;
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
     hpa_t low_hpa;
@@ -183,3 +190,37 @@ struct mmu {
     struct mmu_hot hot[MMU_HOT];
     struct mmu_lost lost[MMU_LOST];
 };
+
+/* What mmu_code said holds while both stay what they are: the page of the root that was chosen last,
+ * and the number of sptes that lost something. A page that is freed loses all of them first. */
+static inline uint32_t mmu_code_root(const struct mmu *m)
+{
+    return m->last_root;
+}
+static inline uint64_t mmu_code_losses(const struct mmu *m)
+{
+    return m->downgrades;
+}
+
+/* --- the loop's quick round --- */
+/* Nothing came in for this CPU's tables and nothing is to be taken back before an entry; then
+ * inbound requests count as looked at (the caller looks at the action word before it enters). */
+static inline bool mmu_quick(struct mmu *m)
+{
+    if (consumer_pending(m->coh) || m->flipped[0])
+        return false;
+    if (m->work != m->served_at)
+        mmu_served(m);
+    return true;
+}
+/* Would mmu_enter say what it said at the last entry, with nothing to flush? */
+static inline bool mmu_same(const struct mmu *m)
+{
+    return m->root == m->entered && m->entered_at == m->downgrades;
+}
+/* mmu_entered where mmu_same was true, and nothing of mmu_* ran since. */
+static inline void mmu_entered_same(struct mmu *m)
+{
+    ASSERT(m->entered_at == m->downgrades);
+    m->flip_entered = true;
+}

@@ -38,7 +38,7 @@ static void unsync_zap_upper(struct mmu *m)
 {
     while (m->zap_count) {
         sp_zap(m, m->unsync_head); /* the list may lose others with it */
-        stat_inc(m->cpu, STAT_zaps);
+        stat_inc(m->pcpu, STAT_zaps);
     }
 }
 
@@ -118,7 +118,7 @@ static void age_page(struct mmu *m, uint32_t page)
                 continue;
             spte_set(m, page, idx, 0, gfn(0));
             s->quiet = 0; /* a re-read would have found that */
-            stat_inc(m->cpu, STAT_aged);
+            stat_inc(m->pcpu, STAT_aged);
         }
         serve_point(m);
     }

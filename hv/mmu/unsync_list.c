@@ -32,7 +32,7 @@ void unsync_list(struct mmu *m, uint32_t page)
         m->unsync_tail = page;
     m->unsync_count++;
     m->zap_count += unsync_must_zap(m, s);
-    stat_inc(m->cpu, STAT_unsync_listed);
+    stat_inc(m->pcpu, STAT_unsync_listed);
 }
 
 void unsync_unlist(struct mmu *m, uint32_t page)
@@ -73,9 +73,9 @@ void unsync_leave_one(struct mmu *m, uint32_t i)
     rmap_drop_writable(m, f);
     policy_left(m, f, m->out[i].stay);
     if (m->out[i].leaf)
-        stat_inc(m->cpu, STAT_unsync_out);
+        stat_inc(m->pcpu, STAT_unsync_out);
     unsync_out_remove(m, i);
-    ring_add(m->cpu, RING_UNSYNC, f.v, 0);
+    ring_add(m->pcpu, RING_UNSYNC, f.v, 0);
 }
 
 bool unsync_is_out(const struct mmu *m, uint32_t i)
@@ -111,8 +111,8 @@ void unsync_out_add(struct mmu *m, gfn_t f, bool leaf)
     if (known)
         return;
     if (leaf)
-        stat_inc(m->cpu, STAT_unsync_in);
-    ring_add(m->cpu, RING_UNSYNC, f.v, 1);
+        stat_inc(m->pcpu, STAT_unsync_in);
+    ring_add(m->pcpu, RING_UNSYNC, f.v, 1);
 }
 
 bool unsync_fresh(struct mmu *m, uint32_t page)
@@ -126,7 +126,7 @@ bool unsync_fresh(struct mmu *m, uint32_t page)
     /* Nobody had it registered: no page here knows it as a non-leaf table. */
     unsync_out_add(m, s->gfn, true);
     unsync_list(m, page);
-    stat_inc(m->cpu, STAT_fresh);
+    stat_inc(m->pcpu, STAT_fresh);
     return true;
 }
 

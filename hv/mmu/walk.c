@@ -29,6 +29,16 @@ static bool walk_permitted(const struct mmu *m, const struct walk *w)
     return true;
 }
 
+/* Does the entry deny the access by itself, whatever the levels above grant? */
+static bool denied_by(const struct mmu *m, const struct walk *w, uint64_t gpte)
+{
+    bool user = (w->access & PFEC_U) != 0;
+
+    return (user && !(gpte & PTE_U)) ||
+           ((w->access & PFEC_W) && !(gpte & PTE_W) && (user || (m->regs.cr0 & CR0_WP))) ||
+           ((w->access & PFEC_I) && (gpte & PTE_NX) && (m->regs.efer & EFER_NXE));
+}
+
 /* Links `child` below (page, idx). HV_AGAIN if something was served or dropped meanwhile. */
 static enum hv_err walk_link(struct mmu *m, struct walk *w, unsigned idx, uint32_t child,
                              uint64_t rights)
@@ -45,7 +55,8 @@ static enum hv_err walk_link(struct mmu *m, struct walk *w, unsigned idx, uint32
             return HV_AGAIN;
         }
         spte_replace(m, w->sp, idx, spte, gfn(0));
-        unsync_sync_under(m, child);
+        if (m->sps[child].npresent) /* else nothing below can be stale */
+            unsync_sync_under(m, child);
     }
     if (m->changed)
         return HV_AGAIN;
@@ -67,8 +78,10 @@ static enum hv_err walk_leaf(struct mmu *m, struct walk *w, unsigned idx)
 {
     uint64_t bits = PTE_A | ((w->access & PFEC_W) ? PTE_D : 0);
 
-    if (!walk_permitted(m, w))
+    if (!walk_permitted(m, w)) {
+        w->by_links = w->by_links && !denied_by(m, w, w->gpte);
         return walk_fault(m, w, PFEC_P);
+    }
     if (!gpte_mark(m, sp_at(m, w->sp), idx, w->raw, bits))
         return HV_AGAIN;
     w->gpte |= bits;
@@ -125,7 +138,8 @@ static enum hv_err walk_level(struct mmu *m, struct walk *w, unsigned idx, bool 
 
 /* The upper levels as the shadow has them: after a drain, and with no table given up, its links
  * lead where the guest's entries lead, with A set. They may have fewer rights (a repair gives
- * none), so what they deny the full walk decides. Not with CR0.WP = 0: rights are in the roles. */
+ * none), so what they deny, and the last entry does not by itself, the full walk decides. Not with
+ * CR0.WP = 0: rights are in the roles. */
 static void walk_linked(struct mmu *m, struct walk *w)
 {
     if (!w->by_links || m->top != 4 || m->zap_count || (m->role & ROLE_WP0))
@@ -187,19 +201,19 @@ enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
 {
     bool by_links = true;
 
-    stat_inc(m->cpu, STAT_walks);
+    stat_inc(m->pcpu, STAT_walks);
     for (unsigned tries = 0; tries < WALK_TRIES; tries++) {
         m->walk++;
         m->changed = false;
         *w = (struct walk){.va = va, .access = access, .by_links = by_links};
         enum hv_err err = m->paged ? walk_once(m, w) : walk_unpaged(m, w);
-        if (err == HV_FAULT && by_links && (w->pfec & (PFEC_P | PFEC_RSVD)) == PFEC_P) {
+        if (err == HV_FAULT && w->by_links && (w->pfec & (PFEC_P | PFEC_RSVD)) == PFEC_P) {
             by_links = false; /* rights: the guest's entries have the last word */
             continue;
         }
         if (err != HV_AGAIN)
             return err;
-        stat_inc(m->cpu, STAT_walk_restarts);
+        stat_inc(m->pcpu, STAT_walk_restarts);
     }
     return HV_AGAIN;
 }

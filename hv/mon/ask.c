@@ -28,7 +28,7 @@ struct ask {
     bool cut;
     char text[ANSWER_BYTES];
 };
-static struct ask asks[HV_MAX_CPUS];
+static struct ask asks[HV_MACHINE_CPUS];
 
 /* --- the owner's side --- */
 
@@ -142,7 +142,7 @@ static void answer(struct subvmm *s, const struct ask *a)
 
 void mon_answer(struct subvmm *s)
 {
-    struct ask *a = &asks[s->cpu];
+    struct ask *a = &asks[s->pcpu];
     uint32_t asked = ASK_ASKED;
 
     /* acquire: pairs with the release in ask_one; the question is complete */
@@ -159,9 +159,9 @@ void mon_answer(struct subvmm *s)
 /* --- the monitor's side --- */
 
 /* false: the CPU is still at an earlier question. */
-static bool ask_one(struct subvmm *s, uint32_t cpu, enum ask_kind kind, uint64_t arg)
+static bool ask_one(struct subvmm *s, uint32_t pcpu, enum ask_kind kind, uint64_t arg)
 {
-    struct ask *a = &asks[cpu];
+    struct ask *a = &asks[pcpu];
     uint32_t state = atomic_load_explicit(&a->state, memory_order_acquire);
 
     if (state == ASK_BUSY)
@@ -169,10 +169,10 @@ static bool ask_one(struct subvmm *s, uint32_t cpu, enum ask_kind kind, uint64_t
     a->kind = kind; /* FREE, or a late answer that nobody waited for: the owner looks elsewhere */
     a->arg = arg;
     atomic_store_explicit(&a->state, ASK_ASKED, memory_order_release);
-    if (cpu == s->cpu)
+    if (pcpu == s->pcpu)
         mon_answer(s);
     else
-        action_post(s->vm->co, s->cpu, cpu, ACTION_MONITOR);
+        action_manage(&s->coh, pcpu, ACTION_MONITOR);
     return true;
 }
 
@@ -189,7 +189,7 @@ static void print_silence(const struct vm *vm, uint32_t cpu, unsigned seconds, b
 
     mon_say("cpu%u  DOES NOT ANSWER (waited %u s)%s", cpu, seconds,
             busy ? "; it is at the question" : "");
-    if (port_where(cpu, where, sizeof(where)))
+    if (port_where(vm_pcpu(vm, cpu), where, sizeof(where)))
         mon_say("  an NMI finds it in %s", where);
     else
         mon_say("  not even to an NMI");
@@ -197,44 +197,46 @@ static void print_silence(const struct vm *vm, uint32_t cpu, unsigned seconds, b
 }
 
 /* Those of `to` whose answer is there. */
-static cpuset_t done_set(cpuset_t to)
+static cpuset_t done_set(const struct vm *vm, cpuset_t to)
 {
     cpuset_t done = 0;
 
-    for (uint32_t c = 0; c < HV_MAX_CPUS; c++)
+    for (uint32_t c = 0; c < vm->ncpus; c++)
         /* acquire: pairs with the release in mon_answer */
         if ((to & (cpuset_t)BIT(c)) &&
-            atomic_load_explicit(&asks[c].state, memory_order_acquire) == ASK_DONE)
+            atomic_load_explicit(&asks[vm_pcpu(vm, c)].state, memory_order_acquire) == ASK_DONE)
             done |= (cpuset_t)BIT(c);
     return done;
 }
 
-cpuset_t mon_ask(struct subvmm *s, cpuset_t to, enum ask_kind kind, uint64_t arg)
+cpuset_t mon_ask(struct subvmm *s, const struct vm *vm, cpuset_t to, enum ask_kind kind,
+                 uint64_t arg)
 {
     unsigned seconds = kind == ASK_AUDIT ? WAIT_AUDIT_S : WAIT_S;
     uint64_t until = port_tsc() + seconds * port_tsc_hz();
     cpuset_t asked = 0, done;
 
-    for (uint32_t c = 0; c < s->vm->ncpus; c++)
-        if ((to & (cpuset_t)BIT(c)) && ask_one(s, c, kind, arg))
+    for (uint32_t c = 0; c < vm->ncpus; c++)
+        if ((to & (cpuset_t)BIT(c)) && ask_one(s, vm_pcpu(vm, c), kind, arg))
             asked |= (cpuset_t)BIT(c);
-    while ((done = done_set(asked)) != asked && port_tsc() < until) {
+    while ((done = done_set(vm, asked)) != asked && port_tsc() < until) {
         (void)mmu_serve(&s->mmu); /* who is to answer may be waiting for this CPU */
         port_relax();
     }
-    for (uint32_t c = 0; c < s->vm->ncpus; c++) {
+    for (uint32_t c = 0; c < vm->ncpus; c++) {
         uint32_t state = ASK_ASKED;
         if (!(to & (cpuset_t)BIT(c)))
             continue;
         if (done & (cpuset_t)BIT(c)) {
-            print_answer(&asks[c]);
-            atomic_store_explicit(&asks[c].state, ASK_FREE, memory_order_relaxed);
+            print_answer(&asks[vm_pcpu(vm, c)]);
+            atomic_store_explicit(&asks[vm_pcpu(vm, c)].state, ASK_FREE, memory_order_relaxed);
             continue;
         }
         /* Withdrawn, unless the owner has just begun. */
-        bool busy = !atomic_compare_exchange_strong_explicit(
-            &asks[c].state, &state, ASK_FREE, memory_order_relaxed, memory_order_relaxed);
-        print_silence(s->vm, c, seconds, busy);
+        bool busy =
+            !atomic_compare_exchange_strong_explicit(&asks[vm_pcpu(vm, c)].state, &state, ASK_FREE,
+                                                     memory_order_relaxed, memory_order_relaxed);
+        print_silence(vm, c, seconds, busy);
     }
     return done;
 }

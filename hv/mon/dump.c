@@ -69,7 +69,7 @@ void mon_dump_cpu(const struct vm *vm, uint32_t c, unsigned events, void (*emit)
     emit(line);
     requests_dump(co, c, emit);
     channels_dump(co, c, emit);
-    ring_dump(c, events, emit);
+    ring_dump(co->pcpu[c], events, emit);
 }
 
 void mon_dump_all(const struct vm *vm, void (*emit)(const char *line))

@@ -28,14 +28,15 @@ enum ask_kind {
     ASK_AUDIT, /* every spte; findings are logged */
     ASK_PAUSE, /* pauses or resumes the VCPU: changes state */
 };
-/* Asks each CPU of `to`, waits for the answers no longer than a bound, serving requests meanwhile,
- * and prints them in the order of CPUs. For one that does not answer: what is public. Returns those
- * that answered. Context: as mon_key. */
-cpuset_t mon_ask(struct subvmm *s, cpuset_t to, enum ask_kind kind, uint64_t arg);
+/* Asks each VCPU of `to` of that VM, waits for the answers no longer than a bound, serving requests
+ * meanwhile, and prints them in the order of CPUs. For one that does not answer: what is public.
+ * Returns those that answered. Context: as mon_key. */
+cpuset_t mon_ask(struct subvmm *s, const struct vm *vm, cpuset_t to, enum ask_kind kind,
+                 uint64_t arg);
 
 /* --- show.c: what is public --- */
 void mon_show_matrix(const struct vm *vm);
-void mon_show_frame(struct subvmm *s, gfn_t f);
+void mon_show_frame(const struct vm *vm, gfn_t f);
 /* Totals since boot and since the last call. */
 void mon_show_stats(const struct vm *vm);
-void mon_show_events(uint32_t cpu, unsigned n);
+void mon_show_events(const struct vm *vm, uint32_t cpu, unsigned n);

@@ -77,17 +77,17 @@ static void run_cpus(struct subvmm *s, const struct words *w)
         n += hv_snprintf(line + n, sizeof(line) - (size_t)n, " %u:%s", c, mon_mode_name(mode));
     }
     mon_emit(line);
-    (void)mon_ask(s, cpus_all(s->vm), ASK_STATE, 0);
+    (void)mon_ask(s, s->vm, cpus_all(s->vm), ASK_STATE, 0);
 }
 
 static void run_regs(struct subvmm *s, const struct words *w)
 {
-    (void)mon_ask(s, cpus_word(s->vm, w->v[0]), ASK_REGS, 0);
+    (void)mon_ask(s, s->vm, cpus_word(s->vm, w->v[0]), ASK_REGS, 0);
 }
 
 static void run_walk(struct subvmm *s, const struct words *w)
 {
-    (void)mon_ask(s, cpus_word(s->vm, w->v[1]), ASK_WALK, w->v[0]);
+    (void)mon_ask(s, s->vm, cpus_word(s->vm, w->v[1]), ASK_WALK, w->v[0]);
 }
 
 static void run_matrix(struct subvmm *s, const struct words *w)
@@ -98,7 +98,7 @@ static void run_matrix(struct subvmm *s, const struct words *w)
 
 static void run_frame(struct subvmm *s, const struct words *w)
 {
-    mon_show_frame(s, gfn(w->v[0]));
+    mon_show_frame(s->vm, gfn(w->v[0]));
 }
 
 static void run_stats(struct subvmm *s, const struct words *w)
@@ -110,9 +110,9 @@ static void run_stats(struct subvmm *s, const struct words *w)
 static void run_events(struct subvmm *s, const struct words *w)
 {
     if (w->n && cpus_word(s->vm, w->v[0]))
-        mon_show_events((uint32_t)w->v[0], EVENTS_ONE);
+        mon_show_events(s->vm, (uint32_t)w->v[0], EVENTS_ONE);
     for (uint32_t c = 0; !w->n && c < s->vm->ncpus; c++)
-        mon_show_events(c, EVENTS_ALL);
+        mon_show_events(s->vm, c, EVENTS_ALL);
 }
 
 static void run_rings(struct subvmm *s, const struct words *w)
@@ -128,7 +128,7 @@ static void run_devices(struct subvmm *s, const struct words *w)
     uint64_t lost;
 
     vpc_dump(s->vm->pc, mon_emit);
-    input_counts(&waiting, &lost);
+    input_counts(s->vm, &waiting, &lost);
     mon_say("  console input: %u keys wait for the uart, %llu lost", waiting,
             (unsigned long long)lost);
 }
@@ -139,12 +139,12 @@ static void run_audit(struct subvmm *s, const struct words *w)
     if (s->vm->opt->mmu == MMU_REF)
         mon_say("mmu=ref: the reference pager has no audit");
     else
-        (void)mon_ask(s, cpus_all(s->vm), ASK_AUDIT, 0);
+        (void)mon_ask(s, s->vm, cpus_all(s->vm), ASK_AUDIT, 0);
 }
 
 static void run_pause(struct subvmm *s, const struct words *w)
 {
-    (void)mon_ask(s, cpus_word(s->vm, w->v[0]), ASK_PAUSE, 0);
+    (void)mon_ask(s, s->vm, cpus_word(s->vm, w->v[0]), ASK_PAUSE, 0);
 }
 
 static void run_level(struct subvmm *s, const struct words *w)

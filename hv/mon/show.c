@@ -103,13 +103,14 @@ static const char *set_text(cpuset_t set, char *buf, size_t size)
     return buf;
 }
 
-void mon_show_frame(struct subvmm *s, gfn_t f)
+void mon_show_frame(const struct vm *vm, gfn_t f)
 {
     char writers[100], consumers[100];
-    uint64_t w = trace_word(&s->coh, f), r = region_word(&s->coh, f);
+    const struct coh_cpu any = {.co = vm->co};
+    uint64_t w = trace_word(&any, f), r = region_word(&any, f);
     hpa_t h;
 
-    if (!p2m_lookup(&s->vm->p2m, gfn_gpa(f), &h)) {
+    if (!p2m_lookup(&vm->p2m, gfn_gpa(f), &h)) {
         mon_say("gfn 0x%lx: not RAM of the guest", f.v);
         return;
     }
@@ -126,14 +127,14 @@ void mon_show_frame(struct subvmm *s, gfn_t f)
 
 #define COUNTERS ((unsigned)STAT_COUNT + (unsigned)EXIT_KIND_COUNT)
 
-static uint64_t before[COUNTERS], before_tsc; /* the last look */
+static uint64_t before[VM_MAX][COUNTERS], before_tsc[VM_MAX]; /* the last look */
 
 static uint64_t counter_total(const struct vm *vm, unsigned i)
 {
     uint64_t v = 0;
 
     for (uint32_t c = 0; c < vm->ncpus; c++) {
-        const struct stats *st = &hv_stats[c];
+        const struct stats *st = &hv_stats[vm_pcpu(vm, c)];
         uint64_t n = atomic_load_explicit(i < STAT_COUNT ? &st->n[i] : &st->exits[i - STAT_COUNT],
                                           memory_order_relaxed);
         if (i >= STAT_COUNT || !mon_is_mark((enum stat)i))
@@ -147,7 +148,7 @@ static uint64_t counter_total(const struct vm *vm, unsigned i)
 void mon_show_stats(const struct vm *vm)
 {
     uint64_t now = port_tsc(), hz = port_tsc_hz() ? port_tsc_hz() : 1;
-    uint64_t ms = (now - before_tsc) / (hz / 1000 ? hz / 1000 : 1);
+    uint64_t ms = (now - before_tsc[vm->id]) / (hz / 1000 ? hz / 1000 : 1);
 
     mon_say("%-22s %14s %14s   (all CPUs; %lu.%03lu s since the last look)", "counter",
             "since boot", "since look", ms / 1000, ms % 1000);
@@ -156,15 +157,15 @@ void mon_show_stats(const struct vm *vm)
         uint64_t v = counter_total(vm, i);
         char name[32], since[32];
         /* Some count what is in use now, and go down. */
-        hv_snprintf(since, sizeof(since), v < before[i] ? "-%lu" : "%lu",
-                    v < before[i] ? before[i] - v : v - before[i]);
+        hv_snprintf(since, sizeof(since), v < before[vm->id][i] ? "-%lu" : "%lu",
+                    v < before[vm->id][i] ? before[vm->id][i] - v : v - before[vm->id][i]);
         hv_snprintf(name, sizeof(name), "%s%s", is_stat ? "" : "exit ",
                     is_stat ? stat_name[i] : vmexit_name[i - STAT_COUNT]);
-        if (v || before[i])
+        if (v || before[vm->id][i])
             mon_say("%-22s %14lu %14s", name, v, since);
-        before[i] = v;
+        before[vm->id][i] = v;
     }
-    before_tsc = now;
+    before_tsc[vm->id] = now;
 }
 
 /* --- events --- */
@@ -184,14 +185,15 @@ static void event_say(uint32_t cpu, const struct ring_event *e, uint64_t now)
                 e->b);
 }
 
-void mon_show_events(uint32_t cpu, unsigned n)
+void mon_show_events(const struct vm *vm, uint32_t cpu, unsigned n)
 {
-    uint64_t head = ring_head(cpu), now = port_tsc();
+    uint32_t pcpu = vm_pcpu(vm, cpu);
+    uint64_t head = ring_head(pcpu), now = port_tsc();
     uint64_t first = head < n ? 0 : head - n;
 
     for (uint64_t i = first; i < head; i++) {
         struct ring_event e;
-        if (ring_get(cpu, i, &e))
+        if (ring_get(pcpu, i, &e))
             event_say(cpu, &e, now);
     }
 }

@@ -54,15 +54,15 @@ static uint64_t exit_get(uint32_t cpu, unsigned kind)
     return atomic_load_explicit(&hv_stats[cpu].exits[kind], memory_order_relaxed);
 }
 
-/* CPUs first..last-1 as one object. */
-static void counters_add(struct line *l, uint32_t first, uint32_t last)
+/* VCPUs first..last-1 as one object. */
+static void counters_add(struct line *l, const struct vm *vm, uint32_t first, uint32_t last)
 {
     const char *comma = "";
     line_add(l, "{");
     for (unsigned s = 0; s < STAT_COUNT; s++) {
         uint64_t v = 0;
         for (uint32_t c = first; c < last; c++) {
-            uint64_t n = stat_get(c, (enum stat)s);
+            uint64_t n = stat_get(vm_pcpu(vm, c), (enum stat)s);
             v = !mon_is_mark((enum stat)s) ? v + n : n > v ? n : v;
         }
         line_add(l, "%s\"%s\":%lu", comma, stat_name[s], v);
@@ -73,7 +73,7 @@ static void counters_add(struct line *l, uint32_t first, uint32_t last)
     for (unsigned k = 0; k < EXIT_KIND_COUNT; k++) {
         uint64_t v = 0;
         for (uint32_t c = first; c < last; c++)
-            v += exit_get(c, k);
+            v += exit_get(vm_pcpu(vm, c), k);
         if (v == 0)
             continue;
         line_add(l, "%s\"%s\":%lu", comma, vmexit_name[k], v);
@@ -132,11 +132,11 @@ void mon_stats_line(const struct vm *vm)
              vm->ram_bytes >> 20);
     modes_add(&l, vm);
     line_add(&l, "},\"total\":");
-    counters_add(&l, 0, vm->ncpus);
+    counters_add(&l, vm, 0, vm->ncpus);
     line_add(&l, ",\"cpus\":[");
     for (uint32_t c = 0; c < vm->ncpus; c++) {
         line_add(&l, "%s", c ? "," : "");
-        counters_add(&l, c, c + 1);
+        counters_add(&l, vm, c, c + 1);
     }
     line_add(&l, "],\"channels\":[");
     if (vm->co)

@@ -24,11 +24,11 @@ void mon_trace_block(const struct vm *vm)
             port_tsc());
     exits_say();
     for (uint32_t c = 0; c < vm->ncpus; c++) {
-        uint64_t head = ring_head(c);
+        uint64_t head = ring_head(vm_pcpu(vm, c));
         uint64_t first = head < RING_EVENTS ? 0 : head - RING_EVENTS;
         struct ring_event e;
         for (uint64_t i = first; i < head; i++) {
-            if (!ring_get(c, i, &e))
+            if (!ring_get(vm_pcpu(vm, c), i, &e))
                 continue;
             mon_say("pbt %x %lx %s %lx %lx", c, e.tsc, ring_kind_name(e.kind), e.a, e.b);
             total++;

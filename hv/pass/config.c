@@ -80,12 +80,12 @@ static void bars_write(struct pass_fn *f, unsigned reg, unsigned size, uint32_t 
 static void command_follow(struct pass_fn *f, uint32_t from)
 {
     uint32_t command = pass_get(f->own, PCI_COMMAND, 2);
-    uint32_t decode = PCI_CMD_IO | PCI_CMD_MEMORY;
+    uint32_t decode = PCI_COMMAND_IO | PCI_COMMAND_MEMORY;
     uint32_t now = port_pci_read(f->host, PCI_COMMAND, 2);
 
     if (command & decode & ~now)
         pass_bars_restore(f);
-    port_pci_write(f->host, PCI_COMMAND, 2, (command & ~0x0400u) | PCI_CMD_INTX_OFF);
+    port_pci_write(f->host, PCI_COMMAND, 2, (command & ~0x0400u) | PCI_COMMAND_NO_INTX);
     if (command & decode & ~now)
         pass_irq_restore(f, from);
 }
@@ -103,7 +103,7 @@ static void hardware_write(struct pass_fn *f, unsigned reg, unsigned size, uint3
 }
 
 /* A guest's FLR: the hardware forgets its command, and so does the guest's view. */
-static void function_level_reset(struct pass_fn *f)
+void pass_forget(struct pass_fn *f)
 {
     pass_put(f->own, PCI_COMMAND, 2, 0);
     if (f->msi)
@@ -144,7 +144,7 @@ bool pass_config_write(struct pass *p, uint32_t from, uint8_t devfn, unsigned re
         bars_write(f, reg, size, value);
     hardware_write(f, reg, size, value);
     if (asks_reset(f, reg, size, value))
-        function_level_reset(f);
+        pass_forget(f);
     else if (overlaps(reg, size, PCI_COMMAND, 2))
         command_follow(f, from);
     if ((f->msi && overlaps(reg, size, f->msi, 24)) || (f->msix && overlaps(reg, size, f->msix, 4)))

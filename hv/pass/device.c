@@ -4,6 +4,7 @@
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
+#include "hv/port/iommu.h"
 #include "hv/pass/state.h"
 
 /* Does another function's BAR lie in the page of this one, which is smaller than a page? */
@@ -72,12 +73,13 @@ static void bar_place(struct pass *p, struct pass_fn *f, unsigned i)
     if (!b->size)
         return;
     if (b->io) {
-        vbus_add_pio(vpc_bus(p->pc), (uint16_t)b->base, (uint16_t)b->size, ports_access, f);
+        vbus_add_pio_over(vpc_bus(p->pc), (uint16_t)b->base, (uint16_t)b->size, ports_access, f);
         return;
     }
     if (b->size < PAGE_SIZE && page_shared(b, f->host) && !(f->msix && f->table_bar == i)) {
-        f->small[i] = port_device_map(hpa(b->base), b->size);
-        vbus_add_mmio(vpc_bus(p->pc), b->base, b->size, small_access, f);
+        if (!f->small[i])
+            f->small[i] = port_device_map(hpa(b->base), b->size);
+        vbus_add_mmio_over(vpc_bus(p->pc), b->base, b->size, small_access, f);
         return;
     }
     if (!f->msix || f->table_bar != i) {
@@ -88,7 +90,7 @@ static void bar_place(struct pass *p, struct pass_fn *f, unsigned i)
     uint64_t from = b->base + f->table_first;
     range_add(p, f, base, from);
     range_add(p, f, from + f->table_bytes, end);
-    vbus_add_mmio(vpc_bus(p->pc), from, f->table_bytes, pass_table_access, f);
+    vbus_add_mmio_over(vpc_bus(p->pc), from, f->table_bytes, pass_table_access, f);
 }
 
 /* PCI 3.0, 6.8.2.3 and on: where the table is. false: it is where no table can be. */
@@ -145,33 +147,46 @@ static enum hv_err irqs_make(struct pass_fn *f)
     return HV_OK;
 }
 
-static bool fn_start(struct pass *p, struct pass_fn *f)
+static bool fn_start(struct pass *p, struct pass_fn *f, const struct p2m *p2m)
 {
     uint64_t mapped = 0;
 
-    if (irqs_make(f) != HV_OK)
+    if (!f->irq && irqs_make(f) != HV_OK)
         return false;
     pass_reset(f);
+    if (port_iommu_isolates() && port_iommu_give(f->host, p2m) != HV_OK) {
+        log_warn("pass", "%02x:%02x.%u left out: no way to keep it in the guest's memory",
+                 f->host >> 8, f->host >> 3 & 31u, f->host & 7u);
+        return false;
+    }
+    if (p->started)
+        pass_forget(f);
     for (unsigned i = 0; i < PCI_BAR_COUNT; i++) {
         bar_place(p, f, i);
         mapped += f->bar[i].io ? 0 : f->bar[i].size;
     }
+    if (pass_bus_add(f) != HV_OK)
+        return false;
     log_info("pass", "%02x:%02x.%u (%04x:%04x) is the guest's 00:%02x.%u: %llu KiB of registers, %s",
              f->host >> 8, f->host >> 3 & 31u, f->host & 7u, f->vendor, f->device, f->devfn >> 3,
              f->devfn & 7u, (unsigned long long)(mapped >> 10), f->msix ? "MSI-X" : "MSI");
     return true;
 }
 
-void pass_start(struct pass *p, struct vpc *pc, struct p2m *p2m)
+void pass_start(struct pass *p, struct vpc *pc, const struct coherency *co, struct p2m *p2m)
 {
     unsigned n = 0;
 
     p->pc = pc;
+    p->co = co;
+    p->nranges = 0;
+    pass_bus_leave(p);
     atomic_store_explicit(&p->deadline, UINT64_MAX, memory_order_relaxed);
     for (unsigned i = 0; i < p->nfns; i++)
-        if (fn_start(p, p->fn[i]))
+        if (fn_start(p, p->fn[i], p2m))
             p->fn[n++] = p->fn[i];
     p->nfns = n;
+    p->started = true;
     p2m->device = p->range;
     p2m->ndevices = p->nranges;
 }

@@ -29,7 +29,7 @@ static bool msix_enabled(const struct pass_fn *f)
 
 static bool function_masked(const struct pass_fn *f)
 {
-    return pass_get(f->own, f->msix + PCI_MSIX_CONTROL, 2) & PCI_MSIX_FUNCTION_MASK;
+    return pass_get(f->own, f->msix + PCI_MSIX_CONTROL, 2) & PCI_MSIX_MASK_ALL;
 }
 
 static bool msi_enabled(const struct pass_fn *f)
@@ -132,10 +132,10 @@ static bool follow(struct pass_fn *f, unsigned i)
     if (!wanted(f, i) || e->stopped || e->vector == NO_VECTOR) {
         return false;
     }
-    cpu = target(e);
-    if (!port_msi_message(cpu, e->vector, &address, &data)) {
-        cpu = 0;
-        if (!port_msi_message(0, e->vector, &address, &data))
+    cpu = f->pass->co->pcpu[target(e)];
+    if (!port_msi_message(f->host, cpu, e->vector, &address, &data)) {
+        cpu = f->pass->co->pcpu[0];
+        if (!port_msi_message(f->host, cpu, e->vector, &address, &data))
             return false;
     }
     if (!e->live || e->cpu != cpu) {
@@ -164,7 +164,7 @@ static void enables(const struct pass_fn *f)
         return;
     uint32_t on = msix_enabled(f) ? PCI_MSIX_ENABLE : 0;
     uint32_t now = port_pci_read(f->host, f->msix + PCI_MSIX_CONTROL, 2);
-    if ((now & (PCI_MSIX_ENABLE | PCI_MSIX_FUNCTION_MASK)) != on)
+    if ((now & (PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL)) != on)
         port_pci_write(f->host, f->msix + PCI_MSIX_CONTROL, 2, on);
 }
 
@@ -304,7 +304,7 @@ static void arrived(struct pass_irq *e, uint32_t cpu)
 
     lock_take(&f->lock);
     f->arrivals++;
-    stat_inc(cpu, STAT_device_irqs);
+    stat_inc(port_cpu(), STAT_device_irqs);
     stop = storm(f, e, port_tsc());
     if (stop)
         hw_mask(f, i);
@@ -331,7 +331,7 @@ void pass_arrivals(struct pass *p, uint32_t cpu)
         if (e)
             arrived(e, cpu);
         else
-            stat_inc(cpu, STAT_device_spurious);
+            stat_inc(port_cpu(), STAT_device_spurious);
     }
 }
 

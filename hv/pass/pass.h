@@ -24,10 +24,11 @@ pci_bdf_t pass_function(const struct pass *p, unsigned i);
 uint64_t pass_low_end(const struct pass *p);
 uint64_t pass_high_end(const struct pass *p);
 /* Resets the functions and puts them on the VM's bus: config space, ranges for its p2m, handlers.
- * Boot, one CPU, memory still to be had. Those that have no memory are left out, with a line. */
-void pass_start(struct pass *p, struct vpc *pc, struct p2m *p2m);
+ * After vpc_init, before other functions are added. First at boot, on one CPU with memory still to
+ * be had; then whenever the VM begins anew. Those that have no memory are left out, with a line. */
+void pass_start(struct pass *p, struct vpc *pc, const struct coherency *co, struct p2m *p2m);
 /* What arrived at this CPU goes on to the guest; ACTION_DEVICE. Its loop, no lock held. */
-void pass_arrivals(struct pass *p, uint32_t cpu);
+void pass_arrivals(struct pass *p, uint32_t vcpu);
 /* Storms that were stopped go on; returns when to look again, UINT64_MAX: never. Each loop. */
 uint64_t pass_timers(struct pass *p, uint32_t cpu, uint64_t now);
 /* The VM has ended: no bus master, no interrupt, and reset where the function can be. */

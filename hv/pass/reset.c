@@ -3,6 +3,7 @@
  * Reset (FLR)". Tested by tools/tests/test_pass_config.c. */
 #include "hv/base/log.h"
 #include "hv/pass/state.h"
+#include "hv/port/iommu.h"
 
 #define FLR_MS 100 /* 6.6.2: a function need not answer for so long */
 #define PENDING_TRIES 10
@@ -43,7 +44,7 @@ static bool flr(const struct pass_fn *f)
 
 void pass_reset(struct pass_fn *f)
 {
-    port_pci_write(f->host, PCI_COMMAND, 2, PCI_CMD_INTX_OFF);
+    port_pci_write(f->host, PCI_COMMAND, 2, PCI_COMMAND_NO_INTX);
     if (f->msi)
         port_pci_write(f->host, f->msi + PCI_MSI_CONTROL, 2, 0);
     if (f->msix)
@@ -56,12 +57,14 @@ void pass_reset(struct pass_fn *f)
              i < ANSWER_TRIES && port_pci_read(f->host, PCI_VENDOR, 2) != f->vendor; i++)
             port_pause_ms(PENDING_MS);
     }
-    port_pci_write(f->host, PCI_COMMAND, 2, PCI_CMD_INTX_OFF);
+    port_pci_write(f->host, PCI_COMMAND, 2, PCI_COMMAND_NO_INTX);
     pass_bars_restore(f);
 }
 
 void pass_stop(struct pass *p)
 {
-    for (unsigned i = 0; i < p->nfns; i++)
+    for (unsigned i = 0; i < p->nfns; i++) {
         pass_reset(p->fn[i]);
+        port_iommu_take(p->fn[i]->host);
+    }
 }

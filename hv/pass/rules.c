@@ -31,7 +31,7 @@ static const struct rule rules[] = {
     {PCI_CAP_PM, PCI_PM_CSR, 2, 0x000b, 0x0003, 0, 0},
     /* MSI's own registers are made in msi_rules, MSI-X's control is virtual but for its size */
     {PCI_CAP_MSIX, PCI_MSIX_CONTROL, 2, PCI_MSIX_COUNT, 0, 0,
-     PCI_MSIX_ENABLE | PCI_MSIX_FUNCTION_MASK},
+     PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL},
     {PCI_CAP_MSIX, PCI_MSIX_TABLE, 4, ~0u, 0, 0, 0},
     {PCI_CAP_MSIX, PCI_MSIX_PBA, 4, ~0u, 0, 0, 0},
     /* PCIe 4.0, 7.5.3. The port at the other end of the link is not the guest's: what both ends

@@ -4,6 +4,7 @@
 #include "arch-x86/defs/pci.h"
 #include "hv/base/lock.h"
 #include "hv/pass/pass.h"
+#include "hv/vdev/pci/pci.h"
 
 struct pass_fn;
 /* An entry of the MSI-X table, or the one message of MSI, as the guest has it, and what the
@@ -26,6 +27,7 @@ struct pass_fn {
     pci_bdf_t host;
     uint8_t devfn; /* on the guest's bus 0 */
     uint16_t vendor, device;
+    struct pci_function pci;
     struct port_pci_bar bar[PCI_BAR_COUNT];
     /* Of each byte of configuration space: bits that reads take from the hardware; that writes
      * change there, or clear there by a 1; the rest as the guest sees it, and what it may write of
@@ -49,7 +51,9 @@ struct pass_fn {
 
 struct pass {
     struct vpc *pc;
+    const struct coherency *co; /* which CPU of the machine a VCPU is on */
     unsigned nfns;
+    bool started;
     struct pass_fn *fn[PASS_FUNCTIONS];
     struct pass_fn store[PASS_FUNCTIONS];
     struct p2m_device range[PASS_RANGES];
@@ -65,6 +69,11 @@ void pass_rules(struct pass_fn *f);
 uint32_t pass_get(const uint8_t *bytes, unsigned reg, unsigned size);
 void pass_put(uint8_t *bytes, unsigned reg, unsigned size, uint32_t value);
 
+/* --- config.c --- */
+/* The guest's view after a reset of the function: nothing decoded, no message. Lock held, or nobody
+ * else there. */
+void pass_forget(struct pass_fn *f);
+
 /* --- irq.c; lock held unless said --- */
 /* Command, MSI or MSI-X registers changed: the hardware follows. from: this CPU. */
 void pass_irq_follow(struct pass_fn *f, uint32_t from);
@@ -74,6 +83,10 @@ void pass_table_access(void *fn, struct vio *io);
 void pass_complain(struct pass_fn *f);
 /* The hardware forgot: everything is written again. */
 void pass_irq_restore(struct pass_fn *f, uint32_t from);
+
+/* --- bus.c --- */
+enum hv_err pass_bus_add(struct pass_fn *f) HV_MUST_CHECK;
+void pass_bus_leave(struct pass *p);
 
 /* --- reset.c --- */
 void pass_bars_restore(const struct pass_fn *f);

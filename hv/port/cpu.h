@@ -7,6 +7,9 @@
 /* Dense number of this CPU, 0..ncpus-1. Context: any. */
 uint32_t port_cpu(void);
 uint32_t port_ncpus(void);
+/* 64 bits of the processor's random number generator. false: it has none, or it gave nothing for a
+ * while. Context: any. */
+bool port_random(uint64_t *out);
 /* PAUSE. */
 void port_relax(void);
 /* RDTSC: monotonic on one CPU, equal on all (checked at boot); the guest reads the same counter. */

@@ -26,6 +26,12 @@ int port_console_read(void);
 /* The screen is the guest's: nothing is written to it any more, until a panic takes it back. Boot.
  */
 void port_screen_yield(void);
+/* A serial port for one VM alone: "com1".."com4", a rate behind a comma. Its number, negative: it
+ * is not there, or a console already. Boot, the CPU that reads the consoles. Output and input as
+ * above; ACTION_INPUT tells of its keys too. */
+int port_console_own(const char *spec);
+void port_console_own_write(unsigned port, const char *text, size_t len);
+int port_console_own_read(unsigned port);
 /* From now on this CPU is told by ACTION_INPUT, at least every `us` microseconds, to look at the
  * consoles. Context: its loop. */
 void port_console_poll(uint64_t us);

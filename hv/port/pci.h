@@ -46,8 +46,9 @@ void port_io_write(uint16_t port, unsigned size, uint32_t value);
 /* Interrupts by message. The vectors that devices may have, on every CPU. */
 #define PORT_MSI_FIRST 0x30u
 #define PORT_MSI_LAST 0xefu
-/* What makes a function interrupt `cpu` with `vector`; false: that CPU cannot be addressed. */
-bool port_msi_message(uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data);
+/* What makes function f interrupt `cpu` with `vector`; false: that CPU cannot be addressed. With
+ * interrupt remapping, it may from now on, and what it could send by this vector before is over. */
+bool port_msi_message(pci_bdf_t f, uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data);
 /* A vector that arrived at this CPU, 0: none is left. ACTION_DEVICE was posted with it. Owner CPU.
  */
 uint8_t port_msi_take(void);

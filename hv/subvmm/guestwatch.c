@@ -13,27 +13,9 @@
 #include "hv/vcpu/rules.h"
 #include "hv/vm/vm.h"
 
-#define LOOKS 30u /* seconds */
-#define PLACES 4u
+#define LOOKS 30u       /* seconds */
 #define PLACE_BYTES 64u /* a loop of a few instructions */
 #define LINE 400
-
-/* VCPUs in HLT with interrupts off, and where; wakes counts those that left. A CPU changes its own
- * bit only; whoever makes the set complete looks again a second later. */
-static _Atomic cpuset_t dead;
-static _Atomic uint32_t wakes;
-static _Atomic uint64_t dead_rip[HV_MAX_CPUS];
-static _Atomic bool dead_said;
-static struct {  /* of the CPU that found the set complete */
-    uint64_t at; /* TSC of the second look, 0 none */
-    uint32_t wakes;
-} deadlock[HV_MAX_CPUS];
-
-static struct { /* the boot processor's own */
-    unsigned looks, places;
-    uint64_t place[PLACES];
-    bool over;
-} still;
 
 const char *vcpu_mode_name(struct subvmm *s)
 {
@@ -75,35 +57,35 @@ static uint64_t in_a_second(void)
 void guestwatch_start(struct subvmm *s)
 {
     s->dead = false;
-    deadlock[s->cpu].at = 0;
+    s->look.dead_at = 0;
     if (!s->vcpu.is_bsp)
         return;
-    atomic_store_explicit(&dead, 0, memory_order_relaxed);
-    atomic_store_explicit(&dead_said, false, memory_order_relaxed);
-    still.looks = still.places = 0;
-    still.over = false;
+    atomic_store_explicit(&s->vm->watch.dead, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->vm->watch.dead_said, false, memory_order_relaxed);
+    s->look.looks = s->look.places = 0;
+    s->look.over = false;
     s->watch_at = in_a_second();
 }
 
 /* --- all in HLT with interrupts off --- */
 
-static bool all_dead(void)
+static bool all_dead(const struct subvmm *s)
 {
-    cpuset_t active = vm_active_set();
+    cpuset_t active = vm_active_set(s->vm);
 
-    return active && !(active & ~atomic_load_explicit(&dead, memory_order_acquire));
+    return active && !(active & ~atomic_load_explicit(&s->vm->watch.dead, memory_order_acquire));
 }
 
 void guestwatch_dead(struct subvmm *s)
 {
     s->dead = true;
-    atomic_store_explicit(&dead_rip[s->cpu], s->vcpu.regs.rip, memory_order_relaxed);
+    atomic_store_explicit(&s->vm->watch.dead_rip[s->cpu], s->vcpu.regs.rip, memory_order_relaxed);
     /* acq_rel: the last one to set its bit sees all others, and their places */
-    atomic_fetch_or_explicit(&dead, 1u << s->cpu, memory_order_acq_rel);
-    if (!all_dead() || atomic_load_explicit(&dead_said, memory_order_relaxed))
+    atomic_fetch_or_explicit(&s->vm->watch.dead, 1u << s->cpu, memory_order_acq_rel);
+    if (!all_dead(s) || atomic_load_explicit(&s->vm->watch.dead_said, memory_order_relaxed))
         return;
-    deadlock[s->cpu].wakes = atomic_load_explicit(&wakes, memory_order_relaxed);
-    uint64_t at = deadlock[s->cpu].at = in_a_second();
+    s->look.wakes = atomic_load_explicit(&s->vm->watch.wakes, memory_order_relaxed);
+    uint64_t at = s->look.dead_at = in_a_second();
     if (at < s->watch_at)
         s->watch_at = at;
     if (at < s->timer_armed) { /* this round has armed it already */
@@ -115,8 +97,8 @@ void guestwatch_dead(struct subvmm *s)
 void guestwatch_alive(struct subvmm *s)
 {
     s->dead = false;
-    atomic_fetch_and_explicit(&dead, ~(1u << s->cpu), memory_order_relaxed);
-    atomic_fetch_add_explicit(&wakes, 1, memory_order_relaxed);
+    atomic_fetch_and_explicit(&s->vm->watch.dead, ~(1u << s->cpu), memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->vm->watch.wakes, 1, memory_order_relaxed);
 }
 
 static void say_dead(struct subvmm *s)
@@ -127,10 +109,10 @@ static void say_dead(struct subvmm *s)
     where[0] = 0;
     monitor_hint(s, hint, sizeof(hint));
     for (uint32_t c = 0; c < s->vm->ncpus && n < sizeof(where); c++)
-        if (atomic_load_explicit(&dead, memory_order_acquire) & 1u << c)
-            n += (size_t)hv_snprintf(
-                where + n, sizeof(where) - n, " cpu%u 0x%llx", c,
-                (unsigned long long)atomic_load_explicit(&dead_rip[c], memory_order_relaxed));
+        if (atomic_load_explicit(&s->vm->watch.dead, memory_order_acquire) & 1u << c)
+            n += (size_t)hv_snprintf(where + n, sizeof(where) - n, " cpu%u 0x%llx", c,
+                                     (unsigned long long)atomic_load_explicit(
+                                         &s->vm->watch.dead_rip[c], memory_order_relaxed));
     log_warn("watch",
              "the guest stands: every VCPU is in HLT with interrupts off; RIP%s; cpu%u %s%s", where,
              s->cpu, vcpu_mode_name(s), hint);
@@ -138,25 +120,25 @@ static void say_dead(struct subvmm *s)
 
 static void look_dead(struct subvmm *s)
 {
-    deadlock[s->cpu].at = 0;
-    if (!s->dead || !all_dead() ||
-        atomic_load_explicit(&wakes, memory_order_relaxed) != deadlock[s->cpu].wakes)
+    s->look.dead_at = 0;
+    if (!s->dead || !all_dead(s) ||
+        atomic_load_explicit(&s->vm->watch.wakes, memory_order_relaxed) != s->look.wakes)
         return;
-    if (!atomic_exchange_explicit(&dead_said, true, memory_order_relaxed))
+    if (!atomic_exchange_explicit(&s->vm->watch.dead_said, true, memory_order_relaxed))
         say_dead(s);
 }
 
 /* --- at the same few instructions --- */
 
 /* true: rip is at one of the places where this guest was seen. */
-static bool at_place(uint64_t rip)
+static bool at_place(struct subvmm *s, uint64_t rip)
 {
-    for (unsigned i = 0; i < still.places; i++)
-        if (rip - still.place[i] + PLACE_BYTES / 2 < PLACE_BYTES)
+    for (unsigned i = 0; i < s->look.places; i++)
+        if (rip - s->look.place[i] + PLACE_BYTES / 2 < PLACE_BYTES)
             return true;
-    if (still.places == PLACES)
+    if (s->look.places == LOOK_PLACES)
         return false;
-    still.place[still.places++] = rip;
+    s->look.place[s->look.places++] = rip;
     return true;
 }
 
@@ -166,16 +148,16 @@ static void look_still(struct subvmm *s)
     char hint[64];
 
     if (vpc_output_seen(s->vm->pc)) {
-        still.over = true;
+        s->look.over = true;
         return;
     }
-    if (!at_place(v->regs.rip)) { /* it moves: begin anew */
-        still.places = still.looks = 0;
-        (void)at_place(v->regs.rip);
+    if (!at_place(s, v->regs.rip)) { /* it moves: begin anew */
+        s->look.places = s->look.looks = 0;
+        (void)at_place(s, v->regs.rip);
     }
-    if (s->paused || ++still.looks < LOOKS)
+    if (s->paused || ++s->look.looks < LOOKS)
         return;
-    still.over = true;
+    s->look.over = true;
     monitor_hint(s, hint, sizeof(hint));
     log_warn("watch",
              "the guest has said nothing on its serial line, and for %u s cpu%u has been at the "
@@ -189,11 +171,11 @@ void guestwatch_look(struct subvmm *s)
 {
     bool boot = s->vcpu.is_bsp;
 
-    if (deadlock[s->cpu].at && port_tsc() >= deadlock[s->cpu].at)
+    if (s->look.dead_at && port_tsc() >= s->look.dead_at)
         look_dead(s);
-    s->watch_at = deadlock[s->cpu].at ? deadlock[s->cpu].at : UINT64_MAX;
-    if (boot && !still.over && s->vcpu.state <= VCPU_HALTED)
+    s->watch_at = s->look.dead_at ? s->look.dead_at : UINT64_MAX;
+    if (boot && !s->look.over && s->vcpu.state <= VCPU_HALTED)
         look_still(s);
-    if (boot && !still.over && s->watch_at == UINT64_MAX)
+    if (boot && !s->look.over && s->watch_at == UINT64_MAX)
         s->watch_at = in_a_second();
 }

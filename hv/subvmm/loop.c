@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The loop of a sub-VMM: serve requests, take actions, run timers, then enter the guest, halt, or
  * wait, as the VCPU's state says (README "Waiting and waking"). Tested by
- * tools/tests/test_exits.c. */
+ * tools/tests/test_exits.c and test_loop.c.
+ *
+ * Rules of the quick round, which goes straight back into the guest.
+ * 1. What other CPUs and interrupt handlers want is in the action word, which mode_enter reads last
+ *    of all, or in the pending word. Both are 0, or the round is a whole one.
+ * 2. What this CPU itself may have changed: a handler that touches nothing but registers of the
+ *    VCPU and the shadow says so (calm) when it is done; whoever touches a device, the local APIC,
+ * a timer or the VCPU's state does not, or takes it back. Without the word the round is a whole
+ *    one; so a forgotten one costs time, and one said wrongly is a bug.
+ * 3. Nothing waited to be injected when events_prepare looked last (quiet). What a handler raised
+ *    is injected as in any round. The end of an interrupt without an exit (pveoi.c) holds nothing
+ *    back: what comes while one is offered comes with an action, and the offer is taken back.
+ * 4. Requests count as looked at (mmu_quick), and an audit asked for is done in every round. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
@@ -10,6 +22,7 @@
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
 #include "hv/port/cpu.h"
+#include "hv/port/iommu.h"
 #include "hv/emulate/emulate.h"
 #include "hv/exit/exit.h"
 #include "hv/subvmm/life.h"
@@ -18,6 +31,8 @@
 #include "hv/vm/vm.h"
 
 #define INPUT_POLL_HZ 10
+/* So soon devices go on with what was more than a turn's work: the guest runs meanwhile. */
+#define DEVICES_HZ 50000
 
 static bool serve(void *ctx)
 {
@@ -63,8 +78,10 @@ static void take_actions(struct subvmm *s)
         s->paused = !s->paused;
     if (a & ACTION_AUDIT)
         (void)mmu_audit(&s->mmu, 3);
-    if ((a & ACTION_DEVICE) && s->vm->pass)
-        pass_arrivals(s->vm->pass, s->cpu);
+    if (a & ACTION_MSI)
+        devices_arrived(s);
+    if (a & ACTION_DEVICE)
+        s->devices_called = true;
     if (a & ACTION_INPUT)
         s->input.ready = true;
     if ((a & ACTION_MONITOR) && subvmm_monitor_hook)
@@ -87,6 +104,8 @@ static void run_timers(struct subvmm *s)
         uint64_t again = pass_timers(s->vm->pass, s->cpu, now);
         next = again < next ? again : next;
     }
+    if (s->devices_more && next > now + port_tsc_hz() / DEVICES_HZ)
+        next = now + port_tsc_hz() / DEVICES_HZ;
     if (next > s->watch_at)
         next = s->watch_at;
     if (next < s->timer_armed) {
@@ -97,7 +116,7 @@ static void run_timers(struct subvmm *s)
 
 /* --- guest --- */
 
-static void audit(struct subvmm *s)
+static HV_RARE void audit(struct subvmm *s)
 {
     static const uint32_t every[] = {0, 4096, 512, 1};
     uint32_t level = s->vm->opt->audit > 3 ? 3 : s->vm->opt->audit;
@@ -120,14 +139,12 @@ static bool pushes_rf(const struct vcpu_event *e)
 }
 
 /* The event decided on goes to the hardware only when the entry is certain. */
-static void inject_pending(struct subvmm *s)
+static HV_RARE void inject_event(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
 
     s->injected = v->pending;
     v->pending.type = EVENT_NONE;
-    if (s->injected.type == EVENT_NONE)
-        return;
     if (!(v->ctl.cr0 & CR0_PE)) /* real mode pushes no error code */
         s->injected.has_error = false;
     if (pushes_rf(&s->injected))
@@ -136,45 +153,95 @@ static void inject_pending(struct subvmm *s)
     vcpu_ops->inject(v, &s->injected);
 }
 
-static void enter(struct subvmm *s)
+static void inject_pending(struct subvmm *s)
+{
+    if (s->vcpu.pending.type != EVENT_NONE)
+        inject_event(s);
+    else
+        s->injected.type = EVENT_NONE;
+}
+
+/* Before anything looks at the local APIC. */
+static HV_RARE void settle(struct subvmm *s, struct vmexit *x)
+{
+    events_settle(s, x);
+    pveoi_sync(s);
+}
+
+/* In the guest and back, interrupts off: what follows an exit whatever its kind. */
+static void run_guest(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
-    struct mmu_root root;
     struct vmexit x;
 
-    events_prepare(s);
-    if (v->state != VCPU_RUNNING)
-        return;
-    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
-    port_irq_off();
-    if (!mode_enter(&s->coh, MODE_GUEST)) {
-        port_irq_on();
-        events_put_off(s);
-        return;
-    }
-    /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
-    vcpu_ops->set_root(v, root.root, root.asid, root.flush, root.flush_all);
-    inject_pending(s);
-    events_kick(s);
     v->ring_rip = v->regs.rip;
-    mmu_entered(&s->mmu, &root);
     s->entered_tsc = port_tsc();
-    profile_border(s->cpu, PROFILE_BEFORE);
+    profile_border(s->pcpu, PROFILE_BEFORE);
     vcpu_ops->run(v, &x);
-    profile_exit(s->cpu, x.kind);
+    profile_exit(s->pcpu, x.kind);
     mode_leave(&s->coh);
     s->entries++;
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
      * it. */
     v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
     xstate_sync(s);
-    events_settle(s, &x);
-    pveoi_sync(s);
-    profile_border(s->cpu, PROFILE_AFTER);
+    if (s->injected.type == EVENT_INTR || v->iret_rip != UINT64_MAX || v->pveoi_armed)
+        settle(s, &x);
+    profile_border(s->pcpu, PROFILE_AFTER);
+    s->calm = false;
     exit_dispatch(s, &x);
-    profile_border(s->cpu, PROFILE_HANDLER);
+    profile_border(s->pcpu, PROFILE_HANDLER);
     if (s->vm->opt->audit)
         audit(s);
+}
+
+/* false: something came in at the last moment, and the guest was not entered. */
+static HV_RARE bool enter_anew(struct subvmm *s)
+{
+    struct mmu_root root;
+
+    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
+    port_irq_off();
+    if (!mode_enter(&s->coh, MODE_GUEST)) {
+        port_irq_on();
+        return false;
+    }
+    /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
+    vcpu_ops->set_root(&s->vcpu, root.root, root.asid, root.flush, root.flush_all);
+    s->root_set = true;
+    inject_pending(s);
+    if (!s->quiet)
+        events_kick(s);
+    mmu_entered(&s->mmu, &root);
+    run_guest(s);
+    return true;
+}
+
+static HV_RARE void enter(struct subvmm *s)
+{
+    events_prepare(s);
+    if (s->vcpu.state == VCPU_RUNNING && !enter_anew(s))
+        events_put_off(s);
+}
+
+/* The quick round; false: nothing is done yet and the round is a whole one. */
+static bool enter_again(struct subvmm *s)
+{
+    struct vcpu *v = &s->vcpu;
+
+    if (!s->quiet || v->state != VCPU_RUNNING || !mmu_quick(&s->mmu))
+        return false;
+    if (!s->root_set || !mmu_same(&s->mmu))
+        return enter_anew(s);
+    port_irq_off();
+    if (!mode_enter(&s->coh, MODE_GUEST)) {
+        port_irq_on();
+        return false;
+    }
+    mmu_entered_same(&s->mmu);
+    inject_pending(s);
+    run_guest(s);
+    return true;
 }
 
 /* --- waiting --- */
@@ -189,7 +256,7 @@ static void halt(struct subvmm *s)
     }
     port_halt();
     mode_leave(&s->coh);
-    profile_restart(s->cpu);
+    profile_restart(s->pcpu);
 }
 
 static void halted(struct subvmm *s)
@@ -211,13 +278,19 @@ static void halted(struct subvmm *s)
 
 void subvmm_round(struct subvmm *s)
 {
+    if (s->calm && enter_again(s))
+        return;
+    s->calm = false;
     take_actions(s);
     (void)mmu_serve(&s->mmu);
-    if (vm_is_finisher(s->cpu))
+    if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {
         subvmm_finish(s);
+        return;
+    }
     if (s->vcpu.state != VCPU_STOPPED) {
         if (input_waits(s))
             input_pump(s);
+        devices_run(s);
         run_timers(s);
     }
     switch (s->vcpu.state) {
@@ -233,15 +306,25 @@ void subvmm_round(struct subvmm *s)
         mmu_drain(&s->mmu);
         halted(s);
         break;
-    case VCPU_STOPPED:
-        vm_mark_stopped(s->cpu);
-        halt(s);
+    case VCPU_STOPPED: /* once: from here on the VM may be made anew under this CPU */
+        vm_mark_stopped(s->vm, s->cpu);
         break;
     case VCPU_WAIT_SIPI:
     case VCPU_PARKED:
         halt(s);
         break;
     }
+}
+
+/* The VCPU of that VM which this CPU hosts. */
+static uint32_t vcpu_here(const struct vm *vm)
+{
+    uint32_t c = 0;
+
+    while (c < vm->ncpus && vm_pcpu(vm, c) != port_cpu())
+        c++;
+    ASSERT(c < vm->ncpus);
+    return c;
 }
 
 enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
@@ -251,11 +334,13 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     struct mmu_config cfg;
 
     memset(s, 0, sizeof(*s));
-    s->cpu = s->vcpu.cpu = port_cpu();
+    s->pcpu = s->vcpu.cpu = port_cpu();
+    s->cpu = vcpu_here(vm);
     s->vm = vm;
+    s->epoch = atomic_load_explicit(&vm->epoch, memory_order_acquire);
     s->p2m = vm->p2m;
     s->timer_armed = s->watch_at = UINT64_MAX;
-    if (s->cpu == 0)
+    if (s->pcpu == 0 && !s->epoch) /* else nothing was typed yet, or it is kept */
         input_start();
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
@@ -277,8 +362,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     return HV_OK;
 }
 
-HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
-                                    uint64_t pool_bytes)
+static void begin(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa, uint64_t pool_bytes)
 {
     enum hv_err err = subvmm_init(s, vm, pool, pool_hpa, pool_bytes);
     if (err == HV_RANGE)
@@ -288,7 +372,20 @@ HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool,
             "CPU %u: shadow pool of %llu KiB is too small: give less guest RAM (mem=) or set pool=",
             port_cpu(), (unsigned long long)(pool_bytes >> 10));
     watch_start(s);
+    s->input.ready = s->epoch > 1; /* keys may have come meanwhile */
     action_online(&s->coh);
-    for (;;)
-        subvmm_round(s);
+}
+
+HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_hpa,
+                                    uint64_t pool_bytes)
+{
+    /* The address is a constant of the image, and a register holds it at less cost. */
+    struct subvmm *volatile somewhere = s;
+    s = somewhere;
+    for (;;) {
+        begin(s, vm, pool, pool_hpa, pool_bytes);
+        while (!subvmm_over(s))
+            subvmm_round(s);
+        subvmm_off(s);
+    }
 }

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What CPUID shows: an allow-list per register of each leaf, the topology of the VM, and the
- * hypervisor leaves. What is not listed is zero. Tested by tools/tests/test_exits.c. */
+ * hypervisor leaves. What is not listed is zero. Tested by tools/tests/test_exits.c and
+ * test_cpuid.c.
+ *
+ * Leaves without sub-leaves are answered from a table made at power-on (s->cpuid). What it is made
+ * of never changes while the VM lives; the two bits that do, OSXSAVE and APIC, are no part of it
+ * and put in at each answer. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/options.h"
 #include "hv/base/string.h"
@@ -112,12 +117,15 @@ static void leaf_1(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
     r[ECX] = (r[ECX] & l1_ecx(&s->vcpu)) |
              (uint32_t)(L1_ECX_X2APIC | L1_ECX_DEADLINE | L1_ECX_HYPERVISOR);
     r[ECX] |= s->vcpu.pcid ? (uint32_t)L1_ECX_PCID : 0;
-    r[ECX] |= s->vcpu.ctl.cr4 & CR4_OSXSAVE ? (uint32_t)L1_ECX_OSXSAVE : 0;
     r[EDX] &= (uint32_t)(L1_EDX & ~L1_EDX_APIC);
-    if (apic_enabled(s))
-        r[EDX] |= (uint32_t)L1_EDX_APIC;
     if (n > 1)
         r[EDX] |= (uint32_t)L1_EDX_HTT;
+}
+
+static void leaf_1_now(struct subvmm *s, uint32_t r[4])
+{
+    r[ECX] |= s->vcpu.ctl.cr4 & CR4_OSXSAVE ? (uint32_t)L1_ECX_OSXSAVE : 0;
+    r[EDX] |= apic_enabled(s) ? (uint32_t)L1_EDX_APIC : 0;
 }
 
 static void leaf_6(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
@@ -190,6 +198,10 @@ static void leaf_x1(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
     if (s->vm->ncpus > 1)
         r[ECX] |= (uint32_t)X1_ECX_CMP_LEGACY;
     r[EDX] &= (uint32_t)(X1_EDX_OWN | X1_EDX_COPIES);
+}
+
+static void leaf_x1_now(struct subvmm *s, uint32_t r[4])
+{
     if (!apic_enabled(s))
         r[EDX] &= (uint32_t)~L1_EDX_APIC;
 }
@@ -221,22 +233,23 @@ static void leaf_host(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 static const struct {
     uint32_t leaf;
     void (*filter)(struct subvmm *s, uint32_t subleaf, uint32_t r[4]);
+    bool subleaves; /* the answer is computed each time */
 } cpuid_leaves[] = {
-    {0, leaf_0},
-    {1, leaf_1},
-    {6, leaf_6},
-    {7, leaf_7},
-    {0xb, leaf_b},
-    {0xd, xstate_leaf},
-    {0x80000000, leaf_x0},
-    {0x80000001, leaf_x1},
-    {0x80000002, leaf_host},
-    {0x80000003, leaf_host},
-    {0x80000004, leaf_host},
-    {0x80000005, leaf_host},
-    {0x80000006, leaf_host},
-    {0x80000007, leaf_x7},
-    {0x80000008, leaf_x8},
+    {0, leaf_0, false},
+    {1, leaf_1, false},
+    {6, leaf_6, false},
+    {7, leaf_7, true},
+    {0xb, leaf_b, true},
+    {0xd, xstate_leaf, true},
+    {0x80000000, leaf_x0, false},
+    {0x80000001, leaf_x1, false},
+    {0x80000002, leaf_host, false},
+    {0x80000003, leaf_host, false},
+    {0x80000004, leaf_host, false},
+    {0x80000005, leaf_host, false},
+    {0x80000006, leaf_host, false},
+    {0x80000007, leaf_x7, false},
+    {0x80000008, leaf_x8, false},
 };
 
 static void signature(uint32_t r[4], uint32_t max, const char *text)
@@ -263,19 +276,68 @@ static void hypervisor_leaf(const struct subvmm *s, uint32_t leaf, uint32_t r[4]
                             (s->vm->opt->pveoi ? KVM_PV_EOI : 0));
 }
 
-void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+/* --- the table --- */
+
+_Static_assert(MAX_BASIC + 1 + (MAX_EXTENDED & 0xff) + 1 == CPUID_TABLE, "a place a leaf");
+
+/* Place of a leaf in the table, CPUID_TABLE or more: it has none. */
+static uint32_t place(uint32_t leaf)
+{
+    if (leaf <= MAX_BASIC)
+        return leaf;
+    return leaf >= 0x80000000 ? leaf - 0x80000000 + MAX_BASIC + 1 : CPUID_TABLE;
+}
+
+static void table_make(struct subvmm *s)
+{
+    memset(s->cpuid, 0, sizeof(s->cpuid)); /* those that are not listed */
+    s->cpuid_computed = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(cpuid_leaves); i++) {
+        uint32_t at = place(cpuid_leaves[i].leaf), *r = s->cpuid[at];
+        if (cpuid_leaves[i].subleaves) {
+            s->cpuid_computed |= 1u << at;
+            continue;
+        }
+        vcpu_ops->cpuid(cpuid_leaves[i].leaf, 0, r);
+        cpuid_leaves[i].filter(s, 0, r);
+    }
+}
+
+/* Leaves with sub-leaves, the hypervisor's, and what does not exist. */
+static HV_RARE void compute(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
     if (leaf >= 0x40000000 && leaf < 0x50000000) {
         hypervisor_leaf(s, leaf, r);
         return;
     }
     for (size_t i = 0; i < ARRAY_SIZE(cpuid_leaves); i++)
-        if (cpuid_leaves[i].leaf == leaf) {
+        if (cpuid_leaves[i].leaf == leaf && cpuid_leaves[i].subleaves) {
             vcpu_ops->cpuid(leaf, subleaf, r);
             cpuid_leaves[i].filter(s, subleaf, r);
             return;
         }
     memset(r, 0, 4 * sizeof(r[0]));
+}
+
+static HV_RARE void put_in_what_changes(struct subvmm *s, uint32_t leaf, uint32_t r[4])
+{
+    if (leaf == 1)
+        leaf_1_now(s, r);
+    else
+        leaf_x1_now(s, r);
+}
+
+void cpuid_answer(struct subvmm *s, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+{
+    uint32_t at = place(leaf);
+
+    if (at >= CPUID_TABLE || (s->cpuid_computed >> at & 1)) {
+        compute(s, leaf, subleaf, r);
+        return;
+    }
+    memcpy(r, s->cpuid[at], sizeof(s->cpuid[at]));
+    if ((leaf & ~0x80000000u) == 1)
+        put_in_what_changes(s, leaf, r);
 }
 
 void cpuid_power_on(struct subvmm *s)
@@ -305,4 +367,5 @@ void cpuid_power_on(struct subvmm *s)
     v->phys_bits = x8[EAX] & 0xff;
     if (v->phys_bits < 36 || v->phys_bits > 52)
         v->phys_bits = 36;
+    table_make(s); /* of what was decided above */
 }

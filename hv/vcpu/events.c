@@ -74,7 +74,7 @@ void events_kick(struct subvmm *s)
     if (s->vcpu.step_iret)
         step_arm(s);
     if (s->kick_now)
-        port_doorbell(s->cpu);
+        port_doorbell(s->pcpu);
     if (!s->kick_soon)
         return;
     /* On a slow host the timer may come before the first instruction, again and again. */
@@ -146,7 +146,7 @@ void events_put_off(struct subvmm *s)
 
 void events_settle(struct subvmm *s, struct vmexit *x)
 {
-    if (s->vcpu.step_iret)
+    if (s->vcpu.step_iret) /* iret_rip is set with it */
         step_settle(s, x);
     if (s->vcpu.iret_rip != s->vcpu.regs.rip)
         s->vcpu.iret_rip = UINT64_MAX;
@@ -157,8 +157,8 @@ void events_settle(struct subvmm *s, struct vmexit *x)
     } else if (x->untaken) {
         s->vcpu.pending = s->injected; /* an 8259 does not take its vector back */
     } else if (!x->redeliver) {
-        stat_inc(s->cpu, STAT_irqs_injected);
-        ring_add(s->cpu, RING_IRQ, s->injected.vector, 0);
+        stat_inc(s->pcpu, STAT_irqs_injected);
+        ring_add(s->pcpu, RING_IRQ, s->injected.vector, 0);
     }
 }
 
@@ -191,6 +191,8 @@ void events_prepare(struct subvmm *s)
     pveoi_revoke(s);
     int top = vlapic_pending(s->vm->pc, s->cpu);
     bool irq = top >= 0;
+    /* Whatever is found below stays found while nothing of it changes (loop.c, rule 3). */
+    s->quiet = !irq && !v->nmi_pending;
     bool enabled = v->regs.rflags & RFLAGS_IF;
 
     if (v->pending.type != EVENT_NONE || nmi_prepare(s)) {

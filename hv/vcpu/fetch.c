@@ -2,7 +2,15 @@
 /* The instruction that exited. The short way: its bytes through the shadow tables the processor
  * itself executed it from, its decoding from the last time, if the bytes are still the same.
  * Without the processor's decode assists nearly every exit needs this. The long way: as the guest's
- * fetch, with its faults. Tested by tools/tests/test_emulate.c. */
+ * fetch, with its faults. Tested by tools/tests/test_emulate.c and test_fetch_known.c.
+ *
+ * Rules of what is kept.
+ * 1. A decoding is used for the same RIP and code size and for the same bytes, read afresh each
+ *    time: who changes code needs to tell nobody.
+ * 2. Where the bytes lie is kept only with the root and the number of losses it was found under,
+ *    and looked up again when either is another: it is as valid as a translation that the TLB may
+ *    hold.
+ * 3. Bytes that reach into another page, code in segments and real mode go the longer way. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/mmu/gmem.h"
@@ -49,15 +57,64 @@ bool fetch_peek(struct subvmm *s, struct insn *out)
     return fetch_insn(s, &c, fetch_mode(&s->vcpu, &c), out) == HV_OK;
 }
 
+static struct fetched *slot_of(struct subvmm *s, uint64_t rip)
+{
+    return &s->fetched[(rip ^ rip >> 8) % FETCHED];
+}
+
+/* Looks up again where f's bytes lie, which do not reach over their page (copy_code). */
+static HV_RARE bool code_find(struct subvmm *s, struct fetched *f)
+{
+    f->code = mmu_code(&s->mmu, gva(f->rip));
+    f->root = mmu_code_root(&s->mmu);
+    f->losses = mmu_code_losses(&s->mmu);
+    return f->code;
+}
+
+static bool same_code(const struct fetched *f)
+{
+    uint64_t low, high; /* read once */
+
+    memcpy(&low, f->code, sizeof(low));
+    memcpy(&high, f->code + sizeof(low), sizeof(high));
+    return low == f->bytes[0] && high == f->bytes[1];
+}
+
+const struct insn *fetch_known(struct subvmm *s, const struct vmexit *x)
+{
+    const struct vcpu *v = &s->vcpu;
+    struct fetched *f;
+
+    if (x->insn_len || !(v->ctl.efer & EFER_LMA) || !(vcpu_ops->mode(v) & SEG_LONG))
+        return NULL;
+    f = slot_of(s, v->regs.rip);
+    if (f->rip != v->regs.rip || f->mode != 8)
+        return NULL;
+    if ((!f->code || f->losses != mmu_code_losses(&s->mmu) || f->root != mmu_code_root(&s->mmu)) &&
+        !code_find(s, f))
+        return NULL;
+    return same_code(f) ? &f->in : NULL;
+}
+
+const struct insn *fetch_look(struct subvmm *s, const struct vmexit *x, struct insn *buf)
+{
+    const struct insn *in = fetch_known(s, x);
+
+    if (in)
+        return in;
+    return fetch_decode(s, x, buf) == HV_OK ? buf : NULL;
+}
+
 enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mode, struct insn *out)
 {
     uint64_t rip = s->vcpu.regs.rip, bytes[2];
-    struct fetched *f = &s->fetched[(rip ^ rip >> 8) % FETCHED];
+    struct fetched *f = slot_of(s, rip);
 
     if (!copy_code(s, c, mode, bytes))
         return HV_AGAIN;
     if (f->rip != rip || f->bytes[0] != bytes[0] || f->bytes[1] != bytes[1] || f->mode != mode) {
         f->mode = 0; /* no mode: the entry holds nothing while it is being made */
+        f->code = NULL;
         if (insn_decode((const uint8_t *)bytes, INSN_MAX, mode, &f->in) != HV_OK)
             return HV_AGAIN;
         f->rip = rip;

@@ -10,6 +10,13 @@
 /* Decodes the instruction at RIP for exit handlers that need operands or the length. HV_FAULT:
  * v->pending is set (fetch fault or #UD). HV_UNSUPPORTED: the code is not in RAM. */
 enum hv_err fetch_decode(struct subvmm *s, const struct vmexit *x, struct insn *out) HV_MUST_CHECK;
+/* The same where only a look is needed: the instruction kept from last time, if it is still that,
+ * or `buf` with it; NULL: an exception is pending, or the code is not in RAM. Valid until the next
+ * call of any function here. */
+const struct insn *fetch_look(struct subvmm *s, const struct vmexit *x, struct insn *buf);
+/* The instruction at RIP kept from last time, in 64-bit code. NULL: not kept, or no longer that.
+ * Valid as above. */
+const struct insn *fetch_known(struct subvmm *s, const struct vmexit *x);
 /* The instruction at RIP, if it can be had without a fault, a fill or a second page; else false.
  * For what follows an instruction that was just skipped. */
 bool fetch_peek(struct subvmm *s, struct insn *out) HV_MUST_CHECK;

@@ -7,6 +7,7 @@
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
 #include "hv/vcpu/rules.h"
+#include "hv/vm/vm.h"
 
 #define NS_PER_S 1000000000ull
 #define KVMCLOCK_ENABLE BIT(0)
@@ -47,20 +48,17 @@ static void scale_find(uint64_t tsc_hz, uint32_t *mul, int8_t *shift)
         *mul = (uint32_t)(((NS_PER_S << (32 - sh)) / hz));
 }
 
-/* The TSC at which system_time is 0, and the time of day then: once, before any VCPU runs. The
- * clock was read long before: seconds may have passed. */
-static uint64_t kvmclock_base_tsc, kvmclock_base_s;
-static uint32_t kvmclock_base_ns;
-
-void kvmclock_init(void)
+/* The clock was read long before: seconds may have passed. */
+void kvmclock_init(struct vm *vm)
 {
+    struct vm_clock *c = &vm->clock;
     uint64_t read_tsc, hz = port_tsc_hz() ? port_tsc_hz() : NS_PER_S;
 
-    kvmclock_base_s = port_boot_time_s(&read_tsc);
-    kvmclock_base_tsc = port_tsc();
-    uint64_t since = kvmclock_base_tsc - read_tsc;
-    kvmclock_base_s += since / hz;
-    kvmclock_base_ns = (uint32_t)(since % hz * NS_PER_S / hz); /* below 2^63: hz < 2^33 */
+    c->base_s = port_boot_time_s(&read_tsc);
+    c->base_tsc = port_tsc();
+    uint64_t since = c->base_tsc - read_tsc;
+    c->base_s += since / hz;
+    c->base_ns = (uint32_t)(since % hz * NS_PER_S / hz); /* below 2^63: hz < 2^33 */
 }
 
 bool kvmclock_write_time(struct subvmm *s, uint64_t value)
@@ -76,7 +74,7 @@ bool kvmclock_write_time(struct subvmm *s, uint64_t value)
     /* Time is a pure function of the TSC, the same on every CPU: the structure never changes again.
      */
     scale_find(port_tsc_hz(), &t.tsc_to_system_mul, &t.tsc_shift);
-    t.tsc_timestamp = kvmclock_base_tsc + v->tsc_adjust;
+    t.tsc_timestamp = s->vm->clock.base_tsc + v->tsc_adjust;
     t.system_time = 0;
     if (at.v & 3 || gmem_write_gpa(&s->mmu, at, &t, sizeof(t)) != HV_OK)
         return false;
@@ -88,7 +86,7 @@ bool kvmclock_write_time(struct subvmm *s, uint64_t value)
 bool kvmclock_write_wall(struct subvmm *s, uint64_t value)
 {
     struct pvclock_wall w = {
-        .version = 2, .sec = (uint32_t)kvmclock_base_s, .nsec = kvmclock_base_ns};
+        .version = 2, .sec = (uint32_t)s->vm->clock.base_s, .nsec = s->vm->clock.base_ns};
 
     if (gmem_write_gpa(&s->mmu, gpa(value), &w, sizeof(w)) != HV_OK)
         return false;

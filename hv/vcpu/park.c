@@ -83,9 +83,8 @@ void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const ch
     linear = s->vcpu.regs.rip + (vcpu_code_size(s) == 8 ? 0 : segs.seg[SEG_CS].base);
     if (x) {
         char line[120];
-        hv_snprintf(line, sizeof(line), "exit %s code %llx info1 %llx info2 %llx",
-                    vmexit_name[x->kind], (unsigned long long)x->code, (unsigned long long)x->info1,
-                    (unsigned long long)x->info2);
+        hv_snprintf(line, sizeof(line), "exit %s code %llx", vmexit_name[x->kind],
+                    (unsigned long long)x->code);
         emit(line);
     }
     dump_registers(&s->vcpu, emit);
@@ -93,7 +92,7 @@ void subvmm_dump(struct subvmm *s, const struct vmexit *x, void (*emit)(const ch
     dump_code(s, linear, emit);
     mmu_dump_walk(&s->mmu, gva(linear), emit);
     mmu_dump(&s->mmu, emit);
-    ring_dump(s->cpu, PARK_EVENTS, emit);
+    ring_dump(s->pcpu, PARK_EVENTS, emit);
 }
 
 void subvmm_park(struct subvmm *s, const char *why)
@@ -104,10 +103,10 @@ void subvmm_park(struct subvmm *s, const char *why)
     subvmm_dump(s, NULL, emit_raw);
     s->vcpu.state = VCPU_PARKED;
     s->vcpu.pending.type = EVENT_NONE;
-    stat_inc(s->cpu, STAT_parked);
+    stat_inc(s->pcpu, STAT_parked);
     mmu_idle(&s->mmu, true);
-    vm_set_active(s->cpu, false);
-    if (s->vm->opt->test || !vm_any_active())
+    vm_set_active(s->vm, s->cpu, false);
+    if (s->vm->opt->test || !vm_any_active(s->vm))
         vm_end(s->vm, s->cpu, 3);
 }
 
@@ -116,19 +115,17 @@ void subvmm_reset(struct subvmm *s, const char *what)
     headline(s->cpu, what, "the VM is reset");
     s->vcpu.state = VCPU_STOPPED;
     s->vcpu.pending.type = EVENT_NONE;
-    vm_set_active(s->cpu, false);
+    vm_set_active(s->vm, s->cpu, false);
     vm_end(s->vm, s->cpu, 2);
 }
 
 void subvmm_triple_fault(struct subvmm *s)
 {
-    static _Atomic bool said;
-
     /* A shutdown makes the chipset pulse INIT, and that is how a 286 left protected mode. It may be
      * a crash all the same, while processors are being started. */
     if (vpc_warm_init(s->vm->pc, s->cpu)) {
         s->vcpu.pending.type = EVENT_NONE;
-        if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
+        if (!atomic_exchange_explicit(&s->vm->warm_said, true, memory_order_relaxed))
             log_warn("vm",
                      "a triple fault of cpu%u at RIP 0x%llx is INIT for all: the guest goes on as "
                      "CMOS 0F says (told once)",

@@ -16,10 +16,18 @@ struct input {          /* of a CPU that reads the console */
 
 #define FETCHED 32
 struct fetched { /* an instruction that exited and how it was decoded */
-    uint64_t rip, bytes[2];
+    _Alignas(64) uint64_t rip;
+    uint64_t bytes[2];
     unsigned mode; /* code size 2, 4, 8; 0: empty */
+    /* Where the bytes lie, and of which root and after how many losses the shadow said so */
+    uint32_t root;
+    uint64_t losses;
+    const uint8_t *code; /* NULL: not known */
     struct insn in;
 };
+_Static_assert(sizeof(struct fetched) == 128, "two cache lines");
+
+#define CPUID_TABLE 23 /* leaves 0 to D and 80000000 to 80000008 */
 
 #define NATIVE_AREA_PAGES 17
 /* Memory for one instruction to run alone in (emulate_native.c); area NULL: there is none. */
@@ -30,21 +38,40 @@ struct native {
     bool machine_check; /* one came meanwhile, and is to be dealt with */
 };
 
+#define LOOK_PLACES 4u
+struct guestwatch {   /* how this CPU looks whether its guest gets anywhere */
+    uint64_t dead_at; /* TSC of the second look after it found all dead, 0 none */
+    uint32_t wakes;
+    /* the boot processor's */
+    unsigned looks, places;
+    uint64_t place[LOOK_PLACES];
+    bool over;
+};
+
 struct vm;
 /* What every exit touches comes first and lies in one page; arrays follow. */
 struct subvmm {
-    uint32_t cpu;
+    uint32_t cpu;  /* VCPU of its VM: in sets, channels, devices; virtual APIC id */
+    uint32_t pcpu; /* CPU of the machine: statistics, events, hv/port */
     bool paused;
     bool kick_soon; /* an event waits that no window can announce: exit soon */
     bool kick_now;  /* ... as soon as what this entry injects is delivered */
+    bool calm;      /* nothing but the VCPU was touched since the guest exited: loop.c, rule 2 */
+    bool quiet;     /* events_prepare found nothing that waits, and no window is open */
+    bool root_set;  /* the vendor's last root is that of the last entry */
     struct vm *vm;
+    uint32_t epoch;   /* which life of the VM this is: struct vm.epoch */
+    bool finished;    /* it was the finisher, and is done */
     uint64_t entries; /* VMRUNs so far */
     uint64_t last_audit;
     uint64_t timer_armed;       /* deadline of the physical timer, UINT64_MAX none */
     uint64_t kick_rip;          /* where the guest was made to exit soon ... */
     unsigned kick_tries;        /* ... in vain so often */
     uint64_t watch_at;          /* TSC of the next look at what the guest does, UINT64_MAX none */
+    bool devices_called;        /* by another CPU: virtual devices have work */
+    bool devices_more;          /* some was left, to be gone on with soon */
     bool dead;                  /* counted among the VCPUs in HLT with interrupts off */
+    struct guestwatch look;     /* guestwatch.c */
     uint64_t debug_lines;       /* rate limit of lines the guest can cause */
     uint64_t entered_tsc;       /* of the last entry, for the event ring */
     struct vcpu_event injected; /* what the last entry injected */
@@ -54,10 +81,12 @@ struct subvmm {
     struct input input;
     struct mmu mmu;
     struct native native;
+    uint32_t cpuid_computed; /* a bit a place: it holds nothing (cpuid.c) */
+    uint32_t cpuid[CPUID_TABLE][4];
     struct fetched fetched[FETCHED];
 };
-/* Fixes the origin of the guest's paravirtual clock. Boot, once. */
-void kvmclock_init(void);
+/* Fixes the origin of a VM's paravirtual clock, before its VCPUs run. */
+void kvmclock_init(struct vm *vm);
 /* Failure class 3: the guest did something unsupported. Dumps everything, parks the VCPU. */
 void subvmm_park(struct subvmm *s, const char *why);
 

@@ -38,20 +38,16 @@ bool vcpu_long_mode(const struct vcpu *v)
 
 unsigned vcpu_code_size(struct subvmm *s)
 {
-    struct vcpu_code c;
+    uint16_t attr = VCPU_MODE_ATTR(vcpu_ops->mode(&s->vcpu));
 
-    vcpu_ops->code(&s->vcpu, &c);
-    if (vcpu_long_mode(&s->vcpu) && (c.attr & ATTR_L))
+    if (vcpu_long_mode(&s->vcpu) && (attr & ATTR_L))
         return 8;
-    return c.attr & ATTR_DB ? 4 : 2;
+    return attr & ATTR_DB ? 4 : 2;
 }
 
 unsigned vcpu_cpl(struct subvmm *s)
 {
-    struct vcpu_code c;
-
-    vcpu_ops->code(&s->vcpu, &c);
-    return c.cpl;
+    return VCPU_MODE_CPL(vcpu_ops->mode(&s->vcpu));
 }
 
 void vcpu_ctl_commit(struct subvmm *s)
@@ -116,7 +112,7 @@ void vcpu_init_reset(struct subvmm *s)
     regs = vcpu_mmu_regs(&s->vcpu);
     mmu_reset(&s->mmu, &regs);
     s->vcpu.state = VCPU_WAIT_SIPI;
-    vm_set_active(s->cpu, false);
+    vm_set_active(s->vm, s->cpu, false);
 }
 
 void vcpu_start_real(struct subvmm *s, uint16_t cs, uint16_t ip)
@@ -130,7 +126,7 @@ void vcpu_start_real(struct subvmm *s, uint16_t cs, uint16_t ip)
     vcpu_ops->put(v, VCPU_SEGS, &segs);
     v->regs.rip = ip;
     v->state = VCPU_RUNNING;
-    vm_set_active(s->cpu, true);
+    vm_set_active(s->vm, s->cpu, true);
 }
 
 /* Real mode as a boot sector finds it: CS:IP within the first 64 KiB if it can be, others 0. */
@@ -187,7 +183,7 @@ static void start_bsp(struct subvmm *s)
     regs = vcpu_mmu_regs(v);
     mmu_reset(&s->mmu, &regs);
     v->state = VCPU_RUNNING;
-    vm_set_active(s->cpu, true);
+    vm_set_active(s->vm, s->cpu, true);
 }
 
 void vcpu_power_on(struct subvmm *s)
@@ -254,38 +250,65 @@ void vcpu_inject_pf(struct subvmm *s, const struct guest_fault *f)
 
 /* --- RIP --- */
 
-void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
+static HV_RARE void shadow_end(struct subvmm *s)
+{
+    s->vcpu.int_shadow = false;
+    vcpu_ops->set_int_shadow(&s->vcpu, false);
+}
+
+static HV_RARE void step_trap(struct subvmm *s)
+{
+    struct vcpu_debug d;
+
+    if (s->vcpu.pending.type != EVENT_NONE)
+        return;
+    vcpu_ops->get(&s->vcpu, VCPU_DEBUG, &d);
+    d.dr6 |= DR6_BS;
+    vcpu_ops->put(&s->vcpu, VCPU_DEBUG, &d);
+    vcpu_inject_exception(s, VEC_DB, false, 0);
+}
+
+/* The instruction is done and RIP behind it. */
+static inline void skipped(struct subvmm *s, uint64_t rip)
 {
     struct vcpu *v = &s->vcpu;
+
+    v->regs.rip = rip;
+    v->regs.rflags &= ~RFLAGS_RF;
+    if (v->int_shadow) /* where it is false the processor has none either: run_guest in loop.c */
+        shadow_end(s);
+    if (v->regs.rflags & RFLAGS_TF)
+        step_trap(s);
+}
+
+void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
+{
     unsigned size = vcpu_code_size(s);
-    uint64_t rip = x && x->next_rip ? x->next_rip : v->regs.rip + length;
+    uint64_t rip = x && x->next_rip ? x->next_rip : s->vcpu.regs.rip + length;
 
     if (size == 4)
         rip &= 0xffffffff;
     else if (size == 2)
         rip &= 0xffff;
-    v->regs.rip = rip;
-    v->regs.rflags &= ~RFLAGS_RF;
-    v->int_shadow = false;
-    vcpu_ops->set_int_shadow(v, false);
-    if ((v->regs.rflags & RFLAGS_TF) && v->pending.type == EVENT_NONE) {
-        struct vcpu_debug d;
-        vcpu_ops->get(v, VCPU_DEBUG, &d);
-        d.dr6 |= DR6_BS;
-        vcpu_ops->put(v, VCPU_DEBUG, &d);
-        vcpu_inject_exception(s, VEC_DB, false, 0);
-    }
+    skipped(s, rip);
+}
+
+static HV_RARE enum hv_err skip_long_way(struct subvmm *s, const struct vmexit *x)
+{
+    struct insn in = {0};
+
+    if (!x->next_rip)
+        TRY(fetch_decode(s, x, &in));
+    vcpu_skip(s, x, in.length);
+    return HV_OK;
 }
 
 enum hv_err vcpu_skip_decoded(struct subvmm *s, const struct vmexit *x)
 {
-    struct insn in;
+    const struct insn *known = x->next_rip ? NULL : fetch_known(s, x);
 
-    if (x->next_rip) {
-        vcpu_skip(s, x, 0);
-        return HV_OK;
-    }
-    TRY(fetch_decode(s, x, &in));
-    vcpu_skip(s, x, in.length);
+    if (!known)
+        return skip_long_way(s, x);
+    skipped(s, s->vcpu.regs.rip + known->length); /* 64-bit code: RIP has all its bits */
     return HV_OK;
 }

@@ -67,7 +67,7 @@ struct vcpu_event {
 };
 
 struct vcpu {
-    uint32_t cpu; /* = virtual APIC id */
+    uint32_t cpu; /* the CPU of the machine that hosts it */
     enum vcpu_state state;
     bool is_bsp;
     struct vcpu_regs regs;
@@ -113,6 +113,8 @@ struct vcpu_ops {
     void (*put)(struct vcpu *v, enum vcpu_group g, const void *in);
     /* As get(VCPU_SEGS), of CS alone. */
     void (*code)(const struct vcpu *v, struct vcpu_code *out);
+    /* Of it what nearly every exit asks: attributes of CS in bits 15:0, CPL in 17:16. */
+    uint32_t (*mode)(const struct vcpu *v);
     /* Places an event for the next run. Exceptions with error codes etc. already decided. */
     void (*inject)(struct vcpu *v, const struct vcpu_event *e);
     void (*set_root)(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
@@ -134,4 +136,6 @@ struct vcpu_ops {
     void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
     void (*dump)(struct vcpu *v, void (*emit)(const char *line));
 };
+#define VCPU_MODE_ATTR(m) ((uint16_t)(m))
+#define VCPU_MODE_CPL(m) ((uint8_t)((m) >> 16))
 extern const struct vcpu_ops *vcpu_ops; /* set once at boot by boot/main.c */

@@ -44,8 +44,10 @@
     X(VMMCALL)                                                                                     \
     X(DT_ACCESS) /* descriptor-table loads and stores, if intercepted */                           \
     X(ICEBP)                                                                                       \
-    X(IRET)    /* while nmi_mask is on; before the IRET executes */                                \
-    X(INVALID) /* VMRUN refused the VMCB: our bug or unsupported state */
+    X(IRET)       /* while nmi_mask is on; before the IRET executes */                             \
+    X(NMI_WINDOW) /* while nmi_mask is on: NMIs are not blocked any more */                        \
+    X(REAL_GP)    /* a #GP in real mode, perhaps only because the processor is in another one */   \
+    X(INVALID)    /* VMRUN refused the VMCB: our bug or unsupported state */
 
 enum vmexit_kind {
 #define X(name) EXIT_##name,
@@ -57,26 +59,35 @@ extern const char *const vmexit_name[EXIT_KIND_COUNT];
 
 enum task_source { TASK_CALL /* and INT n */, TASK_JMP, TASK_IRET, TASK_EVENT };
 #define VMEXIT_GPR_NONE 0xff
+/* The head, to next_rip, is whole for every kind, 0 where it has nothing to say. What follows is
+ * written for the kinds named alone: it is on the way of every exit. */
 struct vmexit {
     enum vmexit_kind kind;
-    uint64_t code, info1, info2; /* raw, for dumps */
-    uint64_t next_rip;           /* 0: unknown, decode */
-    uint8_t insn[15];
     uint8_t insn_len; /* bytes valid in insn (decode assist); 0: fetch */
     uint8_t cr;       /* control or debug register number */
     uint8_t gpr;      /* register operand, VMEXIT_GPR_NONE: decode */
+    uint8_t vector;   /* EXCEPTION */
+    uint8_t delivering; /* EXCEPTION: the guest's own one whose delivery raised it, + 1; 0 none */
     bool have_gva;
-    gva_t gva;      /* PF: linear address; INVLPG: operand */
-    uint32_t pfec;  /* PF: error code */
-    uint8_t vector; /* EXCEPTION */
-    uint32_t error;
     bool error_valid;
-    uint16_t io_port;
-    uint8_t io_size; /* 1, 2, 4 */
+    /* An event this entry injected was not delivered and must be injected again
+     * (arch-x86/README "Injection": only what we injected, RIP unchanged). */
+    bool redeliver;
+    bool untaken;       /* the INTR this entry injected is still to be taken */
+    bool window_shadow; /* STI / MOV SS shadow in force at exit */
+    uint64_t next_rip;  /* 0: unknown, decode */
+
+    uint64_t code;  /* raw, for dumps */
+    gva_t gva;      /* PF: linear address; INVLPG: operand, if have_gva */
+    uint32_t pfec;  /* PF: error code */
+    uint32_t error; /* EXCEPTION, PF */
+    uint16_t io_port; /* IO, to io_addrsize */
+    uint8_t io_size;  /* 1, 2, 4 */
     bool io_in, io_string, io_rep;
     bool io_have_addrsize;
     uint8_t io_addrsize; /* 2, 4, 8 where the hardware says */
-    struct {
+    uint8_t insn[15];    /* insn_len bytes */
+    struct {             /* TASK_SWITCH */
         uint16_t selector; /* of the incoming TSS */
         enum task_source source;
         bool external;  /* by an exception or interrupt, not an instruction */
@@ -84,10 +95,4 @@ struct vmexit {
         uint32_t error;
         bool rf; /* RFLAGS.RF to be saved */
     } task;
-    /* An event this entry injected was not delivered and must be injected again
-     * (arch-x86/README "Injection": only what we injected, RIP unchanged). */
-    bool redeliver;
-    bool untaken;       /* the INTR this entry injected is still to be taken */
-    uint8_t delivering; /* EXCEPTION: the guest's own one whose delivery raised it, + 1; 0 none */
-    bool window_shadow; /* STI / MOV SS shadow in force at exit */
 };

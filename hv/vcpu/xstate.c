@@ -68,16 +68,10 @@ void xstate_power_on(struct subvmm *s)
         port_xstate_reset(v->xcr0_allowed);
 }
 
-void xstate_sync(struct subvmm *s)
+static HV_RARE void xcr0_changed(struct subvmm *s, uint64_t now)
 {
     struct vcpu *v = &s->vcpu;
-    uint64_t now;
 
-    if (!(v->ctl.cr4 & CR4_OSXSAVE)) /* XSETBV is #UD: nothing can have changed */
-        return;
-    now = port_xcr0();
-    if (now == v->xcr0)
-        return;
     if (xstate_legal(v, now)) {
         v->xcr0 = now;
         return;
@@ -88,6 +82,17 @@ void xstate_sync(struct subvmm *s)
     if (log_ratelimit(&s->debug_lines))
         log_warn("xstate", "the guest set XCR0 to 0x%llx, which it was not offered: 0x%llx again",
                  (unsigned long long)now, (unsigned long long)v->xcr0);
+}
+
+void xstate_sync(struct subvmm *s)
+{
+    uint64_t now;
+
+    if (!(s->vcpu.ctl.cr4 & CR4_OSXSAVE)) /* XSETBV is #UD: nothing can have changed */
+        return;
+    now = port_xcr0();
+    if (now != s->vcpu.xcr0)
+        xcr0_changed(s, now);
 }
 
 /* --- CPUID --- */

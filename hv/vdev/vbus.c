@@ -24,6 +24,24 @@ void vbus_add_mmio(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, v
     vbus_add(b->mmio, &b->nmmio, (struct vbus_range){base, len, h, dev, false});
 }
 
+static void vbus_over(struct vbus_range *r, unsigned *n, struct vbus_range add)
+{
+    ASSERT(*n < VBUS_MAX && add.len);
+    for (unsigned i = (*n)++; i > 0; i--)
+        r[i] = r[i - 1];
+    r[0] = add;
+}
+
+void vbus_add_pio_over(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev)
+{
+    vbus_over(b->pio, &b->npio, (struct vbus_range){base, len, h, dev, false});
+}
+
+void vbus_add_mmio_over(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, void *dev)
+{
+    vbus_over(b->mmio, &b->nmmio, (struct vbus_range){base, len, h, dev, false});
+}
+
 void vbus_cpu_device(struct vbus *b, vio_handler h, void *dev)
 {
     b->cpu_device = (struct vbus_range){0, ~0ull, h, dev, false};

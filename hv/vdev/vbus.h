@@ -32,6 +32,9 @@ void vbus_add_pio(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, vo
 /* The same for devices with an 8-bit data path: the handler sees size 1 only. */
 void vbus_add_pio_bytes(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev);
 void vbus_add_mmio(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, void *dev);
+/* The same, found before everything added so far: inside a range that somebody else has. */
+void vbus_add_pio_over(struct vbus *b, uint16_t base, uint16_t len, vio_handler h, void *dev);
+void vbus_add_mmio_over(struct vbus *b, uint64_t base, uint64_t len, vio_handler h, void *dev);
 /* The device that every CPU has one of, and where a CPU sees its own; VBUS_NO_PAGE: nowhere. */
 void vbus_cpu_device(struct vbus *b, vio_handler h, void *dev);
 void vbus_cpu_page(struct vbus *b, uint32_t cpu, uint64_t base);

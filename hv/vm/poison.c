@@ -22,20 +22,34 @@ static uint64_t pattern(uint64_t at)
     return at * 0x9e3779b97f4a7c15ull ^ 0x504f49534f4e0000ull;
 }
 
+static void fill(hpa_t at, uint64_t len)
+{
+    uint64_t *p = port_ptr(at);
+
+    for (uint64_t i = 0; i < len / 8; i++)
+        p[i] = pattern(at.v + i * 8);
+    piece[npieces].at = at;
+    piece[npieces++].len = len;
+}
+
+void vm_poison_guard(void)
+{
+    for (uint64_t at = 0; at < phys_top() && npieces < POISON_PIECES; at += REGION_SIZE)
+        if (phys_granule_free(hpa(at)) && phys_reserve(hpa(at), REGION_SIZE) == HV_OK) {
+            fill(hpa(at), REGION_SIZE);
+            return;
+        }
+}
+
 void vm_poison_place(void)
 {
     uint64_t total = 0;
 
-    npieces = 0;
     for (uint64_t len = REGION_SIZE; len >= PAGE_SIZE; len /= 8) {
         hpa_t at;
         while (npieces < POISON_PIECES && total + len <= POISON_MOST &&
                phys_alloc(len, PAGE_SIZE, 0, &at) == HV_OK) {
-            uint64_t *p = port_ptr(at);
-            for (uint64_t i = 0; i < len / 8; i++)
-                p[i] = pattern(at.v + i * 8);
-            piece[npieces].at = at;
-            piece[npieces++].len = len;
+            fill(at, len);
             total += len;
         }
     }

@@ -28,7 +28,7 @@ def physical():
 
 
 def coherency():
-    pointer = gdb.parse_and_eval("hv_coherency")
+    pointer = gdb.parse_and_eval("vm_table")[0]["co"]
     if int(pointer) == 0:
         raise gdb.GdbError("hv_main has not run yet")
     return at(pointer)

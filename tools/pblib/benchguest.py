@@ -13,7 +13,7 @@ import time
 from pblib import elfsym, emu, lifeline
 
 BAD = ("patchbay: panic", "patchbay: stopped", "patchbay: parked", "Kernel panic", "PBB error")
-MAX_CPUS = 31  # HV_MAX_CPUS of hv/base/types.h
+MAX_CPUS = 128  # HV_MACHINE_CPUS of hv/base/types.h
 SETTLE_SECONDS = 0.1  # after a start and before a measurement: what is left over is not measured
 
 

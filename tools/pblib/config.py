@@ -145,7 +145,7 @@ def from_environment():
         usb=_flag("USB"),
         bare=_flag("BARE"),
         direct=_flag("DIRECT"),
-        own_initrd=initrd in [os.path.join(out, n) for n in ("initrd.gz", "initrd-i386.gz")] or
+        own_initrd=initrd in [os.path.join(out, n) for n in ("initrd.gz", "initrd-i386.gz", "initrd-virtio.gz")] or
         (os.path.join(out, "initrd.gz") in e("MODULES", "") if kernel else not initrd),
     )
     with_disk(run)

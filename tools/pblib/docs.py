@@ -17,7 +17,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"make run( </dev/null)?", "boot/terminal-exit"),
     (r"make run .*pb\.script=\w+.*", "linux/full-4"),
     (r"make run BARE=1", "boot/bare"), (r"make run DIRECT=1 SMP=1", "boot/multiboot1"),
-    (r"make run EMU=bochs SMP=1", "bochs/linux-1"),
+    (r"make run EMU=bochs SMP=1", "bochs/linux-1"), (r"make run EMU=bochs CPU=corei7_skylake_x SMP=1|make check-vmx", "vmx/linux-1"),
     (r"make run EMU=bochs .* HV=test=1", "bochs/hosted-2"), (r"make run EMU=bochs .* BARE=1", "bochs/bare-2"),
     (r"make check( (GROUP|STEP|QUICK|JOBS)=(\"[^\"]*\"|\S+))*|make check-(unit|guest|linux|boot)|GROUP=\S+ make check|tools/check\.py( [a-z]\S*)?", "build/gcc"),
     (r"tools/check\.py --(list|help)", "unit/tools"),

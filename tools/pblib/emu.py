@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Command lines of the emulators for one Run. Tested by every check that boots anything."""
 import os
+import re
 import shutil
+import subprocess
 
 from pblib import iso
 
@@ -115,7 +117,7 @@ def qemu_args(run):
 
 
 BOCHSRC = """plugin_ctrl: unmapped=1, biosdev=1, extfpuirq=1, serial=1
-cpu: model=ryzen, count={smp}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=0
+cpu: model={model}, count={smp}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=0
 megs: {mem}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
@@ -132,15 +134,36 @@ log: {log}
 """
 
 
+BOCHS_MODEL = "ryzen"  # CPU=max: the newest of AMD's
+
+
+def bochs_program():
+    """The Bochs to run: BOCHS= in the environment, a program or script, or the distribution's."""
+    own = os.environ.get("BOCHS")
+    if own and not shutil.which(own):
+        raise Problem("BOCHS=%s is no program" % own)
+    return own or ("bochs-bin" if shutil.which("bochs-bin") else "bochs")
+
+
+def bochs_model(run):
+    """The model for CPU=, one of those that this Bochs has."""
+    if run.cpu in ("max", BOCHS_MODEL):
+        return BOCHS_MODEL
+    done = subprocess.run([bochs_program(), "--help", "cpu"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, check=False)
+    known = re.findall(r"(?m)^(\w+)$", done.stdout.decode("utf-8", "replace"))
+    if known and run.cpu not in known:
+        raise Problem("CPU=%s is none of Bochs's models: %s" % (run.cpu, " ".join(known)))
+    return run.cpu
+
+
 def bochs_args(run, tty):
     """tty: the terminal that is the guest's serial port."""
-    if run.cpu not in ("max", "ryzen"):
-        raise Problem("EMU=bochs has CPU=ryzen only")
     with open(run.file("bxrc"), "w") as f:
-        f.write(BOCHSRC.format(smp=run.smp, mem=min(run.mem, 2048), tty=tty, log=run.file("bochs-log"),
+        f.write(BOCHSRC.format(smp=run.smp, model=bochs_model(run), mem=min(run.mem, 2048), tty=tty,
+                               log=run.file("bochs-log"),
                                image=make_bare_image(run) if run.bare else make_image(run, 1)))
     # The Debian build starts in its debugger; "c" goes on, also after a breakpoint of its own.
     with open(run.file("bochs-rc"), "w") as f:
         f.write("c\n" * 8)
-    return ["bochs-bin" if shutil.which("bochs-bin") else "bochs", "-q", "-f", run.file("bxrc"),
-            "-rc", run.file("bochs-rc")]
+    return [bochs_program(), "-q", "-f", run.file("bxrc"), "-rc", run.file("bochs-rc")]

@@ -13,7 +13,8 @@ from pblib import steps
 # names (tools/packages.txt).
 FORMATTER, TIDIER = "clang-format-19", "clang-tidy-19"
 # The rooms of hv/ in their order: each may include and call those before it. hv/main.c sits on top.
-LAYERS = ["base", "port", "mem", "coherency", "mmu", "insn", "vdev", "vdev/pc", "pass", "vm", "vm/tables", "vm/load", "vcpu",
+LAYERS = ["base", "port", "mem", "coherency", "mmu", "insn", "vdev", "vdev/pci", "vdev/pc",
+          "vdev/virtio", "pass", "vm", "vm/tables", "vm/load", "vcpu",
           "emulate", "exit", "subvmm", "mon"]
 MAX_LINES = 600
 OPTIONS_README = "boot/README.md"  # has the option table, between these

@@ -79,14 +79,14 @@ def linux(name, script, hv="", ops=20, append="", timeout=900, **fields):
 
 
 def guest_tests(name, smp, bare, hv="", append="", timeout=900, mem=256, bochs=False, image="tests.bin",
-                machine="pc"):
+                machine="pc", cpu="max"):
     """An action that runs a guest test image and counts each of its KTAP tests."""
     output, passed = ("bochs-out", session.OK) if bochs else ("debugcon", 33)
 
     def action(results):
         run = config.Run(kernel=os.path.join(OUT, "guest", image), append=append, smp=smp, mem=mem,
                          hv="" if bare else (hv + " test=1").strip(), bare=bare, test=True, timeout=timeout,
-                         emu="bochs" if bochs else "qemu", machine=machine)
+                         emu="bochs" if bochs else "qemu", machine=machine, cpu=cpu)
         s = boot(results, name, run)
         if s is None:
             return

@@ -147,7 +147,7 @@ def _named(steps, text):
 
 def choose(steps, words=(), names="", quick=False):
     """The steps meant by words (groups, or steps by their whole names), of which those meant by names (without the group's), of
-    which the quick ones. Nothing given: all. Raises Unknown for a word that means nothing."""
+    which the quick ones. Nothing given: all but those that must be asked for. Raises Unknown for a word that means nothing."""
     found = set()
     for word in words:
         meant = _meant(steps, word)
@@ -156,7 +156,7 @@ def choose(steps, words=(), names="", quick=False):
             known = near if "/" in word and near else dict.fromkeys(s.group for s in steps)
             raise Unknown("no %s is called %s; known:\n%s" % ("step" if known is near else "group or step", word, _listed(known)))
         found.update(s.name for s in meant)
-    chosen = [s for s in steps if s.name in found or not words]
+    chosen = [s for s in steps if s.name in found or not (words or s.asked)]
     if names:
         chosen = _named(chosen, names)
     if quick and not any(s.quick for s in chosen):
@@ -218,6 +218,7 @@ class Step:
     shares: tuple = ()  # names of what no two steps may use at once: a folder, a file's name
     packages: tuple = ()  # what it needs of the distribution, and may do without by skipping
     quick: bool = False  # part of QUICK=1
+    asked: bool = False  # runs only where its group or name is given
     bound: int = BOUND  # seconds after which it is ended, against hanging only: the neighbour may be slow, too
 
     @property

@@ -4,7 +4,7 @@ cases are written in. Tested by tools/tests/test_check.py."""
 import importlib
 
 FILES = [  # in the order of their results
-    "steps.build", "steps.unit", "steps.lint", "steps.model", "steps.guest", "steps.bochs", "steps.linux", "steps.boot",
+    "steps.build", "steps.unit", "steps.lint", "steps.model", "steps.guest", "steps.bochs", "steps.vmx", "steps.linux", "steps.boot",
     "pblib.menu", "pblib.kinds", "pblib.guests", "pblib.badinput", "pblib.consoles", "pblib.typist", "pblib.monitor",
     "pblib.gdbsteps", "steps.package", "steps.devices_disk",
     "steps.docs",

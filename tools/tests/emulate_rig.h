@@ -37,6 +37,7 @@ static struct vio last_mmio, last_port;
 static uint64_t port_value;
 static bool native_code = true; /* the shadow tables map the code */
 static unsigned native_fetches;
+static const void *native_elsewhere; /* ... to there, if set */
 static struct vcpu_segs segs;
 static struct vcpu_debug debug;
 static struct subvmm *sv;
@@ -63,6 +64,11 @@ static void fake_code(const struct vcpu *v, struct vcpu_code *out)
     const struct segment *cs = &segs.seg[SEG_CS];
     (void)v;
     *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, segs.cpl, debug.dr7 & 0xff};
+}
+static uint32_t fake_mode(const struct vcpu *v)
+{
+    (void)v;
+    return segs.seg[SEG_CS].attr | (uint32_t)segs.cpl << 16;
 }
 /* The processor of emulate_native.c. */
 static void (*on_run)(struct vcpu *v, struct vmexit *x);
@@ -101,6 +107,7 @@ static const struct vcpu_ops fake_ops = {.name = "fake",
                                          .get = fake_get,
                                          .put = fake_put,
                                          .code = fake_code,
+                                         .mode = fake_mode,
                                          .run = fake_run,
                                          .set_root = fake_set_root,
                                          .window = fake_flag,
@@ -241,6 +248,8 @@ const void *mmu_code(struct mmu *m, gva_t va)
         !code_page[(va.v - CODE_VA) >> PAGE_SHIFT])
         return NULL;
     native_fetches++;
+    if (native_elsewhere)
+        return native_elsewhere;
     return (const void *)va.v;
 }
 enum hv_err gmem_read(struct mmu *m, gva_t va, void *buf, size_t n, uint32_t access,

@@ -94,6 +94,11 @@ static void fv_code(const struct vcpu *v, struct vcpu_code *out)
     const struct segment *cs = &f->segs.seg[SEG_CS];
     *out = (struct vcpu_code){cs->base, cs->limit, cs->attr, f->segs.cpl, f->debug.dr7 & 0xff};
 }
+static uint32_t fv_mode(const struct vcpu *v)
+{
+    const struct fake_vendor *f = v->arch;
+    return f->segs.seg[SEG_CS].attr | (uint32_t)f->segs.cpl << 16;
+}
 static void fv_inject(struct vcpu *v, const struct vcpu_event *e)
 {
     ((struct fake_vendor *)v->arch)->injected = *e;
@@ -162,6 +167,7 @@ static const struct vcpu_ops fake_ops = {
     .get = fv_get,
     .put = fv_put,
     .code = fv_code,
+    .mode = fv_mode,
     .inject = fv_inject,
     .set_root = fv_root,
     .isolate = fv_isolate,
@@ -209,7 +215,12 @@ static void rig_new(uint32_t ncpus, bool entry_long)
         granules[i] = i;
     uint64_t nframes = RIG_RAM >> PAGE_SHIFT;
     words = calloc(1, coherency_bytes(nframes));
+    uint32_t pcpu[HV_MAX_CPUS];
+    for (uint32_t c = 0; c < ncpus; c++)
+        pcpu[c] = c;
+    coherency_place(&co, pcpu, ncpus);
     coherency_init(&co, ncpus, nframes, words, matrix, &opt);
+    coherency_give(&co);
     vm.ncpus = ncpus;
     vm.p2m = (struct p2m){.granule = granules, .ngranules = RIG_GRANULES};
     vm.ram_bytes = vm.ram_low_end = RIG_RAM;
@@ -226,7 +237,7 @@ static void rig_new(uint32_t ncpus, bool entry_long)
     vm.entry_rsi = 0x90000;
     vm.entry_cr3 = 0x100000;
     vm.entry_long = entry_long;
-    kvmclock_init();
+    kvmclock_init(&vm);
     for (uint32_t c = 0; c < ncpus && c < RIG_CPUS; c++) {
         if (!pool[c])
             pool[c] = aligned_alloc(PAGE_SIZE, RIG_POOL_BYTES);

@@ -298,7 +298,7 @@ static void test_ring(void)
     ring_add(2, RING_EXIT, 7 | 0x123456ull << 8, 0x1000);
     ring_dump(2, 1, ring_line);
     tap_ok(strstr(ring_last, "exit   0x7 0x1000") != NULL, "an exit without its entry time");
-    ring_add(HV_MAX_CPUS, RING_PF, 0, 0);
+    ring_add(HV_MACHINE_CPUS, RING_PF, 0, 0);
     ring_lines = 0;
     ring_add(2, (enum ring_kind)99, 0, 0);
     ring_dump(2, 1, ring_line);

@@ -19,7 +19,7 @@ PROGRAM = """
 static const char one[] = "posts", two[] = "exits";
 const char *const stat_name[] = {one, two};
 const char *const vmexit_name[] = {two};
-struct { _Alignas(64) unsigned long n[2], exits[64]; } hv_stats[31];
+struct { _Alignas(64) unsigned long n[2], exits[64]; } hv_stats[128];
 int main(void) { return (int)hv_stats[0].n[0]; }
 """
 
@@ -46,13 +46,13 @@ def test_elf(folder):
     subprocess.run(["gcc", "-std=gnu11", "-no-pie", "-fno-pic", "-o", program, source], check=True)
     image = elfsym.Image(program)
     ok(image.strings("stat_name") == ["posts", "exits"], "an array of strings")
-    ok(image.symbols["hv_stats"][1] == 31 * 576, "the size of a symbol")
+    ok(image.symbols["hv_stats"][1] == 128 * 576, "the size of a symbol")
     counters = benchguest.Counters(program)
     data = b"".join(struct.pack("<72Q", 10 + cpu, 20, 30, *([0] * 69)) for cpu in range(31))
     found = counters.parse(data, 2)
     ok(found == {"posts": 21, "exits": 40, "exit:exits": 60}, "counters of two CPUs, summed")
     with open(os.path.join(os.path.dirname(TOOLS), "hv/base/types.h"), encoding="ascii") as f:
-        ok("#define HV_MAX_CPUS %d " % benchguest.MAX_CPUS in f.read(), "as many CPUs as the hypervisor has")
+        ok("#define HV_MACHINE_CPUS %d " % benchguest.MAX_CPUS in f.read(), "as many CPUs as the hypervisor has")
     try:
         elfsym.Image(source)
         ok(False, "a file that is no ELF file")

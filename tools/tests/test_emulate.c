@@ -337,13 +337,17 @@ static void test_device(void)
     data_is_device = true;
     REG(RDI) = DATA_VA + 0xb0;
     REG(RAX) = 0x1122334455667788ull;
+    sv->calm = true;
     tap_eq(RUN(0x89, 0x07), EMULATE_DONE, "store to a device");
+    tap_ok(!sv->calm, "... is something the loop has to look at");
     tap_ok(mmio_count == 1 && last_mmio.write && last_mmio.size == 4 &&
                last_mmio.value == 0x55667788 && last_mmio.addr == DATA_VA + 0xb0 - GPA_OFFSET,
            "... is one access of its width at its gpa");
     REG(RDI) = DATA_VA + 4096 - 2;
     mmio_count = 0;
+    sv->calm = true;
     tap_eq(RUN(0x89, 0x07), EMULATE_DONE, "device access over two pages");
+    tap_ok(!sv->calm, "... as well");
     tap_ok(mmio_count == 2 && last_mmio.size == 2 && last_mmio.value == 0x5566,
            "... is an access of each page");
     REG(RSI) = DATA_VA;
@@ -474,9 +478,60 @@ static void test_fetch_cached(void)
     native_code = true;
 }
 
+/* What is kept of an instruction serves only while it is that instruction and lies there. */
+static void test_fetch_known(void)
+{
+    static const uint8_t cpuid[16] = {0x0f, 0xa2}, wrmsr_rex[16] = {0x48, 0x0f, 0x30};
+    static uint8_t elsewhere[16];
+    const struct vmexit x = {.kind = EXIT_CPUID};
+    struct insn buf = {0};
+
+    setup();
+    put_code(CODE_VA, cpuid, sizeof(cpuid));
+    tap_ok(!fetch_known(sv, &x), "nothing is kept at first");
+    tap_ok(fetch_look(sv, &x, &buf) == &buf && buf.length == 2, "the first look decodes");
+    native_fetches = 0;
+    const struct insn *known = fetch_known(sv, &x);
+    tap_ok(known && known->length == 2 && native_fetches == 1, "then it is known");
+    tap_ok(fetch_look(sv, &x, &buf) == known && native_fetches == 1, "... and where its bytes lie");
+    memcpy(elsewhere, wrmsr_rex, sizeof(elsewhere));
+    native_elsewhere = elsewhere;
+    tap_ok(fetch_known(sv, &x) == known, "a translation may be as old as in a TLB");
+    sv->mmu.downgrades++;
+    tap_ok(!fetch_known(sv, &x), "... and not older: one was lost");
+    memcpy(elsewhere, cpuid, sizeof(elsewhere));
+    tap_ok(fetch_known(sv, &x) == known, "the same bytes elsewhere");
+    native_elsewhere = NULL;
+    put_code(CODE_VA, wrmsr_rex, sizeof(wrmsr_rex));
+    sv->mmu.last_root++;
+    tap_ok(!fetch_known(sv, &x), "another root has other bytes there");
+    put_code(CODE_VA, cpuid, sizeof(cpuid));
+    tap_ok(fetch_known(sv, &x) == known, "... or the same");
+    put_code(CODE_VA + 15, wrmsr_rex, 1);
+    tap_ok(!fetch_known(sv, &x), "one byte changed");
+    put_code(CODE_VA, cpuid, sizeof(cpuid));
+    struct vmexit given = {.kind = EXIT_CPUID, .insn_len = 2};
+    tap_ok(!fetch_known(sv, &given), "bytes that came with the exit go first");
+    segs.seg[SEG_CS].attr = 0xc9b;
+    tap_ok(!fetch_known(sv, &x), "32-bit code there is another instruction");
+    segs.seg[SEG_CS].attr = 0xa9b;
+    sv->vcpu.ctl.efer = 0;
+    tap_ok(!fetch_known(sv, &x), "... and so it is outside long mode");
+    setup();
+    /* Anew in the same place of the table, and in other memory. */
+    native_elsewhere = elsewhere;
+    memcpy(elsewhere, wrmsr_rex, sizeof(elsewhere));
+    tap_ok(fetch_look(sv, &x, &buf) == &buf && buf.length == 3, "decoded anew");
+    put_code(CODE_VA, wrmsr_rex, sizeof(wrmsr_rex));
+    elsewhere[0] = 0x90;
+    tap_ok(!fetch_known(sv, &x), "... the place is looked up anew as well");
+    native_elsewhere = NULL;
+}
+
 int main(void)
 {
     rig_open();
+    test_fetch_known();
     test_fetch_cached();
     test_faults();
     test_fetch();

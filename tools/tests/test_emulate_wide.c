@@ -317,9 +317,11 @@ static enum emulate_result alone(unsigned nintr, struct vmexit x, uint64_t rip)
     levels = 4;
     REG(RDI) = DATA_VA + 0x40;
     debug.dr7 = 0x402;
+    sv->root_set = true;
     enum emulate_result r = RUN(0xf7, 0x27);
     on_run = NULL;
     tap_ok(!isolated && debug.dr7 == 0x402, "... and afterwards all is as it was");
+    tap_ok(!sv->root_set || !runs, "... but for the root, which the loop sets again");
     return r;
 }
 

@@ -216,6 +216,40 @@ static void test_cpuid(void)
     tap_ok(!memcmp(&r[1], "PatchbayHV__", 12), "hvsig=own");
 }
 
+/* What is in the table and what is put in at each answer. */
+static void test_cpuid_table(void)
+{
+    uint32_t r[4], x[4];
+
+    rig_new(2, false);
+    cpuid_answer(bsp(), 1, 0, r);
+    tap_eq(r[2] & BIT(27), 0, "no OSXSAVE while CR4 has none");
+    bsp()->vcpu.ctl.cr4 |= CR4_OSXSAVE;
+    cpuid_answer(bsp(), 1, 0, r);
+    tap_ok(r[2] & BIT(27), "... which follows CR4");
+    tap_eq(vlapic_wrmsr(vm.pc, 0, MSR_APIC_BASE, VPC_LAPIC_BASE | 0x100), HV_OK, "the APIC off");
+    cpuid_answer(bsp(), 1, 0, r);
+    cpuid_answer(bsp(), 0x80000001, 0, x);
+    tap_eq((r[3] | x[3]) & BIT(9), 0, "... is off in both leaves");
+    bool empty = true;
+    for (uint32_t leaf = 0x7ffffff0; leaf < 0x80000000; leaf++) {
+        cpuid_answer(bsp(), leaf, 0, r);
+        empty &= !(r[0] | r[1] | r[2] | r[3]);
+    }
+    for (uint32_t leaf = 2; leaf < 0x20; leaf++) {
+        bool listed = leaf == 6 || leaf == 7 || leaf == 0xb || leaf == 0xd;
+        cpuid_answer(bsp(), leaf, 0, r);
+        empty &= listed || !(r[0] | r[1] | r[2] | r[3]);
+    }
+    tap_ok(empty, "what is not listed is zero, next to the ends of the table too");
+    cpuid_answer(bsp(), 0x80000008, 5, r);
+    tap_eq(r[0], 0x3028, "the last leaf");
+    cpuid_answer(bsp(), 0x80000009, 0, r);
+    tap_eq(r[0] | r[1] | r[2] | r[3], 0, "... and the one behind it");
+    cpuid_answer(bsp(), 0xb, 1, r);
+    tap_eq(r[2], 2u << 8 | 1, "sub-leaves have answers of their own");
+}
+
 static void test_topology(void)
 {
     uint32_t r[4];
@@ -223,6 +257,7 @@ static void test_topology(void)
     rig_new(1, false);
     for (uint32_t n = 1; n <= HV_MAX_CPUS; n++) {
         vm.ncpus = n;
+        cpuid_power_on(bsp());
         cpuid_answer(bsp(), 0xb, 1, r);
         uint32_t shift = r[0];
         bool good = r[1] == n && (1u << shift) >= n && (shift == 0 || (1u << (shift - 1)) < n);
@@ -375,7 +410,7 @@ static void test_kvmclock(void)
     rig_new(1, false);
     fake_set_tsc(20000000000ull, 0);
     fake_set_boot_time_tsc(20000000000ull - 7500000000ull);
-    kvmclock_init();
+    kvmclock_init(&vm);
     tap_ok(msr_write(bsp(), 0x4b564d00, 0x4000), "wall clock, read 7.5 s before");
     tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[1], 1700000007, "... has gone on");
     tap_eq(((uint32_t *)port_ptr(hpa(0x4000)))[2], 500000000, "... to the nanosecond");
@@ -431,6 +466,7 @@ int main(void)
     test_dr();
     test_msrs();
     test_cpuid();
+    test_cpuid_table();
     test_topology();
     test_refused();
     test_skip();

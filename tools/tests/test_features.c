@@ -5,12 +5,13 @@
 #include "tools/tests/fake/fake.h"
 /* Pure: compiled here, since the machine's folder is not in the host library. */
 #include "arch-x86/cpu/features.c"
+#include "arch-x86/vmx/caps.c"
 
 /* A complete processor; each test takes something away. */
 struct model {
     uint32_t max_basic, max_extended;
     uint32_t l1_ecx, l1_edx, l7_ebx, x1_ecx, x1_edx, x7_edx, x8_eax, xa_ebx, xa_edx;
-    uint64_t vm_cr;
+    uint64_t vm_cr, control, no_pin, no_secondary;
     bool vm_cr_gp, vm_cr_ignores;
     const char *vendor;
 };
@@ -74,8 +75,46 @@ static void fake_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
     }
 }
 
+/* Everything may be set and nothing must. */
+static bool fake_vmx(uint32_t msr, uint64_t *out)
+{
+    switch (msr) {
+    case MSR_FEATURE_CONTROL:
+        *out = m.control;
+        return true;
+    case MSR_VMX_BASIC:
+        *out = BASIC_TRUE | 0x2b;
+        return true;
+    case MSR_VMX_TRUE_PINBASED_CTLS:
+        *out = (0xffffffffull & ~m.no_pin) << 32;
+        return true;
+    case MSR_VMX_PROCBASED_CTLS2:
+        *out = (0xffffffffull & ~m.no_secondary) << 32;
+        return true;
+    case MSR_VMX_TRUE_PROCBASED_CTLS:
+    case MSR_VMX_TRUE_EXIT_CTLS:
+    case MSR_VMX_TRUE_ENTRY_CTLS:
+        *out = 0xffffffffull << 32;
+        return true;
+    case MSR_VMX_MISC:
+    case MSR_VMX_CR0_FIXED0:
+    case MSR_VMX_CR4_FIXED0:
+        *out = 0;
+        return true;
+    case MSR_VMX_EPT_VPID_CAP:
+    case MSR_VMX_CR0_FIXED1:
+    case MSR_VMX_CR4_FIXED1:
+        *out = ~0ull;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool fake_rdmsr(uint32_t msr, uint64_t *out)
 {
+    if (m.l1_ecx & CPUID_VMX && fake_vmx(msr, out))
+        return true;
     if (msr != MSR_VM_CR || m.vm_cr_gp)
         return false;
     *out = m.vm_cr;
@@ -85,6 +124,10 @@ static bool fake_rdmsr(uint32_t msr, uint64_t *out)
 /* LOCK makes writes to LOCK and SVMDIS vanish (APM volume 2, 15.30.1 "VM_CR MSR"). */
 static bool fake_wrmsr(uint32_t msr, uint64_t v)
 {
+    if (msr == MSR_FEATURE_CONTROL && !(m.control & FEATURE_CONTROL_LOCK)) {
+        m.control = v;
+        return true;
+    }
     if (msr != MSR_VM_CR)
         return false;
     if (!(m.vm_cr & VM_CR_LOCK) && !m.vm_cr_ignores)
@@ -135,7 +178,7 @@ static void test_svm(void)
     with.x1_ecx = 0;
     check(&with, false, "SVM        MISSING: neither this processor", "no SVM on AMD");
     with.vendor = "GenuineIntel";
-    check(&with, false, "this is an Intel processor", "no SVM on Intel");
+    check(&with, false, "on an Intel processor enable", "no VMX on Intel");
     with = complete;
     with.vm_cr = VM_CR_SVMDIS;
     check(&with, true, "not locked: switched on", "disabled, not locked");
@@ -154,6 +197,84 @@ static void test_svm(void)
     with = complete;
     with.xa_ebx = 1;
     check(&with, false, "no ASID but the host's", "one ASID");
+}
+
+static struct cpu_features read_boot(const struct model *with)
+{
+    m = *with;
+    features_read(&fake_probe, &cpu_features);
+    return cpu_features;
+}
+
+static void check_vmx(const struct model *with, bool good, const char *mention, const char *what)
+{
+    struct cpu_features f = read_boot(with);
+    fake_console_clear();
+    bool got = features_check(&f);
+    if (!tap_ok(got == good && features_vmx(&f) == good && strstr(fake_console(), mention),
+                "%s: '%s'", what, mention))
+        tap_note("%s", fake_console());
+}
+
+static struct model intel(void)
+{
+    struct model with = complete;
+    with.vendor = "GenuineIntel";
+    with.x1_ecx = with.xa_edx = 0;
+    with.l1_ecx |= (uint32_t)CPUID_VMX;
+    with.control = FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMXON;
+    return with;
+}
+
+static void test_vmx(void)
+{
+    struct model with = intel();
+    check_vmx(&with, true, "VMX        ready, a VPID for each root\n", "complete");
+    tap_ok(!strstr(fake_console(), "NRIP"), "nothing of SVM is missed");
+    with.control = 0;
+    check_vmx(&with, true, "switched on and locked", "FEATURE_CONTROL open");
+    tap_eq(m.control, FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMXON, "... is set and locked");
+    with.control = FEATURE_CONTROL_LOCK;
+    check_vmx(&with, false, "VMX        DISABLED AND LOCKED", "locked without VMXON");
+    with.control = FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMXON_IN_SMX;
+    check_vmx(&with, false, "VMX        LOCKED to SMX operation", "locked, in SMX only");
+    with = intel();
+    with.no_pin = PIN_VNMI;
+    check_vmx(&with, false, "VMX        MISSING: 'virtual NMIs'", "a control is missing");
+    with = intel();
+    with.no_secondary = PROC2_VPID | PROC2_INVPCID;
+    check_vmx(&with, true, "no VPIDs: each exit drops the TLB", "without VPIDs");
+    tap_ok(strstr(fake_console(), "without INVPCID") && strstr(fake_console(), "with RDTSCP"),
+           "what is wanted is named");
+    with = intel();
+    with.x1_ecx = BIT(2);
+    read_boot(&with);
+    tap_ok(!features_vmx(&cpu_features), "SVM where there are both");
+}
+
+static void unlike_vmx(const struct model *with, bool alike, const char *lacks)
+{
+    struct model first = intel();
+    struct cpu_features boot = read_boot(&first), other = read_model(with);
+    char text[64];
+    bool got = features_alike(&boot, &other, text, sizeof(text));
+    tap_ok(got == alike && !strcmp(text, lacks), "alike: %d '%s'", got, text);
+}
+
+static void test_vmx_alike(void)
+{
+    struct model with = intel();
+    unlike_vmx(&with, true, "");
+    with.control = FEATURE_CONTROL_LOCK;
+    unlike_vmx(&with, false, "VMX");
+    with = intel();
+    with.no_secondary = PROC2_VPID;
+    unlike_vmx(&with, false, "VMX-controls");
+    with = intel();
+    with.no_pin = PIN_VNMI;
+    unlike_vmx(&with, false, "VMX");
+    with = complete;
+    unlike_vmx(&with, false, "VMX");
 }
 
 static void test_missing(void)
@@ -236,6 +357,8 @@ int main(void)
     test_divide();
     test_detect();
     test_svm();
+    test_vmx();
+    test_vmx_alike();
     test_missing();
     test_alike();
     return tap_done();

@@ -50,7 +50,7 @@ static void hlt(uint32_t c, uint64_t rip, uint64_t rflags)
     sub[c].vcpu.state = VCPU_HALTED;
     sub[c].vcpu.regs.rip = rip;
     sub[c].vcpu.regs.rflags = rflags;
-    vm_set_active(c, true);
+    vm_set_active(&vm, c, true);
     subvmm_round(&sub[c]);
     fake_set_cpu(0);
 }
@@ -65,7 +65,7 @@ static void test_deadlock(void)
 {
     start(2, "\xf4", 1);
     say_something();
-    vm_set_active(1, true);
+    vm_set_active(&vm, 1, true);
     hlt(0, 0x1234, 0x2);
     seconds(2, 5);
     tap_ok(!said("watch"), "one of two may halt for good");
@@ -89,7 +89,7 @@ static void test_not_dead(void)
 {
     start(2, "\xf4", 1);
     say_something();
-    vm_set_active(1, false);
+    vm_set_active(&vm, 1, false);
     options_parse(&opt, "escape=^]", NULL);
     hlt(0, 0x1234, 0x2);
     action_post(&co, 1, 0, ACTION_NMI);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Single rules of the pager that random programs meet too rarely: an entry that changes between its
  * read and the setting of A, what a drop request takes away, large pages that change under their
- * fragments, what INVLPG must apply. Two CPUs, one thread. hv/mmu/gpte.c is compiled into this test
- * with a look at its loads. */
+ * fragments, what INVLPG must apply. Two CPUs, one thread. hv/mmu/gpte.c and walk.c are compiled into
+ * this test with a look at their loads of entries. */
 #include <stdbool.h>
 #include <stdint.h>
 
 static uint64_t after_load(uint64_t value, const void *at);
 #define __atomic_load_n(p, order) after_load(__atomic_load_n(p, order), p)
 #include "hv/mmu/gpte.c"
+#include "hv/mmu/walk.c"
 #undef __atomic_load_n
 
 #include "hv/mmu/gmem.h"

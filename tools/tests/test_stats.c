@@ -92,6 +92,8 @@ static void setup(uint32_t ncpus)
     co.ncpus = vm.ncpus = ncpus;
     co.matrix = matrix;
     vm.co = &co;
+    for (uint32_t c = 0; c < ncpus; c++)
+        co.pcpu[c] = c;
     vm.opt = &opt;
     vm.ram_bytes = 512ull << 20;
     opt = (struct hv_options){.interest = true, .consumers_traced = true};

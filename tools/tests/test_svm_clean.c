@@ -207,7 +207,7 @@ static void test_random(void)
     for (unsigned by_asid = 0; by_asid < 2; by_asid++)
         for (unsigned quirk = 0; quirk < 2; quirk++) {
             svm_features = (struct svm_features){
-                .clean = true, .flush_by_asid = by_asid, .nasids = 16, .nx = true};
+                .clean = CLEAN_ALL, .flush_by_asid = by_asid, .nasids = 16, .nx = true};
             quirks = (struct quirks){.dr6_lost = quirk, .virq_needs_if_rise = by_asid};
             walk(20000, false);
             tap_eq(stale, 0, "what is kept by clean bits is what is in memory");
@@ -222,7 +222,7 @@ static void test_pdptes(void)
 {
     struct vmexit x;
 
-    svm_features = (struct svm_features){.clean = true, .flush_by_asid = true, .nasids = 16};
+    svm_features = (struct svm_features){.clean = CLEAN_ALL, .flush_by_asid = true, .nasids = 16};
     quirks = (struct quirks){0};
     memset(&block, 0, sizeof(block));
     arch = (struct svm_vcpu){.vmcb = &block};

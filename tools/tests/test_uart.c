@@ -155,14 +155,21 @@ static void test_dead(void)
     chip.accesses = 0;
     uart_send(&u, "second", 6, false);
     uint64_t once = chip.accesses;
-    tap_ok(once <= READY_SPINS + 2 && u.stuck, "a blocked port is waited for, once");
+    tap_ok(once <= SEND_SPINS + 2 && u.stuck, "a blocked port is waited for, once");
     chip.accesses = 0;
     for (unsigned i = 0; i < 100; i++)
         uart_send(&u, "more\n", 5, false);
     tap_ok(chip.accesses <= 200 && chip.lost == 0, "... then text is dropped, not pushed");
     chip.blocked = false;
+    chip.nsent = 0;
     uart_send(&u, "!", 1, false);
     tap_ok(!u.stuck && chip.sent[chip.nsent - 1] == '!', "... until it takes text again");
+    chip.sent[chip.nsent] = '\0';
+    tap_ok(strstr(chip.sent, "text was lost here") && chip.lost == 0,
+           "... and says that some is missing");
+    chip.nsent = 0;
+    uart_send(&u, "!", 1, false);
+    tap_eq(chip.nsent, 1, "... once");
     chip.absent = true;
     uart_send(&u, "gone", 4, false);
     tap_ok(u.stuck, "a chip that vanishes is stuck");

@@ -42,6 +42,7 @@ void vpc_init(struct vpc *pc, const struct vpc_config *cfg)
     vvga_init(pc);
     vfwcfg_init(pc);
     vtestdev_init(pc);
+    vpci_windows(pc);
 }
 
 void vpc_kick(struct vpc *pc, uint32_t from, uint32_t to, uint64_t action)

@@ -18,6 +18,8 @@ struct vpc_config {
      * the guest. */
     void (*poweroff)(void *ctx);
     void (*reset)(void *ctx);
+    /* Text of COM1 goes there; NULL: log_guest. No lock held. */
+    void (*output)(void *ctx, const char *text, size_t n);
     /* test=1, port F4: may be NULL, then port_debug_exit is called directly. */
     void (*debug_exit)(void *ctx, uint32_t value);
     void *ctx;
@@ -63,9 +65,6 @@ uint8_t vlapic_sipi_vector(struct vpc *pc, uint32_t cpu);
 void vpc_message(struct vpc *pc, uint32_t from, uint64_t address, uint32_t data);
 /* The CPUs it would reach now. */
 cpuset_t vpc_message_targets(const struct vpc *pc, uint64_t address);
-/* Configuration accesses of bus 0 beside the host bridge. No lock held. */
-typedef bool (*vpc_config_hook)(void *ctx, struct vio *io, uint8_t devfn, unsigned reg);
-void vpc_on_config(struct vpc *pc, vpc_config_hook hook, void *ctx);
 
 /* --- time: all from port_tsc() --- */
 /* Expires what is due on this CPU (LAPIC timer; CPU 0 also PIT, RTC) and returns the next absolute
@@ -77,6 +76,9 @@ uint64_t vpc_timers(struct vpc *pc, uint32_t cpu, uint64_t now);
  * in every round of its loop). Any CPU's loop, no lock held. */
 #define VPC_UART_BREAK 0x100u
 bool vpc_uart_input(struct vpc *pc, unsigned what);
+/* Has the guest the receiver's interrupt on: does somebody listen on COM1? Any CPU, no lock held.
+ */
+bool vpc_uart_listens(struct vpc *pc);
 /* Has the guest said anything on its serial line or port E9 so far? Any CPU. */
 bool vpc_output_seen(const struct vpc *pc);
 /* Console text the guest wrote and that is still collected goes out now (it also does by itself
@@ -105,6 +107,18 @@ enum vpc_warm vpc_warm_start(struct vpc *pc);
 /* The chipset pulses INIT: if the guest wants to go on, all CPUs get ACTION_INIT; else false, and
  * nothing happens. Takes the lock. */
 bool vpc_warm_init(struct vpc *pc, uint32_t from);
+/* The VM's PCI bus. A function is added by vpc_pci_add at boot, before VCPUs run and before the
+ * tables of hv/vm/tables are built: with one on the bus they tell of lines and windows. Its lines
+ * are pins 16 and on of the I/O APIC, and on the 8259s interrupts 10 (even lines) and 11. HV_NOMEM:
+ * no room on the bus; HV_INVALID: the place is taken. */
+#define VPC_PCI_PIN 16
+#define VPC_PCI_IRQ 10
+struct pci_bus;
+struct pci_function;
+struct pci_bus *vpc_pci(struct vpc *pc);
+enum hv_err vpc_pci_add(struct vpc *pc, struct pci_function *f) HV_MUST_CHECK;
+/* Gives the bus its window above 4 GiB, [base, end), multiples of 2 MiB. Boot, before functions. */
+void vpc_pci_window(struct vpc *pc, uint64_t base, uint64_t end);
 /* One text line of device state each. */
 void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 

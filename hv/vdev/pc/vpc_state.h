@@ -9,6 +9,7 @@
 #include "hv/base/lock.h"
 #include "hv/port/cpu.h"
 #include "hv/vdev/pc/vpc.h"
+#include "hv/vdev/pci/pci.h"
 
 #define NO_DEADLINE UINT64_MAX
 #define PIT_HZ 1193182ull
@@ -133,7 +134,7 @@ struct vuart {
     uint64_t rx_tsc;         /* when a character came or was read last */
     uint16_t rx[VUART_FIFO]; /* each a byte, or VPC_UART_BREAK */
     unsigned rx_head, rx_count;
-    uint32_t starved; /* CPU + 1 of the one whose character was refused, 0 none */
+    uint32_t starved; /* CPU of the machine + 1 of the one whose character was refused, 0 none */
     char tx[VUART_TX];
     unsigned tx_len;
     _Atomic uint64_t tx_deadline; /* TSC at which collected text goes out */
@@ -192,8 +193,6 @@ struct vtestdev {
 struct vpc {
     struct vpc_config cfg;
     struct vbus bus;
-    vpc_config_hook config_hook;
-    void *config_ctx;
     struct lock lock;
     uint64_t tsc0;                 /* the devices' clocks start here */
     _Atomic uint64_t dev_deadline; /* TSC of the next PIT, RTC or PM event; CPU 0 sees to it */
@@ -211,6 +210,8 @@ struct vpc {
     struct vvga vga;
     struct vfwcfg fwcfg;
     struct vtestdev testdev;
+    struct pci_bus pci; /* has a lock of its own, taken before this one */
+    uint32_t pci_lines; /* level of each of the bus's lines */
     struct vlapic lapic[HV_MAX_CPUS];
 };
 
@@ -325,3 +326,4 @@ void vvga_init(struct vpc *pc);
 void vfwcfg_init(struct vpc *pc);
 void vtestdev_init(struct vpc *pc);
 void vpci_init(struct vpc *pc);
+void vpci_windows(struct vpc *pc); /* behind all others in the order of search */

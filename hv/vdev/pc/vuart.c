@@ -68,6 +68,14 @@ static void take_text(struct vuart *u, struct burst *b)
     atomic_store_explicit(&u->tx_deadline, NO_DEADLINE, memory_order_relaxed);
 }
 
+static void text_out(const struct vpc *pc, const struct burst *b)
+{
+    if (pc->cfg.output)
+        pc->cfg.output(pc->cfg.ctx, b->text, b->len);
+    else
+        log_guest(b->text, b->len);
+}
+
 void vuart_flush(struct vpc *pc)
 {
     struct burst b;
@@ -75,7 +83,7 @@ void vuart_flush(struct vpc *pc)
     take_text(&pc->uart, &b);
     lock_drop(&pc->lock);
     if (b.len)
-        log_guest(b.text, b.len);
+        text_out(pc, &b);
 }
 
 static unsigned rx_trigger(const struct vuart *u)
@@ -106,6 +114,14 @@ static void set_line(struct vpc *pc, uint32_t from)
     /* OUT2 gates the interrupt on a PC, and loopback holds it inactive */
     bool gate = (u->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
     vpc_irq(pc, from, IRQ_UART, gate && reason(u) != IIR_NONE);
+}
+
+bool vpc_uart_listens(struct vpc *pc)
+{
+    lock_take(&pc->lock);
+    bool on = pc->uart.ier & IER_RX;
+    lock_drop(&pc->lock);
+    return on;
 }
 
 /* --- receiver --- */
@@ -194,9 +210,26 @@ static void rx_room(struct vpc *pc, uint32_t from)
     struct vuart *u = &pc->uart;
     if (!u->starved || u->rx_count || (u->mcr & MCR_LOOP))
         return;
-    uint32_t to = u->starved - 1;
+    uint32_t reader = u->starved - 1, vcpu;
     u->starved = 0;
-    vpc_kick(pc, from, to, ACTION_INPUT);
+    struct coherency *co = coherency_of(reader, &vcpu);
+    if (!pc->cfg.co->placed)
+        vpc_kick(pc, from, reader, ACTION_INPUT);
+    else if (co == pc->cfg.co)
+        vpc_kick(pc, from, vcpu, ACTION_INPUT);
+    else if (co) /* it reads for all VMs; looks anyway ten times a second if it is off */
+        action_post(co, ACTION_OUTSIDE, vcpu, ACTION_INPUT);
+}
+
+/* Which VCPU of this VM calls: the console's reader may be none. */
+static uint32_t caller(const struct vpc *pc)
+{
+    uint32_t vcpu;
+    const struct coherency *co = coherency_of(port_cpu(), &vcpu);
+
+    if (!pc->cfg.co->placed)
+        return port_cpu();
+    return co == pc->cfg.co ? vcpu : ACTION_OUTSIDE;
 }
 
 bool vpc_uart_input(struct vpc *pc, unsigned what)
@@ -207,8 +240,8 @@ bool vpc_uart_input(struct vpc *pc, unsigned what)
     if (!(u->mcr & MCR_LOOP))
         taken = rx_push(u, what);
     if (taken) {
-        set_line(pc, port_cpu());
-        vpc_rearm(pc, port_cpu());
+        set_line(pc, caller(pc));
+        vpc_rearm(pc, caller(pc));
     } else {
         u->starved = port_cpu() + 1;
     }
@@ -361,7 +394,7 @@ static void vuart_io(void *dev, struct vio *io)
         vpc_rearm(pc, io->cpu);
     lock_drop(&pc->lock);
     if (b.len)
-        log_guest(b.text, b.len);
+        text_out(pc, &b);
 }
 
 void vuart_init(struct vpc *pc)

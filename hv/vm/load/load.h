@@ -10,3 +10,14 @@ bool vm_pci_words(const struct vm_module *mods, unsigned nmods, const char **wor
  * modules and the command line, builds memory map, boot data and ACPI tables in guest RAM, sets
  * entry_*. Errors are logged with the remedy. */
 enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods) HV_MUST_CHECK;
+
+/* --- devices.c: the VM's virtio devices, before vm_load --- */
+/* What they take beside guest RAM, for the modules and the option. Boot, before memory is divided.
+ */
+uint64_t vm_devices_bytes(const struct hv_options *opt, const struct vm_module *mods,
+                          unsigned nmods);
+/* Makes them and puts them on the bus: disks in the modules' order, entropy, console, network. What
+ * finds no memory is left out with a line that says so. */
+void vm_devices_make(struct vm *vm, const struct vm_module *mods, unsigned nmods);
+/* The VM has ended: from here on no CPU of another comes to its devices. Any CPU, no lock. */
+void vm_devices_stop(struct vm *vm);

@@ -14,8 +14,8 @@ static enum hv_err module_words_get(const struct vm_module *m, unsigned i, struc
     }
     if (w->role == ROLE_UNKNOWN) {
         log_err("vm",
-                "module %u: role=%s is not known: use role=linux, role=kernel, role=initrd or "
-                "role=raw",
+                "module %u: role=%s is not known: use role=linux, role=kernel, role=initrd, "
+                "role=raw or role=disk",
                 i, w->bad);
         return HV_INVALID;
     }
@@ -55,7 +55,7 @@ static enum hv_err files_choose(const struct vm_module *mods, const struct modul
         if (w[i].bad[0])
             log_warn("vm", "module %u: '%s' is not understood; a guest's options go behind ' -- '",
                      i, w[i].bad);
-        if (i == kernel)
+        if (i == kernel || w[i].role == ROLE_DISK)
             continue;
         if (w[i].role == ROLE_LINUX) {
             log_err("vm", "module %u: a second role=linux module: give one kernel", i);

@@ -7,7 +7,7 @@
 
 /* --- module strings (loader_string.c) --- */
 #define MODULE_STRING_MAX 4096u
-enum module_role { ROLE_NONE, ROLE_LINUX, ROLE_INITRD, ROLE_RAW, ROLE_UNKNOWN };
+enum module_role { ROLE_NONE, ROLE_LINUX, ROLE_INITRD, ROLE_RAW, ROLE_DISK, ROLE_UNKNOWN };
 enum raw_mode { RAW_PROT, RAW_REAL, RAW_LONG }; /* how a raw image is entered */
 struct module_words {
     enum module_role role;
@@ -20,7 +20,19 @@ struct module_words {
     bool has_addr, has_entry;
     uint64_t addr, entry; /* of role=raw: addr=, entry= */
     enum raw_mode mode;   /* of role=raw: mode= */
+    /* which VM, and what it gets (plan_words.c); 0 and "": not said */
+    char vm[VM_NAME_LEN + 1], console[VM_CONSOLE_LEN + 1];
+    bool has_cpus;
+    uint64_t cpus[2]; /* bit c: CPU c of the machine */
+    uint64_t mem_mib;
+    enum vm_onend onend;
+    bool read_only, has_cow;
+    uint64_t cow_bytes; /* of role=disk: ro, cow= */
+    bool has_virtio;
+    uint32_t virtio; /* of a kernel: virtio=, as the option (hv/base/options.h) */
 };
+/* One of vm=, cpus=, mem=, onend=, console=. false: none of them, or what follows is malformed. */
+bool vm_word(struct module_words *out, const char *s, size_t n);
 /* HV_INVALID: not terminated within MODULE_STRING_MAX bytes. s may be NULL (empty). */
 enum hv_err module_string_parse(const char *s, struct module_words *out) HV_MUST_CHECK;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The string of a boot module: "key=value words -- guest command line".
  * Tested by tools/tests/test_loader.c. */
+#include "hv/base/options.h"
 #include "hv/base/string.h"
 #include "hv/vm/load/loader.h"
 
@@ -64,9 +65,36 @@ static bool raw_word(struct module_words *out, const char *s, size_t n)
     return true;
 }
 
+/* A size in bytes: a number with K, M or G. */
+static bool size_get(const char *s, size_t n, uint64_t *out)
+{
+    unsigned shift = 0;
+    uint64_t v;
+    if (n && (s[n - 1] | 0x20) >= 'a') {
+        char unit = (char)(s[--n] | 0x20);
+        shift = unit == 'k' ? 10 : unit == 'm' ? 20 : unit == 'g' ? 30 : 64;
+    }
+    if (shift > 30 || !number_get(s, n, &v) || v > UINT64_MAX >> shift)
+        return false;
+    *out = v << shift;
+    return true;
+}
+
+/* ro and cow= of a disk, virtio= of a kernel. */
+static bool device_word(struct module_words *out, const char *s, size_t n)
+{
+    if (word_is(s, n, "ro"))
+        return out->read_only = true;
+    if (n > 4 && strncmp(s, "cow=", 4) == 0)
+        return out->has_cow = size_get(s + 4, n - 4, &out->cow_bytes);
+    if (n > 7 && strncmp(s, "virtio=", 7) == 0)
+        return out->has_virtio = options_set_parse(OPT_VIRTIO_WORDS, s + 7, n - 7, &out->virtio);
+    return false;
+}
+
 static void word_parse(struct module_words *out, const char *s, size_t n, bool first)
 {
-    if (raw_word(out, s, n))
+    if (raw_word(out, s, n) || vm_word(out, s, n) || device_word(out, s, n))
         return;
     if (n > 4 && strncmp(s, "pci=", 4) == 0) {
         out->pci = s + 4;
@@ -84,6 +112,8 @@ static void word_parse(struct module_words *out, const char *s, size_t n, bool f
             out->role = ROLE_INITRD;
         } else if (word_is(s + 5, n - 5, "raw")) {
             out->role = ROLE_RAW;
+        } else if (word_is(s + 5, n - 5, "disk")) {
+            out->role = ROLE_DISK;
         } else {
             out->role = ROLE_UNKNOWN;
             out->bad[0] = 0;

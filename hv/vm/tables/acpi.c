@@ -3,10 +3,10 @@
  * Structures of ACPI 6.4, chapter 5 "ACPI Software Programming Model". Tested by
  * tools/tests/test_acpi.c, which has iasl read them back. */
 #include "hv/vm/tables/tables.h"
+#include "hv/vdev/pci/pci.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
-#include "hv/vm/tables/dsdt.inc" /* dsdt_aml, made from hv/vm/tables/dsdt.asl */
 
 #define ACPI_AREA 0xe0000ull
 #define ACPI_AREA_END 0x100000ull
@@ -203,7 +203,7 @@ static enum hv_err build_fadt(struct acpi_place *p, uint64_t facs, uint64_t dsdt
         .p_lvl3_lat = 0xffff,
         .century = 0x32,
         /* the 8042 has no keyboard: not announced, it is there for its reset line */
-        .boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA | (p->vm->pass ? 0 : BOOT_NO_MSI),
+        .boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA,
         .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_FIX_RTC |
                  FADT_TMR_VAL_EXT | FADT_RESET_REG_SUP,
         .reset_reg = gas_io(8, 1, VPC_RESET_PORT),
@@ -215,6 +215,8 @@ static enum hv_err build_fadt(struct acpi_place *p, uint64_t facs, uint64_t dsdt
         .x_pm1a_cnt = gas_io(16, 2, VPC_PM_BASE + 4),
         .x_pm_tmr = gas_io(32, 3, VPC_PM_BASE + 8),
     };
+    if (!p->vm->pc || !vpc_pci(p->vm->pc)->count)
+        f.boot_arch |= BOOT_NO_MSI; /* nothing there would send one */
     header_fill(&f.h, "FACP", 5, sizeof(f));
     return place_table(p, &f.h, at);
 }
@@ -261,10 +263,12 @@ enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp)
     struct acpi_facs facs = {.length = sizeof(facs), .version = 2};
     struct acpi_rsdp root;
     uint64_t facs_at, dsdt_at, fadt_at, madt_at;
+    size_t dsdt_bytes;
+    const uint8_t *dsdt = vm_acpi_dsdt(vm, &dsdt_bytes);
 
     memcpy(facs.signature, "FACS", 4);
     TRY(place(&p, &facs, sizeof(facs), &facs_at));
-    TRY(place(&p, dsdt_aml, sizeof(dsdt_aml), &dsdt_at));
+    TRY(place(&p, dsdt, dsdt_bytes, &dsdt_at));
     TRY(build_fadt(&p, facs_at, dsdt_at, &fadt_at));
     TRY(build_madt(&p, vm->ncpus, &madt_at));
     TRY(build_roots(&p, fadt_at, madt_at, &root));

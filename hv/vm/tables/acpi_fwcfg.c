@@ -21,12 +21,12 @@
 enum command { ALLOCATE = 1, ADD_POINTER, ADD_CHECKSUM };
 enum zone { ZONE_HIGH = 1, ZONE_FSEG };
 
-static struct {
+static struct fw_files {
     uint8_t tables[TABLES_MAX], rsdp[RSDP_BYTES];
     uint8_t script[COMMANDS_MAX * COMMAND_BYTES];
     size_t script_len;
     uint64_t base; /* where the tables lie in guest RAM */
-} fw;
+} of_vm[VM_MAX], *fw; /* the files stay where they are while the VM runs; fw: the one being made */
 
 static uint64_t get(const uint8_t *p, size_t n)
 {
@@ -38,12 +38,12 @@ static uint64_t get(const uint8_t *p, size_t n)
 /* The next command; NULL: no room, which the caller finds out by the length. */
 static uint8_t *command(enum command kind)
 {
-    size_t at = fw.script_len;
-    fw.script_len += COMMAND_BYTES;
-    if (fw.script_len > sizeof(fw.script))
+    size_t at = fw->script_len;
+    fw->script_len += COMMAND_BYTES;
+    if (fw->script_len > sizeof(fw->script))
         return NULL;
-    fw.script[at] = (uint8_t)kind;
-    return fw.script + at + 4;
+    fw->script[at] = (uint8_t)kind;
+    return fw->script + at + 4;
 }
 
 static void put_name(uint8_t *to, const char *name)
@@ -69,7 +69,7 @@ static void pointer(const char *file, uint8_t *blob, uint32_t offset, uint8_t n)
     uint64_t value = get(blob + offset, n);
     if (!c)
         return;
-    value -= fw.base;
+    value -= fw->base;
     memcpy(blob + offset, &value, n);
     put_name(c, file);
     put_name(c + NAME_BYTES, TABLES);
@@ -92,10 +92,10 @@ static void checksum(const char *file, uint8_t *blob, uint32_t field, uint32_t s
 /* RSDT or XSDT at `at`, entries of n bytes. */
 static void root(uint32_t at, uint8_t n)
 {
-    uint32_t len = (uint32_t)get(fw.tables + at + 4, 4);
+    uint32_t len = (uint32_t)get(fw->tables + at + 4, 4);
     for (uint32_t i = HEADER_BYTES; i + n <= len; i += n)
-        pointer(TABLES, fw.tables, at + i, n);
-    checksum(TABLES, fw.tables, at + HEADER_CHECKSUM, at, len);
+        pointer(TABLES, fw->tables, at + i, n);
+    checksum(TABLES, fw->tables, at + HEADER_CHECKSUM, at, len);
 }
 
 static void fadt(uint32_t at)
@@ -103,40 +103,41 @@ static void fadt(uint32_t at)
     static const struct {
         uint8_t offset, bytes;
     } field[] = {{36, 4}, {40, 4}, {132, 8}, {140, 8}}; /* FACS, DSDT, X_FACS, X_DSDT */
-    uint32_t len = (uint32_t)get(fw.tables + at + 4, 4);
+    uint32_t len = (uint32_t)get(fw->tables + at + 4, 4);
     for (size_t i = 0; i < ARRAY_SIZE(field); i++)
-        if (get(fw.tables + at + field[i].offset, field[i].bytes)) /* 0 is no pointer */
-            pointer(TABLES, fw.tables, at + field[i].offset, field[i].bytes);
-    checksum(TABLES, fw.tables, at + HEADER_CHECKSUM, at, len);
+        if (get(fw->tables + at + field[i].offset, field[i].bytes)) /* 0 is no pointer */
+            pointer(TABLES, fw->tables, at + field[i].offset, field[i].bytes);
+    checksum(TABLES, fw->tables, at + HEADER_CHECKSUM, at, len);
 }
 
 enum hv_err vm_acpi_fwcfg(struct vm *vm, gpa_t base, uint64_t bytes)
 {
     const uint8_t *ram = p2m_ptr(&vm->p2m, base);
 
-    if (!ram || bytes > sizeof(fw.tables))
+    fw = &of_vm[vm->id];
+    if (!ram || bytes > sizeof(fw->tables))
         return HV_NOMEM;
-    memset(&fw, 0, sizeof(fw));
-    fw.base = base.v;
-    memcpy(fw.tables, ram, bytes);
-    memcpy(fw.rsdp, ram, sizeof(fw.rsdp)); /* it comes first */
-    uint32_t rsdt = (uint32_t)(get(fw.rsdp + 16, 4) - base.v);
-    uint32_t xsdt = (uint32_t)(get(fw.rsdp + 24, 8) - base.v);
-    uint32_t first = (uint32_t)(get(fw.tables + xsdt + HEADER_BYTES, 8) - base.v);
+    memset(fw, 0, sizeof(*fw));
+    fw->base = base.v;
+    memcpy(fw->tables, ram, bytes);
+    memcpy(fw->rsdp, ram, sizeof(fw->rsdp)); /* it comes first */
+    uint32_t rsdt = (uint32_t)(get(fw->rsdp + 16, 4) - base.v);
+    uint32_t xsdt = (uint32_t)(get(fw->rsdp + 24, 8) - base.v);
+    uint32_t first = (uint32_t)(get(fw->tables + xsdt + HEADER_BYTES, 8) - base.v);
 
     allocate(TABLES, 64, ZONE_HIGH);
     allocate(RSDP, 16, ZONE_FSEG);
     fadt(first);
     root(rsdt, 4);
     root(xsdt, 8);
-    pointer(RSDP, fw.rsdp, 16, 4);
-    pointer(RSDP, fw.rsdp, 24, 8);
-    checksum(RSDP, fw.rsdp, 8, 0, RSDP_V1_BYTES);
-    checksum(RSDP, fw.rsdp, 32, 0, RSDP_BYTES);
-    if (fw.script_len > sizeof(fw.script))
+    pointer(RSDP, fw->rsdp, 16, 4);
+    pointer(RSDP, fw->rsdp, 24, 8);
+    checksum(RSDP, fw->rsdp, 8, 0, RSDP_V1_BYTES);
+    checksum(RSDP, fw->rsdp, 32, 0, RSDP_BYTES);
+    if (fw->script_len > sizeof(fw->script))
         return HV_NOMEM;
-    vpc_fw_file(vm->pc, RSDP, fw.rsdp, sizeof(fw.rsdp));
-    vpc_fw_file(vm->pc, TABLES, fw.tables, bytes);
-    vpc_fw_file(vm->pc, LOADER, fw.script, fw.script_len);
+    vpc_fw_file(vm->pc, RSDP, fw->rsdp, sizeof(fw->rsdp));
+    vpc_fw_file(vm->pc, TABLES, fw->tables, bytes);
+    vpc_fw_file(vm->pc, LOADER, fw->script, fw->script_len);
     return HV_OK;
 }

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The devices of the virtual PC as ACPI describes them, compiled by iasl at build time (hv/vm/tables/acpi.mk).
- * Ports and interrupts are those of hv/vdev. Tested by tools/tests/test_acpi.c. */
+ * Ports and interrupts are those of hv/vdev. With FUNCTIONS, for a bus that has any, also of its lines. Tested by tools/tests/test_acpi.c. */
 DefinitionBlock ("", "DSDT", 2, "PTCHBY", "PATCHBAY", 1)
 {
+#ifdef FUNCTIONS
+    Name (\APIC, 0)
+    Method (\_PIC, 1, NotSerialized)
+    {
+        APIC = Arg0
+    }
+#endif
     Name (\_S5, Package () { 5, 5, 0, 0 }) // VPC_PM_SLP_TYP_S5
 
     Scope (\_SB)
@@ -23,7 +30,42 @@ DefinitionBlock ("", "DSDT", 2, "PTCHBY", "PATCHBAY", 1)
                 // RAM ends at C0000000 at the latest, the I/O APIC is at FEC00000
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable,
                     ReadWrite, 0, 0xc0000000, 0xfebfffff, 0, 0x3ec00000)
+#ifdef FUNCTIONS
+                // filled in by hv/vm/tables/acpi_pci.c: vpc_pci_window
+                QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable,
+                    ReadWrite, 0, 0x100000000, 0x1ffffffff, 0, 0x100000000)
+#endif
             })
+#ifdef FUNCTIONS
+            // Device d, pin p: line (d + p) % 8 of the bus; pins 16..23 of the I/O APIC, or
+            // interrupts 10 and 11 of the 8259s (VPC_PCI_PIN, VPC_PCI_IRQ)
+            Method (_PRT, 0, NotSerialized)
+            {
+                Local0 = Package (124) {}
+                Local1 = 0
+                While (Local1 < 124)
+                {
+                    Local2 = (Local1 >> 2) + 1
+                    Local3 = Local1 & 3
+                    Local4 = (Local2 + Local3) & 7
+                    If (APIC)
+                    {
+                        Local4 += 16
+                    }
+                    Else
+                    {
+                        Local4 = (Local4 & 1) + 10
+                    }
+                    Local5 = Package (4) { 0, 0, 0, 0 }
+                    Local5 [0] = (Local2 << 16) | 0xffff
+                    Local5 [1] = Local3
+                    Local5 [3] = Local4
+                    Local0 [Local1] = Local5
+                    Local1++
+                }
+                Return (Local0)
+            }
+#endif
 
             Device (ISA)
             {

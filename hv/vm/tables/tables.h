@@ -6,6 +6,8 @@
 
 /* ACPI tables (RSDP at E0000, XSDT, FADT, MADT, DSDT) into guest RAM. Returns bytes used. */
 enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp) HV_MUST_CHECK;
+/* The DSDT for the functions on the VM's bus, n bytes; valid until the next call. Boot. */
+const uint8_t *vm_acpi_dsdt(const struct vm *vm, size_t *n);
 /* The same tables, `bytes` from the RSDP at `base` on, as fw_cfg files. Boot, once. */
 enum hv_err vm_acpi_fwcfg(struct vm *vm, gpa_t base, uint64_t bytes) HV_MUST_CHECK;
 /* MP table at F0000 for guests without ACPI. */

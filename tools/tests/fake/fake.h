@@ -39,12 +39,14 @@ struct fake_cpu {
     _Atomic bool irq_off;
     _Atomic uint64_t poll_us; /* last port_console_poll */
 };
-extern struct fake_cpu fake_cpu[HV_MAX_CPUS];
+extern struct fake_cpu fake_cpu[HV_MACHINE_CPUS];
 
 /* The x87 environment of every CPU; port_x87_clear drops the error from its status word. */
 extern uint32_t fake_x87[X87_ENV_WORDS];
 /* What port_machine_check returns. */
 extern enum port_mc fake_mc;
+/* Has the processor random numbers? false at first. */
+extern bool fake_has_random;
 /* What port_lfence_serialise returns; false at first. */
 extern bool fake_lfence;
 /* What port_where returns; its text is "fake". */
@@ -68,6 +70,8 @@ void fake_console_input(const char *text);
 void fake_console_input_bytes(const char *bytes, size_t n);
 size_t fake_console_input_left(void);
 void fake_console_break(void);
+/* What went to com2, the one port that a VM can have alone. */
+const char *fake_console_own(void);
 /* Bytes of port_debugcon so far, and the last port_debug_exit value (UINT64_MAX: none). */
 const char *fake_debugcon(void);
 extern bool fake_no_debugcon; /* the machine has no port E9 */

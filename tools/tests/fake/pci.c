@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The fake machine's PCI functions. Tested by tools/tests/test_pass_irq.c. */
 #include "tools/tests/fake/pci.h"
+#include "hv/port/iommu.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,7 +129,7 @@ static bool entry_sends(struct fake_pci *d, unsigned n)
 
     if (!(control & PCI_MSIX_ENABLE))
         return false;
-    if ((control & PCI_MSIX_FUNCTION_MASK) || (e[12] & 1)) {
+    if ((control & PCI_MSIX_MASK_ALL) || (e[12] & 1)) {
         *pending |= (uint8_t)(1u << n % 8);
         return false;
     }
@@ -288,8 +289,9 @@ void port_io_write(uint16_t port, unsigned size, uint32_t value)
     (void)value;
 }
 
-bool port_msi_message(uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data)
+bool port_msi_message(pci_bdf_t f, uint32_t cpu, uint8_t vector, uint64_t *address, uint32_t *data)
 {
+    (void)f;
     *address = 0xfee00000u | cpu << 12;
     *data = vector;
     return true;
@@ -300,4 +302,31 @@ uint8_t port_msi_take(void)
     uint32_t cpu = port_cpu();
 
     return arrived[cpu].n ? arrived[cpu].vector[--arrived[cpu].n] : 0;
+}
+
+/* --- hv/port/iommu.h: there is none --- */
+bool port_iommu_isolates(void)
+{
+    return false;
+}
+
+enum hv_err port_iommu_give(pci_bdf_t f, const struct p2m *p2m)
+{
+    (void)f;
+    (void)p2m;
+    return HV_UNSUPPORTED;
+}
+
+void port_iommu_take(pci_bdf_t f)
+{
+    (void)f;
+}
+
+bool port_iommu_remaps(void)
+{
+    return false;
+}
+
+void port_iommu_faults(void)
+{
 }

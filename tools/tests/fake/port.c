@@ -21,13 +21,13 @@
 #define GUARD REGION_SIZE
 
 uintptr_t port_direct_base;
-struct fake_cpu fake_cpu[HV_MAX_CPUS];
+struct fake_cpu fake_cpu[HV_MACHINE_CPUS];
 /* The event rings' memory, which the machine takes from its page allocator. */
-static _Alignas(64) unsigned char ring_memory[HV_MAX_CPUS][RING_BYTES];
+static _Alignas(64) unsigned char ring_memory[HV_MACHINE_CPUS][RING_BYTES];
 
 __attribute__((constructor)) static void rings(void)
 {
-    for (uint32_t c = 0; c < HV_MAX_CPUS; c++)
+    for (uint32_t c = 0; c < HV_MACHINE_CPUS; c++)
         ring_place(c, ring_memory[c]);
 }
 
@@ -99,11 +99,14 @@ void *fake_arena(uint64_t base, uint64_t bytes)
     return (void *)at;
 }
 
+static char own_text[4096];
+static size_t own_len;
+
 void fake_reset(void)
 {
     arena_free();
     memset(fake_cpu, 0, sizeof(fake_cpu));
-    for (unsigned i = 0; i < HV_MAX_CPUS; i++)
+    for (unsigned i = 0; i < HV_MACHINE_CPUS; i++)
         atomic_store(&fake_cpu[i].timer, UINT64_MAX);
     this_cpu = 0;
     ncpus = 1;
@@ -116,7 +119,7 @@ void fake_reset(void)
     fake_console_clear();
     console_input = "";
     console_input_len = console_breaks = 0;
-    debugcon_len = 0;
+    debugcon_len = own_len = 0;
     fake_no_debugcon = false;
     debugcon[0] = 0;
     debug_exit = UINT64_MAX;
@@ -164,6 +167,14 @@ uint32_t port_ncpus(void)
 {
     return ncpus;
 }
+bool fake_has_random;
+bool port_random(uint64_t *out)
+{
+    static _Atomic uint64_t state;
+    *out = 0x9e3779b97f4a7c15ull * ++state;
+    return fake_has_random;
+}
+
 void port_relax(void)
 {
     atomic_fetch_add_explicit(&fake_cpu[this_cpu].relaxes, 1, memory_order_relaxed);
@@ -195,14 +206,14 @@ uint64_t port_tsc_hz(void)
 }
 void port_doorbell(uint32_t cpu)
 {
-    ASSERT(cpu < HV_MAX_CPUS && (cpu != this_cpu || atomic_load(&fake_cpu[cpu].irq_off)));
+    ASSERT(cpu < HV_MACHINE_CPUS && (cpu != this_cpu || atomic_load(&fake_cpu[cpu].irq_off)));
     atomic_fetch_add(&fake_cpu[cpu].doorbells, 1);
     if (fake_on_doorbell)
         fake_on_doorbell(cpu);
 }
 bool port_where(uint32_t cpu, char *buf, size_t size)
 {
-    ASSERT(cpu < HV_MAX_CPUS && cpu != this_cpu);
+    ASSERT(cpu < HV_MACHINE_CPUS && cpu != this_cpu);
     snprintf(buf, size, "fake");
     return fake_answers_nmi;
 }
@@ -282,6 +293,26 @@ void port_console_raw(const char *text, size_t len)
     port_console_write(text, len);
     console_raw_bytes += len;
 }
+int port_console_own(const char *spec)
+{
+    return strcmp(spec, "com2") == 0 ? 0 : -1;
+}
+void port_console_own_write(unsigned port, const char *text, size_t len)
+{
+    ASSERT(port == 0 && own_len + len < sizeof(own_text));
+    memcpy(own_text + own_len, text, len);
+    own_len += len;
+    own_text[own_len] = 0;
+}
+int port_console_own_read(unsigned port)
+{
+    ASSERT(port == 0);
+    return -1;
+}
+const char *fake_console_own(void)
+{
+    return own_text;
+}
 int port_console_read(void)
 {
     if (console_breaks) {
@@ -319,7 +350,7 @@ void port_debug_exit(uint32_t value)
 }
 void *port_low_memory(uint32_t cpu, hpa_t *at)
 {
-    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MAX_CPUS][PORT_LOW_BYTES];
+    static _Alignas(PORT_LOW_BYTES) uint8_t low[HV_MACHINE_CPUS][PORT_LOW_BYTES];
     *at = hpa(0x1000 + (uint64_t)cpu * PORT_LOW_BYTES);
     return low[cpu];
 }

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What follows the end of a VM: the machine's end, or that it stays off, or that it starts again.
+ * Tested by tools/tests/test_vms.c and the vms group of `make check`. */
+#include "hv/base/assert.h"
+#include "hv/base/log.h"
+#include "hv/base/options.h"
+#include "hv/base/string.h"
+#include "hv/mon/mon.h"
+#include "hv/port/cpu.h"
+#include "hv/port/machine.h"
+#include "hv/vms.h"
+
+#define EXIT_NONE UINT32_MAX
+
+/* test=1: what the guests wrote to the debug-exit port; the first that another one does not confirm
+ * is the machine's. */
+static _Atomic uint32_t exit_value = EXIT_NONE;
+
+void vm_end_here(struct vm *vm, uint32_t how)
+{
+    uint32_t vcpu;
+
+    ASSERT(vm_of(port_cpu(), &vcpu) == vm);
+    vm_end(vm, vcpu, how);
+}
+
+static void line(const char *text)
+{
+    log_raw(text, strlen(text));
+}
+
+/* "patchbay: guest powered off", and which where there are several. */
+static void said(const struct vm *vm, const char *what)
+{
+    char text[96];
+
+    if (vm_count > 1)
+        hv_snprintf(text, sizeof(text), "patchbay: VM %s: %s\n", vm->name, what);
+    else
+        hv_snprintf(text, sizeof(text), "patchbay: %s\n", what);
+    line(text);
+}
+
+static void last_words(struct vm *vm)
+{
+    vm_devices_stop(vm);
+    vpc_flush(vm->pc);
+    if (vm->pass)
+        pass_stop(vm->pass);
+    if (vm->opt->trace)
+        mon_trace_block(vm);
+    uint64_t damage = vm_poison_damage();
+    if (damage)
+        PANIC("host memory outside of the guest changed at 0x%llx", (unsigned long long)damage);
+    mon_stats_line(vm);
+}
+
+static _Noreturn void machine_off(void)
+{
+    uint32_t value = atomic_load(&exit_value);
+
+    if (value != EXIT_NONE)
+        port_debug_exit(value);
+    port_poweroff();
+}
+
+/* The VM's end is the machine's. */
+static _Noreturn void machine_ends(const struct vm *vm, uint32_t how)
+{
+    if (how == VM_POWEROFF)
+        machine_off();
+    if (vm->opt->noreboot)
+        port_stop();
+    if (how == VM_RESET)
+        port_reset();
+    machine_off();
+}
+
+static bool again(const struct vm *vm, uint32_t how)
+{
+    if (how == VM_ORDER_STOP)
+        return false;
+    return how == VM_ORDER_RESET || vm->onend == ONEND_RESTART ||
+           (vm->onend == ONEND_AUTO && how == VM_RESET);
+}
+
+/* One that is off for good is out of the count: the last one ends the machine. */
+static void off(struct vm *vm)
+{
+    if (vm_go_off(vm) == 0) {
+        line("patchbay: no VM runs any more\n");
+        if (vm->opt->noreboot && vm_count > 1)
+            port_stop();
+        machine_off();
+    }
+    said(vm, "off; the others go on");
+}
+
+void vm_start_again(struct vm *vm)
+{
+    if (vm_make_again(vm)) {
+        said(vm, "starts again");
+        vm_go_on(vm);
+        return;
+    }
+    said(vm, "cannot start again");
+    if (vm_state(vm) != VM_OFF)
+        off(vm);
+}
+
+void vm_ended(struct vm *vm, uint32_t how)
+{
+    static const char *const what[] = {
+        [VM_POWEROFF] = "guest powered off",   [VM_RESET] = "guest reset",
+        [VM_PARKED] = "nothing runs any more", [VM_ORDER_STOP] = "stopped by the monitor",
+        [VM_ORDER_RESET] = "reset by the monitor",
+    };
+
+    last_words(vm);
+    said(vm, what[how]);
+    if (vm->onend == ONEND_MACHINE || (vm_count == 1 && vm->onend == ONEND_AUTO && how < VM_ORDER_STOP))
+        machine_ends(vm, how);
+    if (!again(vm, how)) {
+        off(vm);
+    } else if (vm_stopped_set(vm) != (cpuset_t)(BIT(vm->ncpus) - 1)) {
+        said(vm, "a CPU does not stop: it cannot start again");
+        off(vm);
+    } else {
+        vm_start_again(vm);
+    }
+}
+
+void vm_debug_exit(struct vm *vm, uint32_t value)
+{
+    uint32_t none = EXIT_NONE;
+
+    if (vm_count == 1) {
+        /* The guest's own status goes to the emulator, after everything that is checked at the end
+         * of a VM. */
+        last_words(vm);
+        port_debug_exit(value);
+        return;
+    }
+    log_info("vm", "VM %s: debug exit 0x%x", vm->name, value);
+    /* The first one counts, but a failure (odd, as guests write it) more than a success. */
+    if (!atomic_compare_exchange_strong(&exit_value, &none, value) && (value & 1))
+        atomic_store(&exit_value, value);
+    vm_end_here(vm, VM_POWEROFF);
+}

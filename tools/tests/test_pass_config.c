@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The configuration space of a function that a guest owns: what is shown, what reaches the hardware,
+ * BARs, reset, which functions can be given; and random accesses, after each of which the hardware
+ * must be as its owner may have it. */
+#include "tools/tests/pass_rig.h"
+
+#define A 2u /* on the guest's bus */
+#define B 3u
+
+static uint32_t hw(const struct fake_pci *d, unsigned reg, unsigned size)
+{
+    return pass_get(d->config, reg, size);
+}
+
+static void test_shown(void)
+{
+    pass_rig("all");
+    tap_eq(pass_count(pass), 2, "both are given");
+    tap_eq(cfg_r(A, PCI_VENDOR, 4), 0x10d38086, "who it is");
+    tap_eq(cfg_r(A, PCI_CLASS, 4) >> 8, 0x020000, "class");
+    tap_eq(cfg_r(A, PCI_INTERRUPT_PIN, 1), 0, "no pin");
+    tap_eq(cfg_r(A, PCI_ROM, 4), 0, "no ROM");
+    cfg_w(A, PCI_ROM, 4, ~0u);
+    tap_eq(cfg_r(A, PCI_ROM, 4), 0, "nor one that can be sized");
+    tap_eq(cfg_r(A, PCI_CAPABILITIES, 1), 0x40, "PM first");
+    tap_eq(cfg_r(A, 0x41, 1), 0x60, "what is not listed is passed over");
+    tap_eq(cfg_r(A, 0x50, 4), 0, "and reads 0");
+    tap_eq(cfg_r(A, 0x61, 1), 0xa0, "MSI-X follows");
+    tap_eq(cfg_r(A, 0xa1, 1), 0, "and is the last");
+    tap_eq(cfg_r(A, 0x42, 2) & 0xf800, 0, "no PME");
+    tap_eq(cfg_r(A, 0xa2, 2), ENTRIES - 1, "the table's size");
+    tap_eq(cfg_r(A, PCI_HEADER_TYPE, 1), 0, "one function");
+    tap_eq(cfg_r(4, PCI_VENDOR, 4), ~0u, "nobody else");
+    tap_eq(cfg_r(B, 0x82, 2) & 0x007e, 0, "MSI: one message");
+}
+
+static void test_bars(void)
+{
+    pass_rig("all");
+    tap_eq(cfg_r(A, PCI_BAR0, 4), BAR_A, "where firmware placed it");
+    cfg_w(A, PCI_BAR0, 4, ~0u);
+    tap_eq(cfg_r(A, PCI_BAR0, 4), ~(FAKE_PCI_MEMORY - 1), "its size");
+    tap_eq(hw(dev_a, PCI_BAR0, 4), BAR_A, "the hardware's stays");
+    cfg_w(A, PCI_BAR0, 4, 0xd0000000);
+    tap_eq(cfg_r(A, PCI_BAR0, 4), BAR_A, "it does not move, and says so");
+    cfg_w(A, PCI_BAR0 + 4, 4, ~0u);
+    tap_eq(cfg_r(A, PCI_BAR0 + 4, 4), 0, "one that is not there");
+    hpa_t h;
+    tap_ok(p2m_device(&rig_p2m, gpa(BAR_A), &h) && h.v == BAR_A, "mapped at its own address");
+    tap_ok(!p2m_device(&rig_p2m, gpa(BAR_A + TABLE), &h), "but for the page with the table");
+    tap_ok(p2m_device(&rig_p2m, gpa(BAR_A + 0x3fff), &h) && h.v == BAR_A + 0x3fff, "up to its end");
+    tap_ok(!p2m_device(&rig_p2m, gpa(BAR_A + 0x4000), &h), "and no further");
+}
+
+static void test_command(void)
+{
+    pass_rig("all");
+    tap_eq(hw(dev_a, PCI_COMMAND, 2), PCI_COMMAND_NO_INTX, "given silent");
+    tap_eq(dev_a->resets, 1, "and reset");
+    cfg_w(A, PCI_COMMAND, 2, 0x0507);
+    tap_eq(cfg_r(A, PCI_COMMAND, 2), 0x0507, "as the guest wrote it");
+    tap_eq(hw(dev_a, PCI_COMMAND, 2), 0x0507, "in force");
+    cfg_w(A, PCI_COMMAND, 2, 0x0006);
+    tap_eq(hw(dev_a, PCI_COMMAND, 2), 0x0406, "INTx stays off");
+    put_dword(dev_a->config, PCI_COMMAND, 0xf9100406);
+    cfg_w(A, PCI_COMMAND, 2, 0x0006);
+    tap_eq(hw(dev_a, PCI_STATUS, 2), 0xf910, "write 1 to clear is not written on the way");
+    cfg_w(A, PCI_STATUS, 2, 0x0800);
+    tap_eq(hw(dev_a, PCI_STATUS, 2), 0xf110, "but where the guest does");
+    cfg_w(A, 0x68, 2, PCI_EXP_FLR | 0x2810);
+    tap_eq(dev_a->resets, 2, "the guest's own reset");
+    tap_eq(cfg_r(A, PCI_COMMAND, 2), 0, "its command is gone");
+    tap_eq(hw(dev_a, PCI_BAR0, 4), 0, "the hardware forgot its BAR");
+    cfg_w(A, PCI_COMMAND, 2, 6);
+    tap_eq(hw(dev_a, PCI_BAR0, 4), BAR_A, "and has it back before it decodes");
+    tap_eq(hw(dev_a, 0x68, 2) & 0x00e0, 0, "the payload size is not the guest's");
+    pass_stop(pass);
+    tap_eq(hw(dev_a, PCI_COMMAND, 2), PCI_COMMAND_NO_INTX, "silent at the end");
+    tap_eq(dev_a->resets, 3, "and reset");
+}
+
+static bool none_taken(pci_bdf_t f)
+{
+    return f == 0x0310;
+}
+
+static unsigned chosen(const char *words)
+{
+    memset((void *)pass, 0, pass_sizeof());
+    return pass_choose(pass, words, strlen(words), NULL);
+}
+
+static void test_choose(void)
+{
+    pass_rig("none");
+    tap_eq(pass_count(pass), 0, "none");
+    (void)fake_pci_add(0x0008, 0x11111234, 0x030000, 0xfd000000);
+    struct fake_pci *bridge = fake_pci_add(0x00e0, 0x22221234, 0x060400, 0xfc000000);
+    bridge->id.layout = PCI_LAYOUT_BRIDGE;
+    tap_eq(chosen("all"), 2, "all: neither the one without messages nor the bridge");
+    tap_eq(chosen("03:02.0"), 1, "one");
+    tap_ok(pass_has(pass, 0x0310) && !pass_has(pass, 0x00fa), "the right one");
+    tap_eq(chosen("0000:03:02.0,00:1f.2"), 2, "a list");
+    tap_eq(chosen("03:02.0,03:02.0"), 1, "twice is once");
+    tap_eq(chosen("00:1c.0,00:01.0,04:00.0,xx,03:02,:.,03:20.0,,1:2:3.4"), 0, "nonsense, each said");
+    memset((void *)pass, 0, pass_sizeof());
+    tap_eq(pass_choose(pass, "all", 3, none_taken), 1, "not what another VM has");
+    dev_a->id.bar[0].base = 0;
+    tap_eq(chosen("03:02.0"), 0, "a BAR that firmware placed nowhere");
+    tap_eq(pass_low_end(pass), 1ull << 32, "no BAR, no end");
+    (void)chosen("00:1f.2");
+    tap_eq(pass_low_end(pass), BAR_B, "RAM ends below BARs");
+    tap_eq(pass_high_end(pass), UINT64_MAX, "... and has none above");
+}
+
+static bool legal(const struct fake_pci *d, uint64_t base)
+{
+    uint32_t command = hw(d, PCI_COMMAND, 2), bar = hw(d, PCI_BAR0, 4);
+    bool good = bar == base || (bar == 0 && !(command & (PCI_COMMAND_MEMORY | PCI_COMMAND_IO)));
+
+    if (!(command & PCI_COMMAND_NO_INTX) && command) /* 0: just reset */
+        return false;
+    if (d->express && (hw(d, d->express + PCI_EXP_DEVCTL, 2) & 0x00e0))
+        return false;
+    if (d->msi && (hw(d, d->msi + 2, 2) & PCI_MSI_ENABLE) &&
+        (hw(d, d->msi + 4, 4) >> 20 != 0xfee || hw(d, d->msi + 2, 2) & 0x70))
+        return false;
+    return good && !d->torn;
+}
+
+static void test_random(void)
+{
+    uint64_t seed = 7;
+    unsigned bad = 0;
+
+    pass_rig("all");
+    for (unsigned i = 0; i < 300000; i++) {
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        uint32_t r = (uint32_t)(seed >> 33), v = (uint32_t)(seed >> 11);
+        unsigned size = 1u << r % 3, reg = (r >> 4) % 256 & ~(size - 1);
+        if (r >> 16 & 1)
+            cfg_w(A + (r >> 17 & 1), reg, size, r >> 18 & 1 ? v : v & 0x0000ffff);
+        else
+            (void)cfg_r(A + (r >> 17 & 1), reg, size);
+        if (r >> 19 & 1)
+            mem_w(BAR_A + TABLE + (v & 0x3ff & ~3u), 4, v >> 4);
+        if (!legal(dev_a, BAR_A) || !legal(dev_b, BAR_B))
+            bad++;
+        while (port_msi_take())
+            ;
+    }
+    tap_eq(bad, 0, "300,000 random accesses: the hardware is never what it may not be");
+}
+
+int main(void)
+{
+    test_shown();
+    test_bars();
+    test_command();
+    test_choose();
+    test_random();
+    return tap_done();
+}
