@@ -2,6 +2,7 @@
 /* From boot to the sub-VMMs: how the machine is divided, and the VMs in it. Tested by every boot.
  */
 #include "hv/main.h"
+#include "arch-x86/defs/multiboot.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
@@ -19,6 +20,7 @@
 _Static_assert(OPT_POOL_MIN >= MMU_POOL_FLOOR, "pool= may ask for too little");
 
 struct plan hv_vms;
+struct vm_screen hv_screen;
 static uint32_t reader; /* the CPU that reads the consoles: the first that has a VM */
 
 static uint64_t private_head(void)
@@ -114,10 +116,24 @@ static void memory_several(struct plan *p, uint64_t free_bytes)
     }
 }
 
+/* Text modes and palettes are no guest's. */
+static void screen_note(const struct boot_info *b)
+{
+    hv_screen = (struct vm_screen){
+        .base = b->fb_type == MB2_FRAMEBUFFER_RGB ? b->fb_addr : 0,
+        .pitch = b->fb_pitch,
+        .width = b->fb_width,
+        .height = b->fb_height,
+        .bpp = (uint8_t)b->fb_bpp,
+    };
+    memcpy(hv_screen.colour, b->fb_colour, sizeof(hv_screen.colour));
+}
+
 void hv_plan(const struct boot_info *bi, uint32_t ncpus, uint64_t free_bytes)
 {
     struct plan *p = &hv_vms;
 
+    screen_note(bi);
     plan_modules(p, bi->module, bi->nmodules);
     plan_cpus(p, ncpus);
     if (p->n > 1) {
@@ -163,6 +179,21 @@ static void say(const struct vm *vm)
                               : "32-bit");
 }
 
+/* From here on a guest's screen is its own. */
+static void screen_yield(void)
+{
+    for (uint32_t i = 0; i < vm_count; i++) {
+        const struct vm_screen *s = &vm_table[i].screen;
+        if (!s->base)
+            continue;
+        log_info("main",
+                 "the screen is the guest's from here on, %ux%u: Patchbay's messages go to the "
+                 "other consoles",
+                 s->width, s->height);
+        port_screen_yield();
+    }
+}
+
 void hv_main(uint32_t ncpus)
 {
     uint32_t vcpu;
@@ -187,14 +218,7 @@ void hv_main(uint32_t ncpus)
         for (uint32_t k = 0; k < vm_count; k++)
             if (vm_table[k].mod == hv_vms.vm[i].mod)
                 vm_console_own(&vm_table[k], hv_vms.vm[i].console);
-    for (uint32_t k = 0; k < vm_count; k++)
-        if (vm_table[k].screen.base) {
-            log_info("main",
-                     "the screen is the guest's from here on, %ux%u: Patchbay's messages go to "
-                     "the other consoles",
-                     vm_table[k].screen.width, vm_table[k].screen.height);
-            port_screen_yield();
-        }
+    screen_yield();
     for (reader = 0; !vm_of(reader, &vcpu);)
         reader++;
     watch_reader(reader);

@@ -2,7 +2,6 @@
 /* What a VM is made of: its coherency state with its square of the matrix, its memory, its devices,
  * and what is loaded into it; at boot, and anew after its end. Tested by tools/tests/test_vms.c and
  * the vms group of `make check`. */
-#include "arch-x86/defs/multiboot.h"
 #include "hv/base/assert.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
@@ -15,7 +14,6 @@
 #include "hv/vm/console.h"
 #include "hv/vm/screen.h"
 #include "hv/vm/share.h"
-#include "hv/main.h"
 #include "hv/vms.h"
 
 /* Options are the machine's but for the memory: each VM has its own copy. */
@@ -114,6 +112,22 @@ static bool choose_devices(struct vm *vm)
     return true;
 }
 
+/* The screen, before the memory, which lies around it: the first VM that asks has it. */
+static void choose_screen(struct vm *vm)
+{
+    static bool given;
+    const char *why;
+
+    if (!vm_screen_asked(vm->mod, vm->nmods))
+        return;
+    why = given                     ? "another VM has the screen"
+          : vm->opt->mmu == MMU_REF ? "mmu=ref maps no device memory"
+                                    : vm_screen_give(vm, &hv_screen);
+    given = given || !why;
+    if (why)
+        log_warn("vm", "display=guest: %s", why);
+}
+
 /* RAM may lie higher than there is much of it: at its own address, or above device memory. */
 static uint64_t frames_most(const struct vm *vm)
 {
@@ -121,30 +135,6 @@ static uint64_t frames_most(const struct vm *vm)
         return phys_top() >> PAGE_SHIFT;
     return share_frames(phys_free_bytes(), vm->opt->mem_mib << 20) +
            (vm->pass || vm->screen.base ? (4ull << 30) >> PAGE_SHIFT : 0);
-}
-
-/* The screen, before the memory, which lies around it. Of several VMs the first that asks has it.
- */
-static void choose_screen(struct vm *vm)
-{
-    const struct boot_info *bi = &boot_info;
-    struct vm_screen screen = {bi->fb_addr,   bi->fb_pitch,        bi->fb_width,
-                               bi->fb_height, (uint8_t)bi->fb_bpp, {0}};
-    const char *why = NULL;
-
-    if (!vm_screen_asked(vm->mod, vm->nmods))
-        return;
-    for (uint32_t i = 0; i < vm_count; i++)
-        if (vm_table[i].screen.base)
-            why = "another VM has the screen";
-    if (bi->fb_type != MB2_FRAMEBUFFER_RGB)
-        screen.base = 0;
-    memcpy(screen.colour, bi->fb_colour, sizeof(screen.colour));
-    if (!why)
-        why =
-            vm->opt->mmu == MMU_REF ? "mmu=ref maps no device memory" : vm_screen_give(vm, &screen);
-    if (why)
-        log_warn("vm", "VM %s: display=guest: %s", vm->name, why);
 }
 
 /* Devices and trace words, one per guest frame and region, come before the guest's RAM: it takes

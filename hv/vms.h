@@ -6,6 +6,8 @@
 
 /* The VMs that the boot loader described; hv_plan filled it. */
 extern struct plan hv_vms;
+/* The boot framebuffer, filled in by hv_plan; base 0: none that a guest can be given. */
+extern struct vm_screen hv_screen;
 
 /* make.c. Boot CPU, before phys_seal: coherency state, memory, devices and image of vm_table[id].
  * false: it cannot start, which has been said. */
