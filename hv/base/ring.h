@@ -41,7 +41,8 @@ struct ring_slot {
     _Atomic uint32_t kind;
 };
 _Static_assert(sizeof(struct ring_slot) * RING_EVENTS == RING_BYTES, "memory of a ring");
-extern struct ring_slot *ring_of[HV_MACHINE_CPUS]; /* NULL: none. Set before the CPU's first event */
+extern struct ring_slot
+    *ring_of[HV_MACHINE_CPUS]; /* NULL: none. Set before the CPU's first event */
 static inline void ring_put(uint32_t cpu, enum ring_kind kind, uint64_t a, uint64_t b)
 {
     struct ring_slot *s = ring_of[cpu];

@@ -63,10 +63,10 @@ enum task_source { TASK_CALL /* and INT n */, TASK_JMP, TASK_IRET, TASK_EVENT };
  * written for the kinds named alone: it is on the way of every exit. */
 struct vmexit {
     enum vmexit_kind kind;
-    uint8_t insn_len; /* bytes valid in insn (decode assist); 0: fetch */
-    uint8_t cr;       /* control or debug register number */
-    uint8_t gpr;      /* register operand, VMEXIT_GPR_NONE: decode */
-    uint8_t vector;   /* EXCEPTION */
+    uint8_t insn_len;   /* bytes valid in insn (decode assist); 0: fetch */
+    uint8_t cr;         /* control or debug register number */
+    uint8_t gpr;        /* register operand, VMEXIT_GPR_NONE: decode */
+    uint8_t vector;     /* EXCEPTION */
     uint8_t delivering; /* EXCEPTION: the guest's own one whose delivery raised it, + 1; 0 none */
     bool have_gva;
     bool error_valid;
@@ -77,17 +77,17 @@ struct vmexit {
     bool window_shadow; /* STI / MOV SS shadow in force at exit */
     uint64_t next_rip;  /* 0: unknown, decode */
 
-    uint64_t code;  /* raw, for dumps */
-    gva_t gva;      /* PF: linear address; INVLPG: operand, if have_gva */
-    uint32_t pfec;  /* PF: error code */
-    uint32_t error; /* EXCEPTION, PF */
+    uint64_t code;    /* raw, for dumps */
+    gva_t gva;        /* PF: linear address; INVLPG: operand, if have_gva */
+    uint32_t pfec;    /* PF: error code */
+    uint32_t error;   /* EXCEPTION, PF */
     uint16_t io_port; /* IO, to io_addrsize */
     uint8_t io_size;  /* 1, 2, 4 */
     bool io_in, io_string, io_rep;
     bool io_have_addrsize;
-    uint8_t io_addrsize; /* 2, 4, 8 where the hardware says */
-    uint8_t insn[15];    /* insn_len bytes */
-    struct {             /* TASK_SWITCH */
+    uint8_t io_addrsize;   /* 2, 4, 8 where the hardware says */
+    uint8_t insn[15];      /* insn_len bytes */
+    struct {               /* TASK_SWITCH */
         uint16_t selector; /* of the incoming TSS */
         enum task_source source;
         bool external;  /* by an exception or interrupt, not an instruction */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The quick round of hv/subvmm/loop.c: it is taken after an exit that touched nothing, and never when something waits:
- * an action, a patch, an event, a timer, another root, a flush, another state. The file is compiled into this test with
- * a look at two of its calls. */
+/* The quick round of hv/subvmm/loop.c: it is taken after an exit that touched nothing, and never
+ * when something waits: an action, a patch, an event, a timer, another root, a flush, another
+ * state. The file is compiled into this test with a look at two of its calls. */
 #include "hv/coherency/actions.h"
 #include "hv/mmu/mmu.h"
 #include "hv/vcpu/rules.h"
@@ -43,7 +43,8 @@ static uint64_t *entry(unsigned table, unsigned i)
     return (uint64_t *)port_ptr(hpa(TABLES + table * PAGE_SIZE)) + i;
 }
 
-/* Two CPUs; CPU 0 in 64-bit code at RIG_CODE, the first 2 MiB mapped one to one; every exit a CPUID. */
+/* Two CPUs; CPU 0 in 64-bit code at RIG_CODE, the first 2 MiB mapped one to one; every exit a
+ * CPUID. */
 static void new_machine(void)
 {
     rig_new(2, true);
@@ -88,7 +89,8 @@ static void test_taken(void)
     vendor[0].next.kind = EXIT_INTR;
     tap_ok(quick_round() && !quick_round() && timers == 1,
            "behind a physical interrupt comes a whole one");
-    static const enum vmexit_kind touching[] = {EXIT_RDMSR, EXIT_WRMSR, EXIT_IO, EXIT_IRQ_WINDOW, EXIT_IRET};
+    static const enum vmexit_kind touching[] = {EXIT_RDMSR, EXIT_WRMSR, EXIT_IO, EXIT_IRQ_WINDOW,
+                                                EXIT_IRET};
     for (unsigned i = 0; i < ARRAY_SIZE(touching); i++) {
         new_machine();
         vendor[0].next.kind = touching[i];
@@ -97,7 +99,8 @@ static void test_taken(void)
         bsp()->vcpu.regs.gpr[RCX] = 0x10; /* MSR_TSC */
         subvmm_round(bsp());
         bsp()->vcpu.pending.type = EVENT_NONE;
-        tap_ok(!quick_round(), "... and behind what may have touched a device, kind %u", (unsigned)touching[i]);
+        tap_ok(!quick_round(), "... and behind what may have touched a device, kind %u",
+               (unsigned)touching[i]);
     }
 }
 
@@ -112,7 +115,8 @@ static void test_actions(void)
     new_machine();
     svr_on();
     vlapic_set_irr(vm.pc, 1, 0, 0x51, false);
-    tap_ok(!quick_round() && vendor[0].injected.vector == 0x51, "an interrupt from another CPU is injected");
+    tap_ok(!quick_round() && vendor[0].injected.vector == 0x51,
+           "an interrupt from another CPU is injected");
     new_machine();
     action_post(&co, 1, 0, ACTION_PAUSE);
     unsigned runs = vendor[0].runs;
@@ -128,7 +132,8 @@ static void test_actions(void)
     tap_eq(atomic_load(&m->ack), 7, "a request is answered");
     new_machine();
     bsp()->mmu.work += 10;
-    tap_ok(quick_round() && bsp()->mmu.served_at == bsp()->mmu.work, "a quick round is a look at requests");
+    tap_ok(quick_round() && bsp()->mmu.served_at == bsp()->mmu.work,
+           "a quick round is a look at requests");
 }
 
 static void test_patches(void)
@@ -136,7 +141,8 @@ static void test_patches(void)
     new_machine();
     atomic_store(&co.cpu[0].pending, BIT(1));
     (void)quick_round();
-    tap_ok(!ran_in_vain && !atomic_load(&co.cpu[0].pending), "patches are drained before the guest runs");
+    tap_ok(!ran_in_vain && !atomic_load(&co.cpu[0].pending),
+           "patches are drained before the guest runs");
     new_machine();
     bsp()->mmu.flipped[0] = 1;
     (void)quick_round();
@@ -162,7 +168,8 @@ static void test_events(void)
     svr_on();
     vlapic_set_cr8(vm.pc, 0, 15);
     vlapic_set_irr(vm.pc, 1, 0, 0x51, false);
-    tap_ok(!quick_round() && !vendor[0].injected.type && quick_round(), "CR8 holds an interrupt back");
+    tap_ok(!quick_round() && !vendor[0].injected.type && quick_round(),
+           "CR8 holds an interrupt back");
     vendor[0].next.kind = EXIT_CR_WRITE;
     vendor[0].next.cr = 8;
     vendor[0].next.gpr = RDX;
@@ -178,14 +185,16 @@ static void test_events(void)
     vendor[0].next.window_shadow = true;
     bsp()->calm = false;
     subvmm_round(bsp());
-    tap_ok(atomic_load(&fake_cpu[0].timer_arms) > arms, "an NMI in STI's shadow makes the guest exit soon");
+    tap_ok(atomic_load(&fake_cpu[0].timer_arms) > arms,
+           "an NMI in STI's shadow makes the guest exit soon");
     bsp()->vcpu.int_shadow = false;
     subvmm_round(bsp());
     tap_eq(vendor[0].injected.type, EVENT_NMI, "... and comes behind it");
 
     new_machine();
     vcpu_inject_gp0(bsp());
-    tap_ok(quick_round() && vendor[0].injected.vector == VEC_GP, "what a handler raised goes along");
+    tap_ok(quick_round() && vendor[0].injected.vector == VEC_GP,
+           "what a handler raised goes along");
     vendor[0].injected.type = EVENT_NONE;
     tap_ok(quick_round() && !vendor[0].injected.type, "... once");
 }
@@ -194,14 +203,16 @@ static void test_states(void)
 {
     new_machine();
     /* The third fault in a row: the VM is reset in the middle of a handler. */
-    vendor[0].next = (struct vmexit){.kind = EXIT_PF, .gpr = VMEXIT_GPR_NONE, .have_gva = true, .gva = {0x40000000}};
+    vendor[0].next = (struct vmexit){
+        .kind = EXIT_PF, .gpr = VMEXIT_GPR_NONE, .have_gva = true, .gva = {0x40000000}};
     vendor[0].next.redeliver = true;
     subvmm_round(bsp());
     bsp()->injected = (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = VEC_DF};
     exit_dispatch(bsp(), &vendor[0].next);
     unsigned runs = vendor[0].runs;
     tap_eq(bsp()->vcpu.state, VCPU_STOPPED, "a triple fault ends it");
-    tap_ok(!(bsp()->calm && enter_again(bsp())) && vendor[0].runs == runs, "... and the guest does not run again");
+    tap_ok(!(bsp()->calm && enter_again(bsp())) && vendor[0].runs == runs,
+           "... and the guest does not run again");
 }
 
 static void test_roots(void)
@@ -243,7 +254,8 @@ static void test_roots(void)
     subvmm_round(bsp());
     struct guest_fault f;
     gpa_t at;
-    tap_ok(mmu_translate(&bsp()->mmu, gva(RIG_CODE), PFEC_I, &at, &f) == HV_OK && bsp()->mmu.root == 0,
+    tap_ok(mmu_translate(&bsp()->mmu, gva(RIG_CODE), PFEC_I, &at, &f) == HV_OK &&
+               bsp()->mmu.root == 0,
            "the handler itself walks the new tables");
     roots = 0;
     vendor[0].next.kind = EXIT_CPUID;
