@@ -96,6 +96,8 @@ enum hv_err {
 #define HV_MUST_CHECK __attribute__((warn_unused_result))
 /* A small part of a path that every exit takes: no call, no frame. */
 #define HV_INLINE inline __attribute__((always_inline))
+/* Kept out of its caller, which then needs no registers for it. */
+#define HV_APART __attribute__((noinline))
 /* A rare path kept out of its caller, which then saves no registers for it. */
 #define HV_RARE __attribute__((noinline, cold))
 /* A function to set breakpoints on: one place, however much is inlined elsewhere. */

@@ -141,7 +141,7 @@ static bool pushes_rf(const struct vcpu_event *e)
 }
 
 /* The event decided on goes to the hardware only when the entry is certain. */
-static HV_RARE void inject_event(struct subvmm *s)
+static HV_APART void inject_event(struct subvmm *s)
 {
     struct vcpu *v = &s->vcpu;
 
@@ -164,7 +164,7 @@ static void inject_pending(struct subvmm *s)
 }
 
 /* Before anything looks at the local APIC. */
-static HV_RARE void settle(struct subvmm *s, struct vmexit *x)
+static HV_APART void settle(struct subvmm *s, struct vmexit *x)
 {
     events_settle(s, x);
     pveoi_sync(s);
@@ -198,10 +198,10 @@ static HV_INLINE void run_guest(struct subvmm *s)
 }
 
 /* false: something came in at the last moment, and the guest was not entered. */
-static HV_RARE bool enter_anew(struct subvmm *s)
+static HV_APART bool enter_anew(struct subvmm *s)
 {
     bool same = s->root_set && mmu_same(&s->mmu);
-    struct mmu_root root;
+    struct mmu_root root = {0};
 
     if (!same)
         mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
@@ -225,7 +225,7 @@ static HV_RARE bool enter_anew(struct subvmm *s)
     return true;
 }
 
-static HV_RARE void enter(struct subvmm *s)
+static void enter(struct subvmm *s)
 {
     events_prepare(s);
     if (s->vcpu.state == VCPU_RUNNING && !enter_anew(s))
@@ -287,10 +287,8 @@ static void halted(struct subvmm *s)
     halt(s);
 }
 
-void subvmm_round(struct subvmm *s)
+static HV_APART void whole_round(struct subvmm *s)
 {
-    if (s->calm && enter_again(s))
-        return;
     s->calm = false;
     take_actions(s);
     mmu_between(&s->mmu);
@@ -325,6 +323,12 @@ void subvmm_round(struct subvmm *s)
         halt(s);
         break;
     }
+}
+
+void subvmm_round(struct subvmm *s)
+{
+    if (!s->calm || !enter_again(s))
+        whole_round(s);
 }
 
 /* The VCPU of that VM which this CPU hosts. */

@@ -76,7 +76,7 @@ struct vcpu {
     struct vcpu_event pending; /* to inject at the next entry, ahead of interrupts */
     bool nmi_pending, nmi_blocked;
     bool window_armed;
-    bool int_shadow; /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
+    bool int_shadow;  /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
     bool pveoi_armed; /* the guest may clear the word instead of EOI */
     void *arch;       /* the vendor's, struct svm_vcpu */
     uint64_t xcr0;
