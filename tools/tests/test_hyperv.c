@@ -219,10 +219,10 @@ static void test_ipi(void)
 /* The assist page's first word does what KVM's PV EOI does. */
 static void test_eoi(void)
 {
-    uint32_t *word = port_ptr(hpa(INPUT));
     uint64_t value;
 
     fresh();
+    uint32_t *word = port_ptr(hpa(INPUT));
     rig_code("\x90\x90", 2);
     tap_ok(msr_write(bsp(), ASSIST, INPUT | 1), "an assist page");
     bsp()->vcpu.regs.rflags |= RFLAGS_IF;
