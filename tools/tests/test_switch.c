@@ -72,6 +72,7 @@ static void test_switch(void)
     (void)take(0);
     send(0, &m2, &m0);
     tap_ok(take(2) == 1 && !take(3), "another's own address cannot be taken over");
+    tap_eq(sw.port[3].nlearned, 1, "nor is it remembered there");
     send(0, &m0, &m0);
     tap_ok(!take(0) && !take(1), "not back to its sender");
     send(2, &m0, &x); /* 2 knows one, then many more: */

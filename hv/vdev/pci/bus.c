@@ -128,7 +128,7 @@ void pci_config_write(struct pci_bus *b, uint32_t from, unsigned bus_devfn, unsi
     pci_config_default_write(f, from, reg, size, value);
 }
 
-static bool access(struct pci_bus *b, struct vio *io, bool ports)
+static bool bar_access(struct pci_bus *b, struct vio *io, bool ports)
 {
     for (unsigned i = 0; i < b->count; i++) {
         struct pci_function *f = b->fn[i];
@@ -153,10 +153,10 @@ static bool access(struct pci_bus *b, struct vio *io, bool ports)
 
 void pci_bus_mmio(void *bus, struct vio *io)
 {
-    (void)access(bus, io, false);
+    (void)bar_access(bus, io, false);
 }
 
 bool pci_bus_pio(struct pci_bus *b, struct vio *io)
 {
-    return access(b, io, true);
+    return bar_access(b, io, true);
 }
