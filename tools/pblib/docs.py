@@ -15,6 +15,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"tools/(stats|trace)\.py build/run\.log.*", RUN),
     (r"GDB_COMMANDS=.* make gdb", RUN),
     (r"make run( </dev/null)?", "boot/terminal-exit"),
+    (r"make run VMS=.*", "vms/two"),
     (r"make run .*pb\.script=\w+.*", "linux/full-4"),
     (r"make run BARE=1", "boot/bare"), (r"make run DIRECT=1 SMP=1", "boot/multiboot1"),
     (r"make run EMU=bochs SMP=1", "bochs/linux-1"), (r"make run EMU=bochs CPU=corei7_skylake_x SMP=1|make check-vmx", "vmx/linux-1"),
