@@ -213,9 +213,9 @@ static void boot_on_own_tables(void)
     report();                                                      /* what the machine has */
     console_enable_input(percpus[0].apic_id);                      /* serial interrupts to CPU 0 */
     cpu_sti();                                                     /* interrupts on from here */
-    hv_main(cpu_count);             /* the VMs: memory, devices, image */
-    smp_release();                  /* the others go on */
-    cpu_run();                      /* never returns */
+    hv_main(cpu_count); /* the VMs: memory, devices, image */
+    smp_release();      /* the others go on */
+    cpu_run();          /* never returns */
 }
 
 /* Entry from boot/header.S: 64-bit, 4 GiB mapped identically, interrupts off, small stack. */
@@ -233,20 +233,20 @@ void boot_main(uint32_t magic, uint32_t info)
     require(features_divide_check(cpu_divide_self),
             "the processor divides wrongly (see above): use another version of the emulator");
     require(loader_ok, "the loader's information is unusable (see above)");
-    pci_quiesce();                             /* nobody else writes to memory */
-    memmap_log();                              /* RAM */
-    crash_init();                              /* what the last run said at its end */
-    acpi_init(boot_info.rsdp, boot_info.uefi); /* CPUs, APICs, power */
+    pci_quiesce();                                   /* nobody else writes to memory */
+    memmap_log();                                    /* RAM */
+    crash_init();                                    /* what the last run said at its end */
+    acpi_init(boot_info.rsdp, boot_info.uefi);       /* CPUs, APICs, power */
     pci_config_ecam(boot_info.rsdp, boot_info.uefi); /* registers beyond 256 */
     iommu_find(boot_info.rsdp, boot_info.uefi);      /* which there is */
-    cpus_decide();                             /* ncpus */
-    hv_plan(&boot_info, ncpus, phys_free_bytes()); /* which VM has which CPUs */
-    memory_per_cpu(ncpus);                         /* private pools, before the direct map */
-    paging_init();                             /* shared half of the tables */
-    tables_per_cpu(ncpus);                     /* stacks, roots */
-    paging_cpu_enable(percpus[0].root);        /* W^X from here */
-    paging_direct_enable();                    /* port_ptr() */
-    rings_per_cpu(ncpus);                      /* events, for panics and the monitor */
-    console_remap();                           /* device memory moved */
+    cpus_decide();                                   /* ncpus */
+    hv_plan(&boot_info, ncpus, phys_free_bytes());   /* which VM has which CPUs */
+    memory_per_cpu(ncpus);                           /* private pools, before the direct map */
+    paging_init();                                   /* shared half of the tables */
+    tables_per_cpu(ncpus);                           /* stacks, roots */
+    paging_cpu_enable(percpus[0].root);              /* W^X from here */
+    paging_direct_enable();                          /* port_ptr() */
+    rings_per_cpu(ncpus);                            /* events, for panics and the monitor */
+    console_remap();                                 /* device memory moved */
     stack_switch(percpus[0].stack_top, boot_on_own_tables);
 }

@@ -15,7 +15,6 @@
 #include "hv/vm/share.h"
 #include "hv/vms.h"
 
-
 /* Options are the machine's but for the memory: each VM has its own copy. */
 static struct hv_options options[VM_MAX];
 
@@ -87,8 +86,9 @@ static bool devices_allowed(struct vm *vm)
     }
     alone = vm;
     vm->own_only = true;
-    log_warn("vm", "VM %s is NOT ISOLATED: it owns devices, and no IOMMU keeps their DMA from "
-                   "Patchbay's memory and other VMs'",
+    log_warn("vm",
+             "VM %s is NOT ISOLATED: it owns devices, and no IOMMU keeps their DMA from "
+             "Patchbay's memory and other VMs'",
              vm->name);
     return true;
 }

@@ -6,7 +6,7 @@
 #pragma once
 #include "arch-x86/defs/pc.h"
 
-#define PCI_SPACE 256u   /* bytes of conventional configuration space */
+#define PCI_SPACE 256u    /* bytes of conventional configuration space */
 #define PCI_SPACE_X 4096u /* extended */
 #define PCI_ID_NOBODY 0xffffu
 

@@ -19,8 +19,16 @@
 #include "hv/port/machine.h"
 
 enum {
-    DEV_TABLE = 0x00, CMD_BASE = 0x08, EVENT_BASE = 0x10, CONTROL = 0x18, EXCLUSION = 0x20,
-    CMD_HEAD = 0x2000, CMD_TAIL = 0x2008, EVENT_HEAD = 0x2010, EVENT_TAIL = 0x2018, STATUS = 0x2020,
+    DEV_TABLE = 0x00,
+    CMD_BASE = 0x08,
+    EVENT_BASE = 0x10,
+    CONTROL = 0x18,
+    EXCLUSION = 0x20,
+    CMD_HEAD = 0x2000,
+    CMD_TAIL = 0x2008,
+    EVENT_HEAD = 0x2010,
+    EVENT_TAIL = 0x2018,
+    STATUS = 0x2020,
 };
 #define REGISTERS 0x4000u
 #define CONTROL_ENABLE BIT(0)
@@ -137,8 +145,7 @@ static bool flush(pci_bdf_t f, uint32_t domain)
         good &= complete(&units[i]);
     }
     if (!good)
-        log_err("iommu",
-                "an AMD-Vi unit does not answer: what it cached may still be in force");
+        log_err("iommu", "an AMD-Vi unit does not answer: what it cached may still be in force");
     return good;
 }
 
@@ -164,8 +171,7 @@ static void events_route(pci_bdf_t self)
             if (control & PCI_MSI_64)
                 port_pci_write(self, reg += 4, 4, 0);
             port_pci_write(self, reg + 4, 2, VECTOR_IOMMU);
-            port_pci_write(self, at + PCI_MSI_CONTROL, 2,
-                           (control & ~0x70u) | PCI_MSI_ENABLE);
+            port_pci_write(self, at + PCI_MSI_CONTROL, 2, (control & ~0x70u) | PCI_MSI_ENABLE);
             port_pci_write(self, PCI_COMMAND, 2,
                            port_pci_read(self, PCI_COMMAND, 2) | PCI_COMMAND_MASTER);
             return;
@@ -202,15 +208,16 @@ static enum hv_err unit_start(const struct iommu_unit *t, hpa_t table)
     uint64_t link_flags = (t->flags & 1u ? BIT(1) : 0) | (t->flags & 2u ? BIT(8) : 0) |
                           (t->flags & 4u ? BIT(9) : 0) | (t->flags & 8u ? BIT(11) : 0);
     mmio_write(u->regs + CONTROL, 8,
-               link_flags | CONTROL_COHERENT | CONTROL_CMD | CONTROL_EVENT_LOG |
-                   CONTROL_EVENT_INT | CONTROL_ENABLE);
+               link_flags | CONTROL_COHERENT | CONTROL_CMD | CONTROL_EVENT_LOG | CONTROL_EVENT_INT |
+                   CONTROL_ENABLE);
     nunits++;
     if (complete(u))
         return HV_OK;
     mmio_write(u->regs + CONTROL, 8, 0);
-    log_err("iommu",
-            "the AMD-Vi unit at 0x%llx executes no commands: none is used; iommu=off leaves it alone",
-            (unsigned long long)t->base);
+    log_err(
+        "iommu",
+        "the AMD-Vi unit at 0x%llx executes no commands: none is used; iommu=off leaves it alone",
+        (unsigned long long)t->base);
     return HV_UNSUPPORTED;
 }
 

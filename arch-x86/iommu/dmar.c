@@ -69,8 +69,8 @@ static void scopes_read(const struct reader *r, const uint8_t *s, uint32_t len, 
                 t->truncated = true;
                 return;
             }
-            *e = (struct iommu_scope){.unit = (uint8_t)index, .reserved = reserved, .first = f,
-                                      .last = f};
+            *e = (struct iommu_scope){
+                .unit = (uint8_t)index, .reserved = reserved, .first = f, .last = f};
             t->nscopes++;
             if (s[0] == SCOPE_BRIDGE && r->bridge && r->bridge(f, &secondary, &subordinate)) {
                 e[1] = *e;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which IOMMU is used, and hv/port/iommu.h. Tested by the steps devices/vtd-* and devices/amdvi-*. */
+/* Which IOMMU is used, and hv/port/iommu.h. Tested by the steps devices/vtd-* and devices/amdvi-*.
+ */
 #include "arch-x86/iommu/iommu.h"
 #include "arch-x86/defs/pci.h"
 #include "arch-x86/plat/acpi.h"
@@ -41,17 +42,19 @@ void iommu_find(hpa_t rsdp, bool uefi)
              ivrs_parse((const uint8_t *)t, len, &tables))
         candidate = &amdvi_ops;
     if (candidate && tables.truncated)
-        log_warn("iommu", "the firmware's table is damaged or too long: what could be read of it is "
-                          "used (iommu=off does without)");
+        log_warn("iommu",
+                 "the firmware's table is damaged or too long: what could be read of it is "
+                 "used (iommu=off does without)");
 }
 
 void iommu_init(void)
 {
     if (!candidate) {
-        log_info("iommu", "%s", hv_opt.iommu == IOMMU_OFF
-                                    ? "off by iommu=off"
-                                    : "none (the firmware setup may have a switch: VT-d, AMD-Vi, "
-                                      "IOMMU)");
+        log_info("iommu", "%s",
+                 hv_opt.iommu == IOMMU_OFF
+                     ? "off by iommu=off"
+                     : "none (the firmware setup may have a switch: VT-d, AMD-Vi, "
+                       "IOMMU)");
         return;
     }
     ops = candidate;
@@ -122,8 +125,7 @@ void port_iommu_take(pci_bdf_t f)
         (void)ops->set(iommu_alias_of(&tables, f), hpa(0), 0);
 }
 
-bool iommu_message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *address,
-                   uint32_t *data)
+bool iommu_message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *address, uint32_t *data)
 {
     return running && ops->message(f, vector, apic_id, address, data);
 }

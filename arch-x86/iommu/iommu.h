@@ -11,9 +11,9 @@
 
 /* Functions that a unit covers, or that memory is reserved for. */
 struct iommu_scope {
-    uint8_t unit;     /* index in unit[] or reserved[] */
-    bool reserved;    /* ... the latter */
-    bool bridge;      /* all that is behind this bridge, too */
+    uint8_t unit;  /* index in unit[] or reserved[] */
+    bool reserved; /* ... the latter */
+    bool bridge;   /* all that is behind this bridge, too */
     pci_bdf_t first, last;
 };
 struct iommu_unit {

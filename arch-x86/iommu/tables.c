@@ -33,8 +33,7 @@ static enum hv_err granule_small(const struct iommu_format *f, uint64_t *slot, u
     return HV_OK;
 }
 
-static enum hv_err granule_map(const struct iommu_format *f, hpa_t *way, uint64_t at,
-                               uint64_t host)
+static enum hv_err granule_map(const struct iommu_format *f, hpa_t *way, uint64_t at, uint64_t host)
 {
     /* way[l]: the table of level l that the last granule lay in */
     for (unsigned l = f->levels; l > 2; l--) {
@@ -63,7 +62,6 @@ enum hv_err iommu_tables_build(const struct p2m *p2m, const struct iommu_format 
     way[f->levels] = *root;
     for (uint64_t g = 0; g < p2m->ngranules; g++)
         if (p2m->granule[g] != P2M_NONE)
-            TRY(granule_map(f, way, g << REGION_SHIFT,
-                            (uint64_t)p2m->granule[g] << REGION_SHIFT));
+            TRY(granule_map(f, way, g << REGION_SHIFT, (uint64_t)p2m->granule[g] << REGION_SHIFT));
     return HV_OK;
 }

@@ -19,8 +19,20 @@
 #include "hv/port/machine.h"
 
 enum {
-    CAP = 0x08, ECAP = 0x10, GCMD = 0x18, GSTS = 0x1c, RTADDR = 0x20, FSTS = 0x34, FECTL = 0x38,
-    FEDATA = 0x3c, FEADDR = 0x40, FEUADDR = 0x44, PMEN = 0x64, IQH = 0x80, IQT = 0x88, IQA = 0x90,
+    CAP = 0x08,
+    ECAP = 0x10,
+    GCMD = 0x18,
+    GSTS = 0x1c,
+    RTADDR = 0x20,
+    FSTS = 0x34,
+    FECTL = 0x38,
+    FEDATA = 0x3c,
+    FEADDR = 0x40,
+    FEUADDR = 0x44,
+    PMEN = 0x64,
+    IQH = 0x80,
+    IQT = 0x88,
+    IQA = 0x90,
     IRTA = 0xb8,
 };
 #define GCMD_TE BIT(31)
@@ -50,7 +62,7 @@ enum {
 #define ENTRY_P BIT(0)
 #define CONTEXT_DOMAIN_SHIFT 8
 /* Descriptors: 6.5.2. */
-#define QI_CONTEXT (1u | 1u << 4)        /* all of them */
+#define QI_CONTEXT (1u | 1u << 4)         /* all of them */
 #define QI_IOTLB (2u | 1u << 4 | 3u << 6) /* all of them, reads and writes drained */
 #define QI_IEC 4u
 #define QI_WAIT (5u | 1u << 5)
@@ -77,9 +89,9 @@ struct unit {
 };
 static struct unit units[IOMMU_UNITS];
 static unsigned nunits;
-static uint64_t *root;       /* [bus * 2] */
+static uint64_t *root; /* [bus * 2] */
 static hpa_t root_at, irt_at;
-static uint64_t *irt;        /* [index * 2], NULL: no remapping */
+static uint64_t *irt; /* [index * 2], NULL: no remapping */
 static bool eime;
 static pci_bdf_t irt_owner[IRTE_COUNT / IRTE_PER_FUNCTION];
 static unsigned irt_blocks = 1; /* block 0 is the I/O APICs' */
@@ -181,8 +193,9 @@ static enum hv_err unit_map(const struct iommu_unit *t)
     u->cap = mmio_read(u->regs + CAP, 8);
     if (u->cap == ~0ull || !(mmio_read(u->regs + ECAP, 8) & ECAP_QI) ||
         !(CAP_SAGAW(u->cap) & (SAGAW_39 | SAGAW_48))) {
-        log_warn("iommu", "the unit at 0x%llx has no queued invalidation or page tables of 3 or 4 "
-                          "levels: no IOMMU is used",
+        log_warn("iommu",
+                 "the unit at 0x%llx has no queued invalidation or page tables of 3 or 4 "
+                 "levels: no IOMMU is used",
                  (unsigned long long)t->base);
         return HV_UNSUPPORTED;
     }
@@ -240,8 +253,8 @@ static bool unit_start(struct unit *u)
         return false;
     /* faults to CPU 0 */
     mmio_write32(u->regs + FEDATA, VECTOR_IOMMU);
-    mmio_write32(u->regs + FEADDR,
-                 APIC_MSI_BASE | (percpus[0].apic_id & 0xff) << APIC_MSI_DEST_SHIFT);
+    mmio_write32(u->regs + FEADDR, APIC_MSI_BASE | (percpus[0].apic_id & 0xff)
+                                                       << APIC_MSI_DEST_SHIFT);
     mmio_write32(u->regs + FEUADDR, percpus[0].apic_id & ~0xffu);
     mmio_write32(u->regs + FECTL, 0);
     return true;
@@ -255,8 +268,9 @@ static enum hv_err vtd_start(const struct iommu_tables *t)
     cpu_wbinvd();
     for (unsigned i = 0; i < nunits; i++)
         if (!unit_start(&units[i])) {
-            log_err("iommu", "the VT-d unit at 0x%llx does not do what it is told: none is used; "
-                             "iommu=off leaves it alone",
+            log_err("iommu",
+                    "the VT-d unit at 0x%llx does not do what it is told: none is used; "
+                    "iommu=off leaves it alone",
                     (unsigned long long)t->unit[i].base);
             return HV_UNSUPPORTED;
         }

@@ -152,7 +152,8 @@ static void bridges_enable(void)
     for (unsigned i = 0; i < nfound; i++) {
         pci_bdf_t f = found[i].bdf;
         if (found[i].layout == PCI_LAYOUT_BRIDGE)
-            port_pci_write(f, PCI_COMMAND, 2, port_pci_read(f, PCI_COMMAND, 2) | PCI_COMMAND_MASTER);
+            port_pci_write(f, PCI_COMMAND, 2,
+                           port_pci_read(f, PCI_COMMAND, 2) | PCI_COMMAND_MASTER);
     }
 }
 
@@ -161,8 +162,7 @@ void pci_scan(void)
     each(list);
     bridges_enable();
     if (too_many)
-        log_warn("pci", "more than %u functions: the others are not looked at",
-                 PORT_PCI_FUNCTIONS);
+        log_warn("pci", "more than %u functions: the others are not looked at", PORT_PCI_FUNCTIONS);
 }
 
 unsigned port_pci_count(void)

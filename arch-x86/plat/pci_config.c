@@ -52,8 +52,7 @@ void pci_config_map(unsigned bus)
 {
     if (!ecam.base.v || bus < ecam.first || bus > ecam.last || bus_map[bus])
         return;
-    bus_map[bus] =
-        paging_map_mmio(hpa(ecam.base.v + (uint64_t)bus * BYTES_PER_BUS), BYTES_PER_BUS);
+    bus_map[bus] = paging_map_mmio(hpa(ecam.base.v + (uint64_t)bus * BYTES_PER_BUS), BYTES_PER_BUS);
 }
 
 static uint8_t *mapped(pci_bdf_t f, unsigned reg)

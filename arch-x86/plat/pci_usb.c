@@ -9,7 +9,7 @@
 #include "arch-x86/plat/pci.h"
 #include "hv/base/log.h"
 
-#define HCCPARAMS 0x10u /* xHCI: HCCPARAMS1, extended capabilities in 31:16, in dwords */
+#define HCCPARAMS 0x10u      /* xHCI: HCCPARAMS1, extended capabilities in 31:16, in dwords */
 #define EHCI_HCCPARAMS 0x08u /* EECP in 15:8, a register of configuration space */
 #define LEGACY_ID 1u
 #define BIOS_OWNS 0x00010000u

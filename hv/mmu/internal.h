@@ -170,7 +170,8 @@ struct walk {
     bool eff_w, eff_u, eff_nx;
     gfn_t target;  /* 4 KiB frame that va maps to */
     uint32_t pfec; /* for HV_FAULT */
-    bool by_links; /* begin below the links the shadow has; a fault may be for want of their rights */
+    bool by_links; /* begin below the links the shadow has; a fault may be for want of their rights
+                    */
     bool flip;     /* fill_leaf: U=0, W=1 for this once although CR4.SMAP is set (CR0.WP = 0) */
     bool give_up;  /* fill_leaf: map a traced frame writable by making it unsync */
 };

@@ -90,9 +90,9 @@ enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
                           struct guest_fault *fault) HV_MUST_CHECK;
 /* Invalidates permission knowledge when CPL-independent state did not change: none needed. */
 
-/* What of the guest's PAT and MTRRs decides how device memory of its own is mapped: the PAT, and the
- * variable ranges of type WC, mask 0: none. Guest RAM is write-back whatever they say. A change is a
- * coherency event where the VM owns device memory. */
+/* What of the guest's PAT and MTRRs decides how device memory of its own is mapped: the PAT, and
+ * the variable ranges of type WC, mask 0: none. Guest RAM is write-back whatever they say. A change
+ * is a coherency event where the VM owns device memory. */
 #define MMU_WC 8
 struct mmu_types {
     uint64_t pat, base[MMU_WC], mask[MMU_WC];

@@ -11,8 +11,8 @@
  * 5. The caller has set the writer bit before it makes a leaf writable. The bit goes when the last
  *    alias has gone, behind the generation.
  * 6. W and D of a leaf are given and taken together.
- * 7. A leaf of device memory (SPTE_DEVICE) maps what the VM owns of it, uncached and NX, and is in no
- *    chain: no table lies there, so no trace is ever installed on it. */
+ * 7. A leaf of device memory (SPTE_DEVICE) maps what the VM owns of it, uncached and NX, and is in
+ * no chain: no table lies there, so no trace is ever installed on it. */
 #include "hv/mmu/internal.h"
 
 static uint32_t rhash_of(const struct mmu *m, uint64_t frame_hpa)

@@ -8,9 +8,9 @@
 
 #define SP_NONE UINT32_MAX
 #define ENTERED_NONE (UINT32_MAX - 1) /* no slot, and not SP_NONE either */
-#define MMU_ROOTS 16 /* retained roots at most */
-#define MMU_XLATE 32 /* entries of the software gva -> gpa cache */
-#define MMU_HOT 64   /* recently trapped frames remembered */
+#define MMU_ROOTS 16                  /* retained roots at most */
+#define MMU_XLATE 32                  /* entries of the software gva -> gpa cache */
+#define MMU_HOT 64                    /* recently trapped frames remembered */
 #define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
 #ifndef MMU_UNSYNC_OUT
 #define MMU_UNSYNC_OUT 64 /* frames this CPU writes unsync */
@@ -137,9 +137,9 @@ struct mmu {
     /* roots */
     struct mmu_root_slot roots[MMU_ROOTS];
     uint32_t nroots;
-    uint32_t last_root; /* shadow page of the root used before, or SP_NONE */
-    uint32_t root;      /* slot in use, or SP_NONE: to be found before entry */
-    uint32_t entered;   /* that of the last entry, while mmu_enter would choose it as it is; ... */
+    uint32_t last_root;  /* shadow page of the root used before, or SP_NONE */
+    uint32_t root;       /* slot in use, or SP_NONE: to be found before entry */
+    uint32_t entered;    /* that of the last entry, while mmu_enter would choose it as it is; ... */
     uint64_t entered_at; /* ... downgrades then */
     uint64_t root_clock;
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
@@ -191,8 +191,9 @@ struct mmu {
     struct mmu_lost lost[MMU_LOST];
 };
 
-/* What mmu_code said holds while both stay what they are: the page of the root that was chosen last,
- * and the number of sptes that lost something. A page that is freed loses all of them first. */
+/* What mmu_code said holds while both stay what they are: the page of the root that was chosen
+ * last, and the number of sptes that lost something. A page that is freed loses all of them first.
+ */
 static inline uint32_t mmu_code_root(const struct mmu *m)
 {
     return m->last_root;

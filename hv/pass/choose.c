@@ -138,8 +138,9 @@ static void take_word(struct pass *p, const char *s, size_t n, bool (*taken)(pci
     pci_bdf_t f;
 
     if (!bdf_parse(s, n, &f)) {
-        log_warn("pass", "pci=: '%.*s' is not a function: give all, none, or numbers such as "
-                         "00:1f.2,03:00.0",
+        log_warn("pass",
+                 "pci=: '%.*s' is not a function: give all, none, or numbers such as "
+                 "00:1f.2,03:00.0",
                  (int)(n < 20 ? n : 20), s);
         return;
     }

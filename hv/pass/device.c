@@ -167,7 +167,8 @@ static bool fn_start(struct pass *p, struct pass_fn *f, const struct p2m *p2m)
     }
     if (pass_bus_add(f) != HV_OK)
         return false;
-    log_info("pass", "%02x:%02x.%u (%04x:%04x) is the guest's 00:%02x.%u: %llu KiB of registers, %s",
+    log_info("pass",
+             "%02x:%02x.%u (%04x:%04x) is the guest's 00:%02x.%u: %llu KiB of registers, %s",
              f->host >> 8, f->host >> 3 & 31u, f->host & 7u, f->vendor, f->device, f->devfn >> 3,
              f->devfn & 7u, (unsigned long long)(mapped >> 10), f->msix ? "MSI-X" : "MSI");
     return true;

@@ -126,8 +126,7 @@ static bool follow(struct pass_fn *f, unsigned i)
     uint32_t cpu, data;
     uint64_t address;
 
-    if (!wanted(f, i) || e->stopped || (e->live && e->table != msix_enabled(f)) ||
-        !vector_get(e))
+    if (!wanted(f, i) || e->stopped || (e->live && e->table != msix_enabled(f)) || !vector_get(e))
         hw_mask(f, i);
     if (!wanted(f, i) || e->stopped || e->vector == NO_VECTOR) {
         return false;
@@ -314,8 +313,9 @@ static void arrived(struct pass_irq *e, uint32_t cpu)
     struct pass_irq message = *e;
     lock_drop(&f->lock);
     if (stop && log_ratelimit(&f->lines))
-        log_warn("pass", "%02x:%02x.%u: more than %u interrupts in a hundredth of a second: "
-                         "the rest of it without",
+        log_warn("pass",
+                 "%02x:%02x.%u: more than %u interrupts in a hundredth of a second: "
+                 "the rest of it without",
                  f->host >> 8, f->host >> 3 & 31u, f->host & 7u, STORM_MOST);
     if (go)
         send(&message, cpu);

@@ -25,11 +25,11 @@ void pass_bars_restore(const struct pass_fn *f)
 /* true: the function knows FLR and was given one. */
 static bool flr(const struct pass_fn *f)
 {
-    if (f->express &&
-        (port_pci_read(f->host, f->express + PCI_EXP_DEVCAP, 4) & PCI_EXP_FLR_CAP)) {
+    if (f->express && (port_pci_read(f->host, f->express + PCI_EXP_DEVCAP, 4) & PCI_EXP_FLR_CAP)) {
         unsigned ctl = f->express + PCI_EXP_DEVCTL;
-        for (unsigned i = 0; i < PENDING_TRIES && (port_pci_read(f->host, f->express + PCI_EXP_DEVSTA,
-                                                                 2) & PCI_EXP_PENDING);
+        for (unsigned i = 0;
+             i < PENDING_TRIES &&
+             (port_pci_read(f->host, f->express + PCI_EXP_DEVSTA, 2) & PCI_EXP_PENDING);
              i++)
             port_pause_ms(PENDING_MS);
         port_pci_write(f->host, ctl, 2, port_pci_read(f->host, ctl, 2) | PCI_EXP_FLR);
@@ -53,8 +53,8 @@ void pass_reset(struct pass_fn *f)
         port_pci_write(f->host, f->pm + PCI_PM_CSR, 2, 0);
     if (flr(f)) {
         port_pause_ms(FLR_MS);
-        for (unsigned i = 0;
-             i < ANSWER_TRIES && port_pci_read(f->host, PCI_VENDOR, 2) != f->vendor; i++)
+        for (unsigned i = 0; i < ANSWER_TRIES && port_pci_read(f->host, PCI_VENDOR, 2) != f->vendor;
+             i++)
             port_pause_ms(PENDING_MS);
     }
     port_pci_write(f->host, PCI_COMMAND, 2, PCI_COMMAND_NO_INTX);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The allow-list of configuration space: which bits of which register a guest reads from the
- * hardware, which of its writes get there, which are kept virtual. What is not listed reads 0 and is
- * not written. Tested by tools/tests/test_pass_config.c. */
+ * hardware, which of its writes get there, which are kept virtual. What is not listed reads 0 and
+ * is not written. Tested by tools/tests/test_pass_config.c. */
 #include "hv/base/string.h"
 #include "hv/pass/state.h"
 
@@ -30,8 +30,7 @@ static const struct rule rules[] = {
     {PCI_CAP_PM, 2, 2, 0x07ff, 0, 0, 0},
     {PCI_CAP_PM, PCI_PM_CSR, 2, 0x000b, 0x0003, 0, 0},
     /* MSI's own registers are made in msi_rules, MSI-X's control is virtual but for its size */
-    {PCI_CAP_MSIX, PCI_MSIX_CONTROL, 2, PCI_MSIX_COUNT, 0, 0,
-     PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL},
+    {PCI_CAP_MSIX, PCI_MSIX_CONTROL, 2, PCI_MSIX_COUNT, 0, 0, PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL},
     {PCI_CAP_MSIX, PCI_MSIX_TABLE, 4, ~0u, 0, 0, 0},
     {PCI_CAP_MSIX, PCI_MSIX_PBA, 4, ~0u, 0, 0, 0},
     /* PCIe 4.0, 7.5.3. The port at the other end of the link is not the guest's: what both ends
@@ -40,10 +39,10 @@ static const struct rule rules[] = {
     {PCI_CAP_EXPRESS, PCI_EXP_DEVCAP, 4, ~0u, 0, 0, 0},
     {PCI_CAP_EXPRESS, PCI_EXP_DEVCTL, 2, 0x7fff, 0xf81f, 0, 0}, /* MRRS, relaxed order, FLR */
     {PCI_CAP_EXPRESS, PCI_EXP_DEVSTA, 2, 0x003f, 0, 0x000f, 0},
-    {PCI_CAP_EXPRESS, 0x0c, 4, ~0u, 0, 0, 0},       /* link capabilities */
-    {PCI_CAP_EXPRESS, 0x10, 2, 0xffff, 0, 0, 0},    /* link control */
-    {PCI_CAP_EXPRESS, 0x12, 2, 0xffff, 0, 0, 0},    /* link status */
-    {PCI_CAP_EXPRESS, 0x24, 4, 0x0000001f, 0, 0, 0}, /* no LTR, OBFF, atomics, prefixes */
+    {PCI_CAP_EXPRESS, 0x0c, 4, ~0u, 0, 0, 0},         /* link capabilities */
+    {PCI_CAP_EXPRESS, 0x10, 2, 0xffff, 0, 0, 0},      /* link control */
+    {PCI_CAP_EXPRESS, 0x12, 2, 0xffff, 0, 0, 0},      /* link status */
+    {PCI_CAP_EXPRESS, 0x24, 4, 0x0000001f, 0, 0, 0},  /* no LTR, OBFF, atomics, prefixes */
     {PCI_CAP_EXPRESS, 0x28, 2, 0x001f, 0x001f, 0, 0}, /* completion timeout */
     {PCI_CAP_EXPRESS, 0x2c, 4, ~0u, 0, 0, 0},
     {PCI_CAP_EXPRESS, 0x30, 2, 0xffff, 0, 0, 0},

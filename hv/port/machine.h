@@ -23,9 +23,9 @@ void *port_low_memory(uint32_t cpu, hpa_t *at);
 void port_console_write(const char *text, size_t len);
 void port_console_raw(const char *text, size_t len);
 int port_console_read(void);
-/* A serial port for one VM alone: "com1".."com4", a rate behind a comma. Its number, negative: it is
- * not there, or a console already. Boot, the CPU that reads the consoles. Output and input as above;
- * ACTION_INPUT tells of its keys too. */
+/* A serial port for one VM alone: "com1".."com4", a rate behind a comma. Its number, negative: it
+ * is not there, or a console already. Boot, the CPU that reads the consoles. Output and input as
+ * above; ACTION_INPUT tells of its keys too. */
 int port_console_own(const char *spec);
 void port_console_own_write(unsigned port, const char *text, size_t len);
 int port_console_own_read(unsigned port);

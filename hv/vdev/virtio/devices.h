@@ -36,8 +36,8 @@ enum hv_err vconsole_init(struct vconsole *c, struct virtio_host *h, uint8_t dev
                           void *ctx) HV_MUST_CHECK;
 /* Is there a driver that waits for input? Any CPU. */
 bool vconsole_listens(struct vconsole *c);
-/* One byte of input. false: there is no room, keep it; when there is, this CPU gets ACTION_INPUT. Any
- * CPU, its loop, no lock held. */
+/* One byte of input. false: there is no room, keep it; when there is, this CPU gets ACTION_INPUT.
+ * Any CPU, its loop, no lock held. */
 bool vconsole_input(struct vconsole *c, uint8_t byte);
 
 /* --- blk.c: block device, 5.2 --- */

@@ -112,8 +112,7 @@ static void net_stop(struct virtio *v)
     switch_detach(n->sw, n->port);
 }
 
-static const struct virtio_ops net_ops = {
-    .queue = net_queue, .reset = net_reset, .stop = net_stop};
+static const struct virtio_ops net_ops = {.queue = net_queue, .reset = net_reset, .stop = net_stop};
 static const struct virtio_kind net_kind = {.type = VIRTIO_NET,
                                             .class_code = CLASS_ETHERNET,
                                             .nqueues = QUEUES,

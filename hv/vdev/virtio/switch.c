@@ -41,10 +41,8 @@ enum hv_err switch_attach(struct vswitch *s, void (*arrived)(void *ctx), void *c
     *port = port_for(s, ctx);
     if (*port < SWITCH_PORTS) {
         flush(s, &s->port[*port]);
-        s->port[*port] = (struct switch_port){.used = true,
-                                              .own = switch_mac_of(*port),
-                                              .arrived = arrived,
-                                              .ctx = ctx};
+        s->port[*port] = (struct switch_port){
+            .used = true, .own = switch_mac_of(*port), .arrived = arrived, .ctx = ctx};
     }
     lock_drop(&s->lock);
     return *port < SWITCH_PORTS ? HV_OK : HV_NOMEM;

@@ -26,7 +26,7 @@ struct switch_mac {
 };
 
 struct switch_port {
-    bool used;  /* some device's, whether or not its VM is on */
+    bool used; /* some device's, whether or not its VM is on */
     bool up;
     struct switch_mac own; /* what its VM was given: belongs to it whoever sends from it */
     struct switch_mac learned[SWITCH_LEARNED];
@@ -35,7 +35,7 @@ struct switch_port {
     unsigned head, count;
     /* Something came. Any CPU, with the lock held: takes none, and waits for nobody. */
     void (*arrived)(void *ctx);
-    void *ctx; /* whose port it is */
+    void *ctx;                     /* whose port it is */
     uint64_t sent, received, lost; /* lost: its inbox was full */
 };
 
