@@ -152,6 +152,7 @@ $(O)/fuzz/fuzz_%: $(O)/fuzz/tools/tests/fuzz_%.c.o $(O)/fuzz/libhv.a
 # Parsers outside of hv/, by the objects they need.
 $(O)/fuzz/fuzz_multiboot: $(patsubst %,$(O)/fuzz/%.c.o,boot/multiboot1 boot/multiboot2 arch-x86/plat/memmap)
 $(O)/fuzz/fuzz_acpi: $(O)/fuzz/arch-x86/plat/acpi.c.o
+$(O)/fuzz/fuzz_iommu: $(patsubst %,$(O)/fuzz/%.c.o,arch-x86/iommu/dmar arch-x86/iommu/ivrs arch-x86/plat/mcfg)
 include tools/tests/sim.mk
 include tools/bench.mk
 host-tests: $(ASAN_TESTS:%=$(O)/host/%) $(TSAN_TESTS:%=$(O)/tsan/%)

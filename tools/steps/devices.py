@@ -94,5 +94,25 @@ def linux(iommu, smp, hv="audit=1"):
     return action
 
 
-STEPS = [Step("devices/" + iommu, linux(iommu, smp), IMAGE, emulator(smp), quick=iommu == "none")
+def hostile(iommu):
+    """A device whose owner aims its DMA at memory all over the machine that is not the guest's, and at interrupt addresses: what lies there
+    is filled with a pattern that is compared at the end, and the log says what was blocked."""
+
+    def action(results):
+        run = config.Run(kernel=os.path.join(OUT, "cache/vmlinuz"), initrd=os.path.join(OUT, "initrd.gz"),
+                         append="console=ttyS0 iomem=relaxed pb.script=dma memmap=1M$0x8000000 pb.spare=0x8000000 pb.from=0xc000000 pb.to=0x20000000",
+                         hv="test=1 mem=192M", words="role=linux pci=all", smp=2, mem=512, timeout=900, test=True, own_initrd=True,
+                         machine="q35", iommu=iommu, extra=("-device", "edu,dma_mask=0xffffffff"), direct=True)
+        s = boot(results, "devices-hostile-" + iommu, run)
+        if s is None:
+            return
+        judge_linux(results, s, run, {"test": "1", "mem": "192M"})
+        lines = [line for line in s.lines if "iommu: blocked:" in line]
+        results.expect(any("writes" in line for line in lines), "nothing was blocked")
+
+    return action
+
+
+STEPS = [Step("devices/hostile-" + iommu, hostile(iommu), IMAGE, emulator(2), ("make",)) for iommu in ("intel", "amd")]
+STEPS += [Step("devices/" + iommu, linux(iommu, smp), IMAGE, emulator(smp), ("make",), quick=iommu == "none")
          for iommu, smp in (("none", 4), ("intel", 2), ("amd", 2))]

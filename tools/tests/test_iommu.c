@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The firmware's tables of IOMMUs and of memory-mapped configuration space, good ones and wrong ones
- * of the kinds that machines have; and I/O page tables against the map they are made of. */
+/* The firmware's tables of IOMMUs and of memory-mapped configuration space, good ones and wrong
+ * ones of the kinds that machines have; and I/O page tables against the map they are made of. */
 #include "tools/tests/fake/fake.h"
 #include "tools/tests/tap.h"
 /* Pure: compiled here, since the machine's folder is not in the host library. */
@@ -68,8 +68,8 @@ static void test_dmar(void)
     tap_ok(iommu_covers(&out, 0x1234), "one unit has all");
     begin(48);
     unit(0, 0xfed90000, 16);
-    b1(2), b1(8), b2(0), b1(0), b1(0), b1(0x1c), b1(0);       /* what is behind 00:1c.0 */
-    b1(1), b1(10), b2(0), b1(0), b1(0), b1(0x1c), b1(0);      /* cut off */
+    b1(2), b1(8), b2(0), b1(0), b1(0), b1(0x1c), b1(0);  /* what is behind 00:1c.0 */
+    b1(1), b1(10), b2(0), b1(0), b1(0), b1(0x1c), b1(0); /* cut off */
     tap_ok(dmar() && out.truncated, "a scope longer than its unit: cut");
     tap_ok(iommu_covers(&out, 0x0600) && iommu_covers(&out, 0x00e0), "the bridge and behind it");
     tap_ok(!iommu_covers(&out, 0x0800) && !iommu_covers(&out, 0x0010), "nothing else");

@@ -206,8 +206,8 @@ static void behind_the_back(void *arg)
 
 static void test_dma(void)
 {
-    static const char *const options[] = {"", "unsync=off", "coherency=locked", "large=off derived=on",
-                                          "fresh=off dying=off batch=off"};
+    static const char *const options[] = {"", "unsync=off", "coherency=locked",
+                                          "large=off derived=on", "fresh=off dying=off batch=off"};
 
     for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
         unsigned foreign = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The configuration space of a function that a guest owns: what is shown, what reaches the hardware,
- * BARs, reset, which functions can be given; and random accesses, after each of which the hardware
- * must be as its owner may have it. */
+/* The configuration space of a function that a guest owns: what is shown, what reaches the
+ * hardware, BARs, reset, which functions can be given; and random accesses, after each of which the
+ * hardware must be as its owner may have it. */
 #include "tools/tests/pass_rig.h"
 
 #define A 2u /* on the guest's bus */
@@ -102,7 +102,8 @@ static void test_choose(void)
     tap_ok(pass_has(pass, 0x0310) && !pass_has(pass, 0x00fa), "the right one");
     tap_eq(chosen("0000:03:02.0,00:1f.2"), 2, "a list");
     tap_eq(chosen("03:02.0,03:02.0"), 1, "twice is once");
-    tap_eq(chosen("00:1c.0,00:01.0,04:00.0,xx,03:02,:.,03:20.0,,1:2:3.4"), 0, "nonsense, each said");
+    tap_eq(chosen("00:1c.0,00:01.0,04:00.0,xx,03:02,:.,03:20.0,,1:2:3.4"), 0,
+           "nonsense, each said");
     memset((void *)pass, 0, pass_sizeof());
     tap_eq(pass_choose(pass, "all", 3, none_taken), 1, "not what another VM has");
     dev_a->id.bar[0].base = 0;

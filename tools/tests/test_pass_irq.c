@@ -209,7 +209,8 @@ static void step(void)
         break;
     case 6:
         model_all = rnd(4) == 0;
-        cfg_w(A, MSIX + 2, 2, (model_on ? PCI_MSIX_ENABLE : 0) | (model_all ? PCI_MSIX_MASK_ALL : 0));
+        cfg_w(A, MSIX + 2, 2,
+              (model_on ? PCI_MSIX_ENABLE : 0) | (model_all ? PCI_MSIX_MASK_ALL : 0));
         break;
     default:
         cfg_w(A, PCI_COMMAND, 2, 6);
