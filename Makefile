@@ -210,6 +210,11 @@ $(O)/initrd-virtio.gz: tools/initramfs/mkinitrd.sh tools/virtioguest.py $(INITRD
 	@$(call say,CPIO,$@)
 	$(Q)$(PYTHON) tools/virtioguest.py modules $(O)/virtio-root $(O)/cache/virtio
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/virtio-root
+# With its drivers for the machine's own devices: the script "devices".
+$(O)/initrd-devices.gz: tools/initramfs/mkinitrd.sh tools/virtioguest.py $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/cache/virtio
+	@$(call say,CPIO,$@)
+	$(Q)$(PYTHON) tools/virtioguest.py devices $(O)/devices-root $(O)/cache/virtio
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/devices-root
 $(O)/virtio-disk.img: tools/virtioguest.py $(O)/cache/busybox
 	@$(call say,DISK,$@)
 	$(Q)$(PYTHON) tools/virtioguest.py disk $@ $(O)/cache/busybox

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """What the tests of virtio devices boot with: the kernel's own drivers in the order in which they load, and an ext4 image
-for a disk. Usage: virtioguest.py modules OUT-FOLDER MODULES-FOLDER, or virtioguest.py disk IMAGE BUSYBOX.
-Tested by the group virtio of tools/check.py."""
+for a disk. Usage: virtioguest.py modules|devices OUT-FOLDER MODULES-FOLDER, or virtioguest.py disk IMAGE BUSYBOX.
+Tested by the groups virtio and devices of tools/check.py."""
 import hashlib
 import os
 import random
@@ -17,12 +17,16 @@ WANTED = ("virtio_pci", "virtio-rng", "virtio_console", "virtio_blk", "virtio_ne
 DISK_BYTES = 24 << 20
 
 
-def modules(out, folder):
+# Of the machine's own devices.
+DEVICES = ("crc64_rocksoft_generic", "crct10dif_generic", "crc32c_generic", "ahci", "nvme", "xhci-pci", "usb-storage", "virtio_pci", "virtio_blk", "sd_mod", "e1000e")
+
+
+def modules(out, folder, wanted=WANTED):
     """OUT/modules with the files, and OUT/modules/order."""
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out + "/modules")
     order = []
-    for name in WANTED:
+    for name in wanted:
         if os.path.exists(os.path.join(folder, name + ".ko")):
             load_order(folder, name, order)
     for name in order:
@@ -62,6 +66,8 @@ def disk(image, busybox):
 def main(argv):
     if argv[:1] == ["modules"] and len(argv) == 3:
         modules(*argv[1:])
+    elif argv[:1] == ["devices"] and len(argv) == 3:
+        modules(argv[1], argv[2], DEVICES)
     elif argv[:1] == ["disk"] and len(argv) == 3:
         disk(*argv[1:])
     else:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The machine's own devices in the hands of a Linux: disks on AHCI, NVMe, virtio and USB, and a network card, without and
+with each IOMMU, by the project's initramfs and scratch disks. Run by tools/check.py."""
+import hashlib
+import http.server
+import os
+import random
+import re
+import threading
+
+from pblib import config
+from pblib.linux import OUT, boot, judge_linux
+from pblib.steps import IMAGE, Step, emulator
+from steps.build import MAKE
+
+DISK_BYTES = 32 << 20
+DISKS = ("ahci", "nvme", "virtio", "usb")
+PAYLOAD = random.Random(5).randbytes(16 << 20)
+
+
+class Server:
+    """The payload on a port of the host's loopback, which is 10.0.2.2 for the guest."""
+
+    def __enter__(self):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # pylint: disable=invalid-name
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(PAYLOAD)))
+                self.end_headers()
+                self.wfile.write(PAYLOAD)
+
+            def log_message(self, *args):  # pylint: disable=arguments-differ
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        return self.http.server_address[1]
+
+    def __exit__(self, *args):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def scratch(name):
+    path = os.path.join(OUT, "check-devices-%s.img" % name)
+    with open(path, "wb") as f:
+        f.truncate(DISK_BYTES)
+    return path
+
+
+def machine(paths, behind):
+    """Words of QEMU for a disk of each kind and a card."""
+    virtio = ",iommu_platform=on" if behind else ""
+    front = {"ahci": "ide-hd,bus=ide.1,drive=", "nvme": "nvme,serial=pb,drive=",
+             "virtio": "virtio-blk-pci,disable-legacy=on%s,drive=" % virtio, "usb": "usb-storage,bus=xhci.0,drive="}
+    words = ["-device", "qemu-xhci,id=xhci"]
+    for kind in DISKS:
+        words += ["-drive", "if=none,id=%s,format=raw,file=%s" % (kind, paths[kind]), "-device", front[kind] + kind]
+    return words + ["-netdev", "user,id=net", "-device", "e1000e,netdev=net,romfile="]
+
+
+SAYS = {  # what the hypervisor says of isolation
+    "none": r"NOT ISOLATED",
+    "intel": r"iommu: VT-d: 1 units, .* interrupts remapped",
+    "amd": r"iommu: AMD-Vi: 1 units, .* interrupts remapped",
+}
+
+
+def linux(iommu, smp, hv="audit=1"):
+    """All devices given by pci=all; every one is driven by the kernel's own driver."""
+
+    def action(results):
+        results.command(MAKE + ["O=" + OUT, OUT + "/initrd-devices.gz"], 900)
+        paths = {kind: scratch("%s-%s" % (iommu, kind)) for kind in DISKS}
+        with Server() as port:
+            append = "console=ttyS0 pb.script=devices pb.disks=%s pb.port=%d pb.sum=%s" % (
+                ",".join(DISKS), port, hashlib.sha256(PAYLOAD).hexdigest())
+            run = config.Run(kernel=os.path.join(OUT, "cache/virtio-vmlinuz"), initrd=os.path.join(OUT, "initrd-devices.gz"),
+                             append=append, hv=hv, words="role=linux pci=all", smp=smp, timeout=1500, test=True, own_initrd=True,
+                             machine="q35", iommu=iommu, extra=tuple(machine(paths, iommu != "none")))
+            s = boot(results, "devices-" + iommu, run)
+        for kind in DISKS:
+            with open(paths[kind], "rb") as f:
+                results.expect(any(f.read()), "nothing was written to the disk on " + kind)
+            os.remove(paths[kind])
+        if s is None:
+            return
+        judge_linux(results, s, run, dict(word.partition("=")[::2] for word in hv.split()))
+        text = "\n".join(s.lines)
+        results.expect(re.search(SAYS[iommu], text), "it does not say %s" % SAYS[iommu])
+        results.expect(iommu == "none" or "NOT ISOLATED" not in text, "it says that the guest is not isolated")
+        results.expect("iommu: blocked" not in text, "the IOMMU blocked something")
+
+    return action
+
+
+STEPS = [Step("devices/" + iommu, linux(iommu, smp), IMAGE, emulator(smp), quick=iommu == "none")
+         for iommu, smp in (("none", 4), ("intel", 2), ("amd", 2))]
