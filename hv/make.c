@@ -12,6 +12,7 @@
 #include "hv/port/machine.h"
 #include "hv/vcpu/subvmm.h"
 #include "hv/vm/console.h"
+#include "hv/vm/load/load.h"
 #include "hv/vm/screen.h"
 #include "hv/vm/share.h"
 #include "hv/vms.h"

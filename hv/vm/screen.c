@@ -2,24 +2,12 @@
 /* The boot framebuffer as the guest's screen (display=guest): device memory at its own address.
  * Tested by tools/tests/test_screen.c and the display steps of `make check`. */
 #include "hv/vm/screen.h"
-#include "hv/base/string.h"
 #include "hv/mem/phys.h"
-#include "hv/vm/load/loader.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define FOUR_GIB 0x100000000ull
 #define PLATFORM_BASE 0xfec00000ull /* I/O APIC, HPET, local APICs, firmware, up to 4 GiB */
 #define BYTES_MAX (512 * MIB)
-
-bool vm_screen_asked(const struct vm_module *mods, unsigned nmods)
-{
-    for (unsigned i = 0; i < nmods; i++) {
-        struct module_words w;
-        if (module_string_parse(mods[i].string, &w) == HV_OK && w.display)
-            return true;
-    }
-    return false;
-}
 
 static bool overlaps(uint64_t a, uint64_t a_end, uint64_t b, uint64_t b_end)
 {

@@ -3,8 +3,6 @@
 #pragma once
 #include "hv/vm/vm.h"
 
-/* Does a module's string say display=guest? */
-bool vm_screen_asked(const struct vm_module *mods, unsigned nmods);
 /* The guest gets the framebuffer `s`, at its own address. Before vm_memory_init: RAM ends below it.
  * NULL, or why not, and what to do. Boot, one CPU. */
 const char *vm_screen_give(struct vm *vm, const struct vm_screen *s);

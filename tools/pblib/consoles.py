@@ -157,6 +157,7 @@ case("pio", hv="console=pio:0x2f8,115200,clk=1843200", serial=("null", "chardev:
 case("pci", hv="console=pci:00:05.0,115200n8", serial=("none",),
      extra=("-device", "pci-serial,chardev=ser0,addr=5"))(talk("pci", "pci"))
 case("auto-pci", serial=("none",), extra=("-device", "pci-serial,chardev=ser0"))(talk("pci vga", "pci kbd"))
+case("twice", hv="console=com1,115200 console=auto")(talk("com1 vga", "com1 kbd"))
 case("two", hv="console=com1 console=debugcon console=vga")(talk("com1 debugcon vga", "com1 kbd"))
 
 

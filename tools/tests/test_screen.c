@@ -5,6 +5,7 @@
 #include "tools/tests/fake/fake.h"
 #include "hv/base/options.h"
 #include "hv/mem/phys.h"
+#include "hv/vm/load/load.h"
 #include "hv/vm/load/loader.h"
 #include "hv/vm/screen.h"
 #include "hv/vm/tables/bootparams.h"

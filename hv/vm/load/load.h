@@ -6,6 +6,8 @@
 /* The value of pci= in the first of the modules' strings that has one; false: none. Before
  * vm_memory_init, which depends on it. */
 bool vm_pci_words(const struct vm_module *mods, unsigned nmods, const char **words, size_t *len);
+/* Does a module's string say display=guest? */
+bool vm_screen_asked(const struct vm_module *mods, unsigned nmods);
 /* Loads the kernel (role=linux or role=raw, or the first module), whatever kind it is, the other
  * modules and the command line, builds memory map, boot data and ACPI tables in guest RAM, sets
  * entry_*. Errors are logged with the remedy. */

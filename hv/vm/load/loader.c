@@ -145,3 +145,13 @@ bool vm_pci_words(const struct vm_module *mods, unsigned nmods, const char **wor
     }
     return false;
 }
+
+bool vm_screen_asked(const struct vm_module *mods, unsigned nmods)
+{
+    for (unsigned i = 0; i < nmods; i++) {
+        struct module_words w;
+        if (module_string_parse(mods[i].string, &w) == HV_OK && w.display)
+            return true;
+    }
+    return false;
+}
