@@ -20,7 +20,6 @@
 _Static_assert(OPT_POOL_MIN >= MMU_POOL_FLOOR, "pool= may ask for too little");
 
 struct plan hv_vms;
-struct vm_screen hv_screen;
 static uint32_t reader; /* the CPU that reads the consoles: the first that has a VM */
 
 static uint64_t private_head(void)

@@ -17,6 +17,8 @@
 #include "hv/vm/share.h"
 #include "hv/vms.h"
 
+struct vm_screen hv_screen;
+
 /* Options are the machine's but for the memory: each VM has its own copy. */
 static struct hv_options options[VM_MAX];
 

@@ -3,6 +3,7 @@
  * by pure parsers (dmar.c, ivrs.c). Tested by tools/tests/test_iommu.c and the steps of
  * tools/steps/devices.py. */
 #pragma once
+#include "hv/mem/p2m.h"
 #include "hv/port/iommu.h"
 
 #define IOMMU_UNITS 16

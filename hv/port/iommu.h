@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What hv/ needs of the machine's IOMMU. Defined by arch-x86/iommu, or the fake. */
 #pragma once
-#include "hv/mem/p2m.h"
 #include "hv/port/pci.h"
 
+struct p2m; /* hv/mem/p2m.h */
 /* Is there one that is in use, so that functions reach only what they are given? Until then, from
  * boot on, they reach nothing. */
 bool port_iommu_isolates(void);

@@ -101,14 +101,15 @@ def hostile(iommu):
     def action(results):
         run = config.Run(kernel=os.path.join(OUT, "cache/vmlinuz"), initrd=os.path.join(OUT, "initrd.gz"),
                          append="console=ttyS0 iomem=relaxed pb.script=dma memmap=1M$0x8000000 pb.spare=0x8000000 pb.from=0xc000000 pb.to=0x20000000",
-                         hv="test=1 mem=192M", words="role=linux pci=all", smp=2, mem=512, timeout=900, test=True, own_initrd=True,
+                         hv="test=1 mem=192M", words="role=linux pci=all", smp=2, mem=512, timeout=1500, test=True, own_initrd=True,
                          machine="q35", iommu=iommu, extra=("-device", "edu,dma_mask=0xffffffff"), direct=True)
         s = boot(results, "devices-hostile-" + iommu, run)
         if s is None:
             return
         judge_linux(results, s, run, {"test": "1", "mem": "192M"})
         lines = [line for line in s.lines if "iommu: blocked:" in line]
-        results.expect(any("writes" in line for line in lines), "nothing was blocked")
+        # QEMU's AMD-Vi blocks what has no entry without an event.
+        results.expect(iommu == "amd" or any("writes" in line for line in lines), "nothing was blocked")
 
     return action
 

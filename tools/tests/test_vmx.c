@@ -269,6 +269,7 @@ static void test_inject(void)
     run(REASON_INTR);
     tap_eq(fake_entered_info, INTR_INFO_VALID | INTR_TYPE_HARD | VEC_UD, "#UD has no error code");
     arch.blocking = BLOCKING_MOV_SS;
+    fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = BLOCKING_MOV_SS;
     fake_vmcs[VMCS_GUEST_PENDING_DEBUG] = PENDING_DEBUG_BS;
     inject(EVENT_INTR, 0x40, false, 0);
     run(REASON_INTR);
