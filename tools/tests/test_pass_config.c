@@ -59,7 +59,10 @@ static void test_command(void)
     tap_eq(dev_a->resets, 1, "and reset");
     cfg_w(A, PCI_COMMAND, 2, 0x0507);
     tap_eq(cfg_r(A, PCI_COMMAND, 2), 0x0507, "as the guest wrote it");
-    tap_eq(hw(dev_a, PCI_COMMAND, 2), 0x0507, "in force");
+    tap_eq(hw(dev_a, PCI_COMMAND, 2), 0x0407, "in force but for SERR#, an NMI of ours");
+    cfg_w(A, 0x68, 2, 0x281f);
+    tap_eq(hw(dev_a, 0x68, 2) & 0x000f, 0, "nor are errors reported to the root port");
+    tap_eq(cfg_r(A, 0x68, 2) & 0x000f, 0x000f, "though the guest sees what it wrote");
     cfg_w(A, PCI_COMMAND, 2, 0x0006);
     tap_eq(hw(dev_a, PCI_COMMAND, 2), 0x0406, "INTx stays off");
     put_dword(dev_a->config, PCI_COMMAND, 0xf9100406);
@@ -109,6 +112,8 @@ static void test_choose(void)
     dev_a->id.bar[0].base = 0;
     tap_eq(chosen("03:02.0"), 0, "a BAR that firmware placed nowhere");
     tap_eq(pass_low_end(pass), 1ull << 32, "no BAR, no end");
+    dev_a->id.bar[0].base = 0x1800000;
+    tap_eq(chosen("03:02.0"), 0, "a BAR over the machine's memory");
     (void)chosen("00:1f.2");
     tap_eq(pass_low_end(pass), BAR_B, "RAM ends below BARs");
     tap_eq(pass_high_end(pass), UINT64_MAX, "... and has none above");
@@ -119,9 +124,9 @@ static bool legal(const struct fake_pci *d, uint64_t base)
     uint32_t command = hw(d, PCI_COMMAND, 2), bar = hw(d, PCI_BAR0, 4);
     bool good = bar == base || (bar == 0 && !(command & (PCI_COMMAND_MEMORY | PCI_COMMAND_IO)));
 
-    if (!(command & PCI_COMMAND_NO_INTX) && command) /* 0: just reset */
+    if ((!(command & PCI_COMMAND_NO_INTX) && command) || command & 0x0140) /* 0: just reset */
         return false;
-    if (d->express && (hw(d, d->express + PCI_EXP_DEVCTL, 2) & 0x00e0))
+    if (d->express && (hw(d, d->express + PCI_EXP_DEVCTL, 2) & 0x00ef))
         return false;
     if (d->msi && (hw(d, d->msi + 2, 2) & PCI_MSI_ENABLE) &&
         (hw(d, d->msi + 4, 4) >> 20 != 0xfee || hw(d, d->msi + 2, 2) & 0x70))
