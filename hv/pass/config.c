@@ -121,14 +121,17 @@ void pass_forget(struct pass_fn *f)
     }
 }
 
+/* Of a function that has it: one without goes on as before, and so does what is known of it. */
 static bool asks_reset(const struct pass_fn *f, unsigned reg, unsigned size, uint32_t value)
 {
     uint64_t bits = (uint64_t)value << 8 * (reg & 3);
 
     if (f->express && (f->express & ~3u) + 8 == (reg & ~3u) && size + (reg & 3) > 1)
-        return bits & PCI_EXP_FLR;
+        return (bits & PCI_EXP_FLR) &&
+               (port_pci_read(f->host, f->express + PCI_EXP_DEVCAP, 4) & PCI_EXP_FLR_CAP);
     return f->af && overlaps(reg, size, f->af + PCI_AF_CONTROL, 1) &&
-           (value >> 8 * (f->af + PCI_AF_CONTROL - reg) & PCI_AF_FLR);
+           (value >> 8 * (f->af + PCI_AF_CONTROL - reg) & PCI_AF_FLR) &&
+           (port_pci_read(f->host, f->af + PCI_AF_CAPS, 1) & PCI_AF_FLR_CAP);
 }
 
 bool pass_config_write(struct pass *p, uint32_t from, uint8_t devfn, unsigned reg, unsigned size,

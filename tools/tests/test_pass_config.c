@@ -82,6 +82,20 @@ static void test_command(void)
     tap_eq(dev_a->resets, 3, "and reset");
 }
 
+/* What the hardware does not forget is not forgotten here: else a message stays on that nobody can
+ * mask any more. */
+static void test_no_flr(void)
+{
+    pass_rig("all");
+    dev_a->config[0x60 + PCI_EXP_DEVCAP + 3] &= (uint8_t) ~(PCI_EXP_FLR_CAP >> 24);
+    cfg_w(A, PCI_COMMAND, 2, 6);
+    cfg_w(A, 0xa2, 2, PCI_MSIX_ENABLE);
+    cfg_w(A, 0x68, 2, PCI_EXP_FLR);
+    tap_eq(dev_a->resets, 1, "no FLR: no reset");
+    tap_eq(cfg_r(A, PCI_COMMAND, 2), 6, "... and its command stays");
+    tap_ok(cfg_r(A, 0xa2, 2) & PCI_MSIX_ENABLE, "... and its messages");
+}
+
 static bool none_taken(pci_bdf_t f)
 {
     return f == 0x0310;
@@ -163,6 +177,7 @@ int main(void)
     test_shown();
     test_bars();
     test_command();
+    test_no_flr();
     test_choose();
     test_random();
     return tap_done();
