@@ -95,6 +95,22 @@ static bool bar_in_ram(const struct port_pci_bar *b)
     return false;
 }
 
+/* Two functions at one address, as where firmware set up one of them only: who has one would have
+ * the other. */
+static bool bar_anothers(const struct port_pci_bar *b, pci_bdf_t f)
+{
+    for (unsigned i = 0; b->size && i < port_pci_count(); i++) {
+        const struct port_pci *m = port_pci_at(i);
+        for (unsigned j = 0; m->bdf != f && j < PORT_PCI_BARS; j++) {
+            const struct port_pci_bar *o = &m->bar[j];
+            if (o->size && o->io == b->io && o->base < b->base + b->size &&
+                b->base < o->base + o->size)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Why the function cannot be given; NULL: it can. */
 static const char *refusal(const struct pass_fn *f, const struct port_pci *m)
 {
@@ -112,6 +128,9 @@ static const char *refusal(const struct pass_fn *f, const struct port_pci *m)
     for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
         if (bar_in_ram(&m->bar[i]))
             return "has a BAR where the machine's memory is";
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        if (bar_anothers(&m->bar[i], m->bdf))
+            return "has a BAR where another function's is";
     if (!f->msi && !f->msix)
         return "has neither MSI nor MSI-X, and a guest gets no INTx";
     return NULL;

@@ -133,6 +133,37 @@ static void test_choose(void)
     tap_eq(pass_high_end(pass), UINT64_MAX, "... and has none above");
 }
 
+/* BARs that are not the guest's alone. */
+static void test_neighbours(void)
+{
+    hpa_t h;
+
+    pass_rig("none");
+    dev_b->id.bar[0].size = 0x100;
+    struct fake_pci *own = fake_pci_add(0x0008, 0x11111234, 0x070002, BAR_B + 0x800);
+    own->id.ours = true;
+    own->id.bar[0].size = 0; /* the console's is not sized */
+    (void)chosen("00:1f.2");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(pass_count(pass) == 1 && !p2m_device(&rig_p2m, gpa(BAR_B), &h),
+           "a BAR in one page with our console's is not mapped");
+    pass_rig("none");
+    (void)fake_pci_add(0x0010, 0x33331234, 0x020000, BAR_A + 0x2000);
+    tap_eq(chosen("03:02.0"), 0, "one that another function has as well");
+    pass_rig("none");
+    for (unsigned i = 0; i < PASS_FUNCTIONS; i++) {
+        struct fake_pci *d = fake_pci_add((pci_bdf_t)(0x4000 + 8 * i), 0x44441234, 0x010601, 0);
+        fake_pci_msi(d, 0x80, 0, true, true);
+        for (unsigned b = 0; b < PORT_PCI_BARS; b++)
+            d->id.bar[b] = (struct port_pci_bar){
+                .base = 0xc000 + (i * PORT_PCI_BARS + b) * 8, .size = 8, .io = true};
+        dev_a->id.bar[0].base = dev_b->id.bar[0].base = 0; /* cannot be given */
+    }
+    tap_eq(chosen("all"), PASS_FUNCTIONS, "as many as can be");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_eq(pass_count(pass), PASS_FUNCTIONS, "... with all their ports");
+}
+
 static bool legal(const struct fake_pci *d, uint64_t base)
 {
     uint32_t command = hw(d, PCI_COMMAND, 2), bar = hw(d, PCI_BAR0, 4);
@@ -179,6 +210,7 @@ int main(void)
     test_command();
     test_no_flr();
     test_choose();
+    test_neighbours();
     test_random();
     return tap_done();
 }

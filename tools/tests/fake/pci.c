@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAKES 8
+#define FAKES 40
 #define QUEUE 256
 static struct fake_pci fakes[FAKES];
 static unsigned nfakes;
