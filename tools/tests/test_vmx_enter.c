@@ -15,12 +15,6 @@ struct vcpu_regs fake_seen, fake_leave;
 uint64_t fake_call(struct vcpu_regs *regs,
                    uint64_t launched); /* changed registers << 32 | result */
 
-#define OFFSETS                                                                                    \
-    OFFSET(RAX)                                                                                    \
-    OFFSET(RCX)                                                                                    \
-    OFFSET(RDX)                                                                                    \
-    OFFSET(RBX) OFFSET(RSP) OFFSET(RBP) OFFSET(RSI) OFFSET(RDI) OFFSET(R8) OFFSET(R9) OFFSET(R10)  \
-        OFFSET(R11) OFFSET(R12) OFFSET(R13) OFFSET(R14) OFFSET(R15) OFFSET(CR2)
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
 #define OFFSET(reg) ".set VCPU_REGS_" #reg ", " TEXT(VCPU_REGS_##reg) "\n"
