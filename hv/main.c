@@ -94,7 +94,7 @@ static void memory_several(struct plan *p, uint64_t free_bytes)
         v->priv_bytes = priv;
         left -= need;
     }
-    for (uint32_t i = 0; i < p->n; i++) {
+    for (uint32_t i = 0; i < p->n && sharers; i++) {
         struct vm_plan *v = &p->vm[i];
         if (v->out || v->mem_mib)
             continue;

@@ -149,11 +149,11 @@ static bool flush(pci_bdf_t f, uint32_t domain)
     return good;
 }
 
-static enum hv_err pages(uint64_t bytes, hpa_t *at, void *out)
+/* Zeroed memory for a unit. */
+static enum hv_err pages(uint64_t bytes, hpa_t *at)
 {
     TRY(phys_alloc(bytes, bytes < REGION_SIZE ? bytes : PAGE_SIZE, 0, at));
     memset(port_ptr(*at), 0, bytes);
-    *(void **)out = port_ptr(*at);
     return HV_OK;
 }
 
@@ -191,8 +191,10 @@ static enum hv_err unit_start(const struct iommu_unit *t, hpa_t table)
                  (unsigned long long)t->base);
         return HV_UNSUPPORTED;
     }
-    TRY(pages(ENTRIES * 16, &commands, &u->commands));
-    TRY(pages(ENTRIES * 16, &events, &u->events));
+    TRY(pages(ENTRIES * 16, &commands));
+    TRY(pages(ENTRIES * 16, &events));
+    u->commands = port_ptr(commands);
+    u->events = port_ptr(events);
     mmio_write(u->regs + CONTROL, 8, 0);
     mmio_write(u->regs + DEV_TABLE, 8, table.v | (DTE_COUNT * 32 / PAGE_SIZE - 1));
     mmio_write(u->regs + CMD_BASE, 8, commands.v | LENGTH_256);
@@ -225,7 +227,8 @@ static enum hv_err amdvi_start(const struct iommu_tables *t)
 {
     hpa_t table;
 
-    TRY(pages(DTE_COUNT * 32ull, &table, &dte));
+    TRY(pages(DTE_COUNT * 32ull, &table));
+    dte = port_ptr(table);
     for (unsigned f = 0; f < DTE_COUNT; f++) /* translated, and to nowhere */
         dte[f * DTE_WORDS] = DTE_V | DTE_TV;
     cpu_wbinvd();
@@ -246,7 +249,8 @@ static enum hv_err int_table(pci_bdf_t f, hpa_t *at)
         }
     if (nremapped == ARRAY_SIZE(remapped))
         return HV_NOMEM;
-    TRY(pages(INT_BYTES, at, &remapped[nremapped].table));
+    TRY(pages(INT_BYTES, at));
+    remapped[nremapped].table = port_ptr(*at);
     remapped[nremapped].at = *at;
     remapped[nremapped++].f = f;
     return HV_OK;

@@ -177,11 +177,11 @@ static bool flush_all(void)
     return good;
 }
 
-static enum hv_err pages(uint64_t bytes, hpa_t *at, void *out)
+/* Zeroed memory for a unit. */
+static enum hv_err pages(uint64_t bytes, hpa_t *at)
 {
     TRY(phys_alloc(bytes, bytes < REGION_SIZE ? bytes : PAGE_SIZE, 0, at));
     memset(port_ptr(*at), 0, bytes);
-    *(void **)out = port_ptr(*at);
     return HV_OK;
 }
 
@@ -199,7 +199,8 @@ static enum hv_err unit_map(const struct iommu_unit *t)
                  (unsigned long long)t->base);
         return HV_UNSUPPORTED;
     }
-    TRY(pages(QUEUE_BYTES, &u->queue_at, &u->queue));
+    TRY(pages(QUEUE_BYTES, &u->queue_at));
+    u->queue = port_ptr(u->queue_at);
     nunits++;
     return HV_OK;
 }
@@ -223,9 +224,12 @@ static enum hv_err common(const struct iommu_tables *t)
     }
     format.levels = sagaw & SAGAW_48 ? 4 : 3;
     eime = x2;
-    TRY(pages(PAGE_SIZE, &root_at, &root));
-    if (remap)
-        TRY(pages(IRTE_COUNT * 16ull, &irt_at, &irt));
+    TRY(pages(PAGE_SIZE, &root_at));
+    root = port_ptr(root_at);
+    if (remap) {
+        TRY(pages(IRTE_COUNT * 16ull, &irt_at));
+        irt = port_ptr(irt_at);
+    }
     return HV_OK;
 }
 
@@ -287,7 +291,7 @@ static enum hv_err vtd_set(pci_bdf_t f, hpa_t tables, uint32_t domain)
     if (!(*slot & ENTRY_P)) {
         if (!tables.v)
             return HV_OK;
-        TRY(pages(PAGE_SIZE, &at, &context));
+        TRY(pages(PAGE_SIZE, &at));
         *slot = at.v | ENTRY_P;
     }
     context = (uint64_t *)port_ptr(hpa(*slot & ~PAGE_MASK)) + (f & 0xff) * 2;

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from pblib import iso, vms
+from pblib import iso, lifeline, vms
 
 
 class Problem(Exception):
@@ -151,7 +151,7 @@ def bochs_model(run):
     """The model for CPU=, one of those that this Bochs has."""
     if run.cpu in ("max", BOCHS_MODEL):
         return BOCHS_MODEL
-    done = subprocess.run([bochs_program(), "--help", "cpu"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run(lifeline.tied([bochs_program(), "--help", "cpu"]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, check=False)
     known = re.findall(r"(?m)^(\w+)$", done.stdout.decode("utf-8", "replace"))
     if known and run.cpu not in known:
