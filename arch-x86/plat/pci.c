@@ -179,12 +179,13 @@ const struct port_pci *port_pci_at(unsigned i)
 bool pci_uart_at(uint32_t bus, uint32_t dev, uint32_t fn, struct uart_where *out)
 {
     pci_bdf_t f = bdf_of(bus, dev, fn);
-    uint32_t bar = port_pci_read(f, PCI_BAR0, 4);
-    uint32_t class = port_pci_read(f, PCI_CLASS, 4) >> 16;
-    uint32_t command = port_pci_read(f, PCI_COMMAND, 2);
+    uint32_t bar, class, command;
 
-    if (!somebody(f))
+    if (!pci_config_init() || !somebody(f))
         return false;
+    bar = port_pci_read(f, PCI_BAR0, 4);
+    class = port_pci_read(f, PCI_CLASS, 4) >> 16;
+    command = port_pci_read(f, PCI_COMMAND, 2);
     *out = (struct uart_where){.mmio = !(bar & PCI_BAR_IO), .stride = 1};
     out->base = bar & (out->mmio ? ~0xfu : ~3u);
     if (out->mmio && (bar & PCI_BAR_TYPE) == PCI_BAR_64)

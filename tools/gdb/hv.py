@@ -92,16 +92,21 @@ class Channels(Command):
     def run(self, words):
         co = coherency()
         if len(words) == 2:
-            self.slots(co["matrix"][words[0]][words[1]])
+            self.slots(self.channel(co, words[0], words[1]))
             return
         n = int(co["ncpus"])
         for p in range(n):
             for c in range(n):
-                ch = co["matrix"][p][c]
+                ch = self.channel(co, p, c)
                 numbers = [atomic(ch[f]) for f in ("posts", "coalesces", "overflows", "drained")]
                 if any(numbers):
                     print("%d -> %d  posts %d  coalesces %d  overflows %d  drained %d%s" % (
                         (p, c) + tuple(numbers) + ("  OVERFLOW SET" if atomic(ch["overflow"]) else "",)))
+
+    @staticmethod
+    def channel(co, producer, consumer):
+        """A VM's square begins where its memory was taken, anywhere in the direct mapping."""
+        return at(co["matrix"] + producer)[consumer]
 
     @staticmethod
     def slots(channel):
