@@ -172,6 +172,8 @@ $(FETCHED:%=$(O)/cache/%): $(O)/cache/%: tools/fetch.sh
 	@$(call say,FETCH,$@)
 	$(Q)tools/fetch.sh $(or $(FETCH_$*),$*) $(O)/cache
 	@touch $@
+# It comes with the modules.
+$(O)/cache/virtio-vmlinuz: $(O)/cache/virtio ;
 PBLOAD_FLAGS := -std=gnu11 -O2 -g0 -static -pthread -Wall -Wextra -Werror
 $(O)/pbload: tools/initramfs/pbload.c
 	@mkdir -p $(@D)

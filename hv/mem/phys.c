@@ -183,6 +183,11 @@ void phys_seal(void)
     sealed = true;
 }
 
+bool phys_sealed(void)
+{
+    return sealed;
+}
+
 void phys_reset(void)
 {
     ram.n = taken.n = 0;

@@ -24,5 +24,8 @@ uint64_t phys_top(void);
  */
 bool phys_range(unsigned i, hpa_t *base, uint64_t *len);
 void phys_seal(void);
+
+/* Whether it is: then nothing may be asked for any more. Any context. */
+bool phys_sealed(void);
 /* Forgets everything, for host tests; never called on the machine. */
 void phys_reset(void);

@@ -5,6 +5,8 @@ import os
 
 # Words that are the module string's own.
 PASSED = ("cpus", "mem", "onend", "console")
+# Those with a list, whose commas are + here.
+LISTS = ("virtio", "pci")
 SHORT = {"686-pae": ("vmlinuz-686-pae", "initrd-i386.gz"), "686": ("vmlinuz-686", "initrd-i386.gz"), "rt": ("vmlinuz-rt", "initrd.gz")}
 
 
@@ -19,6 +21,8 @@ def _one(text, out, append):
         key, _, value = word.partition("=")
         if key in PASSED and value:
             mine.append(word)
+        elif key in LISTS and value:
+            mine.append(word.replace("+", ","))
         elif key == "kernel":
             kernel = value
         elif key == "initrd":
@@ -28,7 +32,7 @@ def _one(text, out, append):
         elif key == "role":
             mine.append(word)
         else:
-            raise Wrong("VMS: %s: words are cpus= mem= onend= console= kernel= initrd= append= role=" % word)
+            raise Wrong("VMS: %s: words are cpus= mem= onend= console= virtio= pci= kernel= initrd= append= role=" % word)
     if not name:
         raise Wrong("VMS: %r has no name before its colon" % text)
     if kernel in SHORT:

@@ -20,7 +20,7 @@ RESET = bytes.fromhex(
     "488d351e000000"  # lea text(%rip), %rsi
     "66baf803"  # mov $0x3f8, %dx
     "ac84c07403eeebf8"  # 1: lodsb; test %al, %al; jz 2f; out %al, (%dx); jmp 1b
-    "b900000002"  # 2: mov $0x2000000, %ecx
+    "b900004000"  # 2: mov $0x400000, %ecx
     "ffc975fc"  # 3: dec %ecx; jnz 3b
     "66baf90cb006ee"  # mov $0xcf9, %dx; mov $6, %al; out %al, (%dx)
     "ebfe"  # 4: jmp 4b

@@ -124,8 +124,25 @@ static void test_again(void)
     tap_ok(same, "forty lives alike");
 }
 
+/* No memory for the switch at boot: a life after the seal asks for none, and still has no port. */
+static void test_sealed(void)
+{
+    nmods = 0;
+    add("role=linux", 100);
+    make("", 0);
+    options_parse(&opt, "virtio=net", NULL);
+    vm.devices_bytes = vm_devices_bytes(&opt, mods, nmods);
+    phys_reset();
+    for (unsigned life = 0; life < 2; life++) {
+        vm_devices_make(&vm, mods, nmods);
+        tap_ok(vm.virtio && at_slot(2) == 0xffff, "no switch, no port: life %u", life);
+        phys_seal();
+    }
+}
+
 int main(void)
 {
+    test_sealed();
     test_none();
     test_words();
     test_disks();

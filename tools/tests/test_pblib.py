@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from pblib import config, emu, iso, kernels, ktap, lint, linuxlog, models, registers, session, steps  # pylint: disable=wrong-import-position
+from pblib import config, emu, iso, kernels, ktap, lint, linuxlog, models, registers, session, steps, vms  # pylint: disable=wrong-import-position
 
 count, bad = 0, 0
 
@@ -167,6 +167,17 @@ def test_grub():
        "MODULES= is files with strings")
     entry = iso.grub_entry("T", "audit=2", [("k", "role=linux -- a"), ("i", "role=initrd")], "b c")
     ok("module2 /boot/k 'role=linux' '--' 'b' 'c'" in entry and "'role=initrd'" in entry, "an entry replaces the command line")
+
+
+def test_vms():
+    modules = vms.modules_of("a:cpus=0+2,virtio=rng+net2,pci=03:00.0+00:1f.2,append=x+y b:kernel=k", "o", "z")
+    ok(modules[0] == ("o/cache/vmlinuz", "vm=a cpus=0+2 virtio=rng,net2 pci=03:00.0,00:1f.2 role=linux -- x y") and
+       modules[1:] == [("o/initrd.gz", "vm=a role=initrd"), ("k", "vm=b role=linux -- z")], "VMS= is modules with their VMs")
+    try:
+        vms.modules_of("a:cpu=1", "o", "")
+        ok(False, "an unknown word of VMS= is refused")
+    except vms.Wrong as problem:
+        ok("virtio=" in str(problem), "an unknown word of VMS= is refused, with those that there are")
 
 
 def test_runner():
@@ -413,7 +424,7 @@ def test_models():
 
 
 def main():
-    for test in (test_kernels, test_vmlinux, test_ktap, test_choice, test_linux, test_stats, test_grub, test_runner, test_session, test_hung_session, test_session_ends, test_skips, test_lint, test_calls,
+    for test in (test_kernels, test_vmlinux, test_ktap, test_choice, test_linux, test_stats, test_grub, test_vms, test_runner, test_session, test_hung_session, test_session_ends, test_skips, test_lint, test_calls,
                  test_registers, test_models):
         test()
     print("1..%d" % count)

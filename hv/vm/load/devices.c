@@ -136,11 +136,14 @@ static void console_text(void *ctx, const char *text, size_t n)
     vm_console_out(ctx, text, n);
 }
 
+/* The first port brings the switch. A VM that starts again gets what there was before the seal:
+ * none, if there was no memory for it. */
 static void net(struct vm *vm)
 {
     struct vnet *n = take(vm, sizeof(*n));
     hpa_t at;
-    if (!the_switch && phys_alloc(sizeof(*the_switch), PAGE_SIZE, 0, &at) == HV_OK) {
+    if (!the_switch && !phys_sealed() &&
+        phys_alloc(sizeof(*the_switch), PAGE_SIZE, 0, &at) == HV_OK) {
         the_switch = port_ptr(at);
         phys_clear(the_switch, pages(sizeof(*the_switch)));
         switch_init(the_switch);
