@@ -116,7 +116,6 @@ static void test_flip(void)
     regs[0].cr4 |= CR4_SMAP;
     mmu_event_mode(&mmu[0], &regs[0]);
     *entry(PT, 1) = (BAR + 0x1000) | (USER & ~PTE_W);
-    mmu[0].flip_va = (MISS(1) >> PAGE_SHIFT) + 1;
     tap_eq(mmu_fault(&mmu[0], gva(MISS(1)), PFEC_P | PFEC_W, true, &out), MMU_RESUME,
            "a store that needs other rights for once");
     tap_ok((leaf(0, MISS(1)) & (PTE_W | PTE_U)) == PTE_W, "has them");
