@@ -37,14 +37,11 @@ uint64_t device_spte(hpa_t h, uint64_t rights, bool wc)
 enum fill_result device_fill(struct mmu *m, const struct walk *w, uint32_t page, uint64_t rights)
 {
     bool wc = device_wc(m, w->gpte, w->level, w->target);
-    unsigned idx = va_index(w->va, 1);
     hpa_t h;
 
     if ((w->access & PFEC_I) || !p2m_device(m->cfg.p2m, gfn_gpa(w->target), &h))
         return FILL_MMIO;
-    spte_set(m, page, idx, device_spte(h, rights, wc), w->target);
-    if (w->flip)
-        flip_made(m, (page << 9 | idx) + 1);
+    spte_set(m, page, va_index(w->va, 1), device_spte(h, rights, wc), w->target);
     stat_inc(m->pcpu, STAT_fill_single);
     ring_add(m->pcpu, RING_FILL, w->va.v, h.v);
     return FILL_DONE;
