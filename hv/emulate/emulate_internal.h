@@ -75,6 +75,9 @@ struct emu_span { /* one or two pages, translated and allowed */
     gpa_t at[2];
     bool ram[2];
 };
+/* Device memory that the VM owns (p2m_device): no model stands behind it, so what has an operand
+ * there is declined, before anything moves, and done by the guest itself. */
+bool emu_is_own_device(const struct emu *e, gpa_t at);
 /* n: 1..4096 bytes. After it the copies cannot fail. */
 enum hv_err emu_span_open(struct emu *e, gva_t va, unsigned n, bool write,
                           struct emu_span *s) HV_MUST_CHECK;

@@ -42,6 +42,8 @@ static enum hv_err mem_device(struct emu *e, gva_t va, gpa_t at, unsigned n, boo
         }
         return HV_OK;
     }
+    if (emu_is_own_device(e, at))
+        return HV_UNSUPPORTED;
     io.value = write ? *value & emu_size_mask(n) : 0;
     e->s->calm = false;
     (void)vbus_mmio(vpc_bus(e->s->vm->pc), &io);
@@ -125,6 +127,8 @@ enum hv_err emu_probe_write(struct emu *e, gva_t va, unsigned n, bool *ram)
     if (r != HV_OK)
         return r == HV_MMIO ? HV_UNSUPPORTED : r;
     *ram = p2m_lookup(&e->s->p2m, at, &h);
+    if (!*ram && emu_is_own_device(e, at))
+        return HV_UNSUPPORTED;
     if (mem_one_page(va, n))
         return HV_OK;
     if (e->mode != 8)

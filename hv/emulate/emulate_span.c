@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Operands wider than a register, or over two pages of which one may be a device's: every page is
- * checked before a byte moves. Tested by tools/tests/test_emulate.c. */
+ * checked before a byte moves. Tested by tools/tests/test_emulate.c and test_emulate_device.c. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/emulate/emulate_internal.h"
 #include "hv/vm/vm.h"
 
 #define DEVICE_BYTES 4u
+
+bool emu_is_own_device(const struct emu *e, gpa_t at)
+{
+    hpa_t h;
+
+    return p2m_device(&e->s->p2m, at, &h);
+}
 
 enum hv_err emu_span_open(struct emu *e, gva_t va, unsigned n, bool write, struct emu_span *s)
 {
@@ -24,6 +31,8 @@ enum hv_err emu_span_open(struct emu *e, gva_t va, unsigned n, bool write, struc
             mmu_translate(&e->s->mmu, at, e->access | (write ? PFEC_W : 0), &s->at[i], &f);
         TRY(emu_mem_result(e, r, &f));
         s->ram[i] = p2m_lookup(&e->s->p2m, s->at[i], &h);
+        if (!s->ram[i] && emu_is_own_device(e, s->at[i]))
+            return HV_UNSUPPORTED;
     }
     return HV_OK;
 }

@@ -105,7 +105,8 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     }
     if (flip_needed(m, &w)) {
         out->gpa = gpa((w.target.v << PAGE_SHIFT) | (w.va.v & PAGE_MASK));
-        w.flip = flip_granted(m, &w);
+        hpa_t h; /* the emulator can do nothing with device memory of the VM's own */
+        w.flip = flip_granted(m, &w) || (!m->flipped[0] && p2m_device(m->cfg.p2m, out->gpa, &h));
         if (!w.flip)
             return p2m_ptr(m->cfg.p2m, out->gpa) ? MMU_EMULATE : MMU_MMIO;
     }

@@ -168,8 +168,12 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     uint64_t old = 0;
     hpa_t h;
 
-    if (!p2m_lookup(m->cfg.p2m, gfn_gpa(w->target), &h))
-        return device_fill(m, w, page, rights);
+    if (!p2m_lookup(m->cfg.p2m, gfn_gpa(w->target), &h)) {
+        enum fill_result r = device_fill(m, w, page, rights);
+        if (w->flip && r == FILL_DONE)
+            flip_made(m, (page << 9 | idx) + 1);
+        return r;
+    }
     if ((rights & PTE_W) && !claim_writable(m, w, &announce, &old))
         rights &= ~PTE_W;
     if (rights & PTE_W)

@@ -316,7 +316,8 @@ static HV_APART void whole_round(struct subvmm *s)
         halted(s);
         break;
     case VCPU_STOPPED: /* once: from here on the VM may be made anew under this CPU */
-        action_offline(&s->coh); /* runs no guest and answers no more: nobody waits for it */
+        /* It runs no guest and answers no more: nobody may wait for it. */
+        action_offline(&s->coh);
         vm_mark_stopped(s->vm, s->cpu);
         break;
     case VCPU_WAIT_SIPI:

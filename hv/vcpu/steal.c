@@ -33,7 +33,8 @@ bool steal_write_msr(struct subvmm *s, uint64_t value)
         s->vcpu.steal = 0;
         return false;
     }
-    if (old & PREEMPTED_FLUSH_TLB) /* of a VCPU that was reset in HLT: nobody sent it an interrupt */
+    /* Of a VCPU that was reset in HLT: nobody sent it an interrupt. */
+    if (old & PREEMPTED_FLUSH_TLB)
         mmu_owe_flush(&s->mmu);
     return true;
 }

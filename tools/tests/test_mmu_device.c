@@ -108,6 +108,22 @@ static void test_types(void)
     tap_eq(mmu_audit(&mmu[0], 3), 0, "the audit agrees");
 }
 
+/* A supervisor's store to a user's read-only page, CR0.WP = 0 with SMAP (flip_needed). */
+static void test_flip(void)
+{
+    up("");
+    regs[0].cr0 &= ~CR0_WP;
+    regs[0].cr4 |= CR4_SMAP;
+    mmu_event_mode(&mmu[0], &regs[0]);
+    *entry(PT, 1) = (BAR + 0x1000) | (USER & ~PTE_W);
+    tap_eq(mmu_fault(&mmu[0], gva(MISS(1)), PFEC_P | PFEC_W, true, &out), MMU_RESUME,
+           "a store that needs other rights for once");
+    tap_ok((leaf(0, MISS(1)) & (PTE_W | PTE_U)) == PTE_W, "has them");
+    mmu[0].flip_entered = true;
+    (void)mmu_serve(&mmu[0]);
+    tap_ok(!leaf(0, MISS(1)), "... until the next exit");
+}
+
 static void planted(void *arg)
 {
     uint32_t page = sp_first(&mmu[0], gfn(PT));
@@ -223,6 +239,7 @@ int main(void)
     test_leaf();
     test_repair();
     test_types();
+    test_flip();
     test_foreign();
     test_dma();
     rig_down();
