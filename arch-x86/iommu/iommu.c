@@ -105,8 +105,9 @@ static bool tag_is_anothers(pci_bdf_t f, unsigned index)
         pci_bdf_t g = given[i].f, g_as = iommu_alias_of(&tables, g);
         if (g == f || given[i].map == index || (g_as != as && g_as != f && g != as))
             continue;
-        log_warn("iommu", "%02x:%02x.%u and %02x:%02x.%u, another VM's, look alike to the IOMMU: "
-                          "give both to one VM",
+        log_warn("iommu",
+                 "%02x:%02x.%u and %02x:%02x.%u, another VM's, look alike to the IOMMU: "
+                 "give both to one VM",
                  f >> 8, f >> 3 & 31u, f & 7u, g >> 8, g >> 3 & 31u, g & 7u);
         return true;
     }

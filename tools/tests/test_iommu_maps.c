@@ -49,7 +49,8 @@ static enum hv_err set(pci_bdf_t f, hpa_t root, uint32_t domain)
     root_of[f] = root;
     return HV_OK;
 }
-static bool message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *address, uint32_t *data)
+static bool message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *address,
+                    uint32_t *data)
 {
     (void)apic_id;
     messages[f]++;
@@ -72,10 +73,8 @@ int main(void)
     tap_ok(phys_add(hpa(0x1000000), 16 << 20) == HV_OK, "memory");
     fake_pci_clear();
     candidate = &amdvi_ops;
-    tables = (struct iommu_tables){.nunits = 1,
-                                   .unit = {{.all = true}},
-                                   .naliases = 1,
-                                   .alias = {{0x0508, 0x050f, 0x0400}}};
+    tables = (struct iommu_tables){
+        .nunits = 1, .unit = {{.all = true}}, .naliases = 1, .alias = {{0x0508, 0x050f, 0x0400}}};
     iommu_init();
     other.granule = granule[1];
     tap_eq(the_give(0x0010, &place), HV_OK, "a function of the first VM");
