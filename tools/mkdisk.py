@@ -33,6 +33,8 @@ blacklist cfg80211
 blacklist ppdev
 blacklist iTCO_wdt
 """
+# systemd gives up after 90 s on a device that a machine under load needs longer for: the serial console's login, for one.
+PATIENCE = "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n"
 NETWORK = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n"
 COMMON = "part_gpt ext2 search search_fs_uuid normal configfile"
 LOAD = "search.fs_uuid %s root\nset prefix=($root)/boot/grub\n" % tree.ROOT_UUID
@@ -53,6 +55,7 @@ class Builder(tree.Tree):
         self.put("etc/systemd/network/80-all.network", NETWORK)
         self.put("etc/default/grub", GRUB_DEFAULTS)
         self.put("etc/modprobe.d/patchbay.conf", MODULES)
+        self.put("etc/systemd/system.conf.d/patchbay.conf", PATIENCE)
         hashed = subprocess.run(["openssl", "passwd", "-6", "-salt", "patchbay", "patchbay"], stdout=subprocess.PIPE, check=True)
         self.chroot("usermod", "-p", hashed.stdout.decode().strip(), "root")
         self.chroot("systemctl", "enable", "systemd-networkd", "systemd-resolved")

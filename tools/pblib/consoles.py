@@ -42,7 +42,7 @@ class Machine:
                                       stderr=subprocess.STDOUT, bufsize=0, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
         self.end = time.monotonic() + LIMIT
-        self.log = open(os.path.join(LOGS, run.name + ".console"), "wb")
+        self.log = open(os.path.join(LOGS, run.name + ".console"), "wb", buffering=0)
 
     def pump(self, seconds=0.2):
         """Takes what the serial console says; False when the emulator has ended."""

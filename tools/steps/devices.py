@@ -115,5 +115,5 @@ def hostile(iommu):
 
 
 STEPS = [Step("devices/hostile-" + iommu, hostile(iommu), IMAGE, emulator(2), ("make",)) for iommu in ("intel", "amd")]
-STEPS += [Step("devices/" + iommu, linux(iommu, smp), IMAGE, emulator(smp), ("make",), quick=iommu == "none")
+STEPS += [Step("devices/" + iommu, linux(iommu, smp), IMAGE, emulator(smp), ("make",), quick=iommu == "none", asked=iommu == "amd")
          for iommu, smp in (("none", 4), ("intel", 2), ("amd", 2))]

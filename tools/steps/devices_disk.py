@@ -147,7 +147,7 @@ def hosted(name, disk, reboot, **fields):
         finally:
             m.remove()
 
-    return Step("devices/login-" + name, action, ("devices/disk",), emulator(fields.get("smp", 2)), bound=BOUND)
+    return Step("devices/login-" + name, action, ("devices/disk",), emulator(fields.get("smp", 2)), bound=BOUND, asked=True)
 
 
 # --- the screen ------------------------------------------------------------------------------------
@@ -192,10 +192,10 @@ def display(results, fw, gfx, size):
 
 STEPS = [
     Step("devices/display-bios", lambda results: display(results, "bios", "800x600x32", "800x600"), IMAGE, emulator(2)),
-    Step("devices/display-uefi", lambda results: display(results, "uefi", "", "1280x800"), IMAGE, emulator(2)),
-    Step("devices/disk", make_disk, ("package/build",), ALONE, ("make", "debian"), ("debootstrap",), bound=BOUND),
-    Step("devices/disk-bare-bios", lambda results: bare(results, "bios"), ("devices/disk",), emulator(2), bound=BOUND),
-    Step("devices/disk-bare-uefi", lambda results: bare(results, "uefi"), ("devices/disk",), emulator(2), bound=BOUND),
+    Step("devices/display-uefi", lambda results: display(results, "uefi", "", "1280x800"), IMAGE, emulator(2), asked=True),
+    Step("devices/disk", make_disk, ("package/build",), ALONE, ("make", "debian"), ("debootstrap",), bound=BOUND, asked=True),
+    Step("devices/disk-bare-bios", lambda results: bare(results, "bios"), ("devices/disk",), emulator(2), bound=BOUND, asked=True),
+    Step("devices/disk-bare-uefi", lambda results: bare(results, "uefi"), ("devices/disk",), emulator(2), bound=BOUND, asked=True),
     hosted("ahci", "sda3", True, dev="ahci", nic="e1000e"),
     hosted("nvme", "nvme0n1p3", False, dev="nvme"),
     hosted("virtio", "vda3", False, dev="virtio", nic="virtio"),

@@ -78,6 +78,6 @@ def between(results):
 
 STEPS = [
     Step("virtio/devices", devices("devices", "", r"PCI-MSI.*virtio"), IMAGE, shares=("make",)),
-    Step("virtio/intx", devices("intx", "pci=nomsi", r"IO-APIC.*fasteoi.*virtio"), IMAGE, shares=("make",)),
+    Step("virtio/intx", devices("intx", "pci=nomsi", r"IO-APIC.*fasteoi.*virtio"), IMAGE, shares=("make",), asked=True),
     Step("virtio/between", between, IMAGE, shares=("make",)),
 ]

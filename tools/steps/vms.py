@@ -20,7 +20,7 @@ RESET = bytes.fromhex(
     "488d351e000000"  # lea text(%rip), %rsi
     "66baf803"  # mov $0x3f8, %dx
     "ac84c07403eeebf8"  # 1: lodsb; test %al, %al; jz 2f; out %al, (%dx); jmp 1b
-    "b900c2eb0b"  # 2: mov $200000000, %ecx
+    "b900000002"  # 2: mov $0x2000000, %ecx
     "ffc975fc"  # 3: dec %ecx; jnz 3b
     "66baf90cb006ee"  # mov $0xcf9, %dx; mov $6, %al; out %al, (%dx)
     "ebfe"  # 4: jmp 4b
@@ -247,14 +247,14 @@ def bochs(results):
 
 STEPS = [
     Step("vms/two", two, IMAGE, HEAVY),
-    Step("vms/three", three, IMAGE, emulator(3)),
-    Step("vms/resets", resets, IMAGE, emulator(3)),
+    Step("vms/three", three, IMAGE, emulator(3), asked=True),
+    Step("vms/resets", resets, IMAGE, emulator(3), asked=True),
     Step("vms/hostile", hostile, IMAGE, HEAVY),
     Step("vms/monitor", monitor, IMAGE, HEAVY),
     Step("vms/com2", own_port, IMAGE),
     Step("vms/wrong", wrong, IMAGE, quick=True),
     Step("vms/large-16", large(16, "one:cpus=0-15,kernel={k}", 65536, [r"CPUs +16 of 16 run", r"for each of 16 CPUs"]), IMAGE, HEAVY),
     Step("vms/large-64", large(64, "one:cpus=0-30,mem=1G,kernel={k} two:cpus=31-61,mem=512M,kernel={k} three:mem=256M,kernel={k}",
-                               65536, [r"CPUs +64 of 64 run", r"VM three: CPUs 62-63"]), IMAGE, HEAVY),
-    Step("vms/bochs", bochs, IMAGE, packages=PACKAGES),
+                               65536, [r"CPUs +64 of 64 run", r"VM three: CPUs 62-63"]), IMAGE, HEAVY, asked=True),
+    Step("vms/bochs", bochs, IMAGE, packages=PACKAGES, asked=True),
 ]
