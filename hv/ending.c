@@ -96,8 +96,8 @@ static void off(struct vm *vm)
     said(vm, "off; the others go on");
 }
 
-/* Also at the monitor's order, for a VM that is off: a CPU that has not stopped would go on with the
- * last life's tables in the next one's memory. */
+/* Also at the monitor's order, for a VM that is off: a CPU that has not stopped would go on with
+ * the last life's tables in the next one's memory. */
 void vm_start_again(struct vm *vm)
 {
     if (vm_stopped_set(vm) != (cpuset_t)(BIT(vm->ncpus) - 1)) {
