@@ -11,6 +11,7 @@
 #define port_iommu_give the_give
 #define port_iommu_take the_take
 #define port_iommu_faults the_faults
+#define port_iommu_late the_late
 #include "arch-x86/iommu/dmar.c"
 #include "arch-x86/iommu/iommu.c"
 #include "arch-x86/iommu/tables.c"
@@ -58,9 +59,19 @@ static bool message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *add
     *data = vector;
     return true;
 }
+static unsigned looked;
+static void faults(void (*emit)(pci_bdf_t f, uint64_t at, bool write, uint32_t reason))
+{
+    (void)emit;
+    looked++;
+}
 const struct iommu_ops vtd_ops = {.name = "none"};
-const struct iommu_ops amdvi_ops = {
-    .name = "fake", .start = start, .format = format, .set = set, .message = message};
+const struct iommu_ops amdvi_ops = {.name = "fake",
+                                    .start = start,
+                                    .format = format,
+                                    .set = set,
+                                    .message = message,
+                                    .faults = faults};
 
 int main(void)
 {
@@ -101,6 +112,17 @@ int main(void)
     tap_ok(iommu_message(0x0508, 0x50, 1, &address, &data) && messages[0x0508] == 1 &&
                messages[0x0400] == 1,
            "its messages are known by the tag as well");
+    fake_set_tsc(10ull * port_tsc_hz(), 1);
+    for (unsigned i = 0; i < 1000; i++)
+        the_faults();
+    tap_ok(looked >= 1 && looked <= 1000 / 2,
+           "a storm of blocked requests is looked at now and then");
+    unsigned before_late = looked;
+    fake_set_tsc(20ull * port_tsc_hz(), 0);
+    the_late();
+    tap_eq(looked, before_late + 1, "... and what it left, when it is over");
+    the_late();
+    tap_eq(looked, before_late + 1, "... once");
     fake_reset();
     return tap_done();
 }
