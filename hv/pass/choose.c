@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Which of the machine's functions a VM gets: the words of pci=, and what cannot be given away.
- * Tested by tools/tests/test_pass_choose.c. */
+ * Tested by tools/tests/test_pass_config.c. */
 #include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
