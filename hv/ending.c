@@ -56,8 +56,16 @@ static void off(struct vm *vm)
     said(vm, "off; the others go on");
 }
 
+/* Also at the monitor's order, for a VM that is off: a CPU that has not stopped would go on with
+ * the last life's tables in the next one's memory. */
 void vm_start_again(struct vm *vm)
 {
+    if (vm_stopped_set(vm) != (cpuset_t)(BIT(vm->ncpus) - 1)) {
+        said(vm, "a CPU does not stop: it cannot start again");
+        if (vm_state(vm) != VM_OFF)
+            off(vm);
+        return;
+    }
     if (vm_make_again(vm)) {
         said(vm, "starts again");
         vm_go_on(vm);
@@ -81,12 +89,8 @@ void vm_ended(struct vm *vm, uint32_t how)
     if (vm->onend == ONEND_MACHINE ||
         (vm_count == 1 && vm->onend == ONEND_AUTO && how < VM_ORDER_STOP))
         machine_ends(vm, how);
-    if (!again(vm, how)) {
-        off(vm);
-    } else if (vm_stopped_set(vm) != (cpuset_t)(BIT(vm->ncpus) - 1)) {
-        said(vm, "a CPU does not stop: it cannot start again");
-        off(vm);
-    } else {
+    if (again(vm, how))
         vm_start_again(vm);
-    }
+    else
+        off(vm);
 }

@@ -82,7 +82,9 @@ static void exited(struct vcpu *v, struct vmx_vcpu *a, struct vmexit *x)
 {
     uint64_t entry_rip = v->regs.rip;
 
-    a->launched = true;
+    /* SDM volume 3, 30.3 "VMX Instructions", VMLAUNCH: one that fails at the guest's state leaves
+     * the VMCS clear */
+    a->launched |= !(vmcs_read(VMCS_EXIT_REASON) & REASON_FAILED_ENTRY);
     a->blocking = (uint32_t)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
     vmx_translate(a, entry_rip, x);
     v->regs.rip = vmcs_read(VMCS_GUEST_RIP);

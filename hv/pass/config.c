@@ -75,9 +75,9 @@ static void bars_write(struct pass_fn *f, unsigned reg, unsigned size, uint32_t 
     }
 }
 
-/* Decoding and mastering are the guest's, INTx is nobody's; SERR# and parity errors, which end as an
- * NMI of the machine's, are virtual. A function that was reset, or woke from
- * D3, has forgotten its BARs and messages. */
+/* Decoding and mastering are the guest's, INTx is nobody's; SERR# and parity errors, which end as
+ * an NMI of the machine's, are virtual. A function that was reset, or woke from D3, has forgotten
+ * its BARs and messages. */
 static void command_follow(struct pass_fn *f, uint32_t from)
 {
     uint32_t command = pass_get(f->own, PCI_COMMAND, 2);

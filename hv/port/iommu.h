@@ -18,3 +18,5 @@ void port_iommu_take(pci_bdf_t f);
 bool port_iommu_remaps(void);
 /* ACTION_DEVICE: logs what was blocked, at most some lines a second. CPU 0's loop. */
 void port_iommu_faults(void);
+/* What a storm of them left to be looked at. CPU 0's loop, each whole round. */
+void port_iommu_late(void);

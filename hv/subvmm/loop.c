@@ -102,6 +102,8 @@ static void run_timers(struct subvmm *s)
     /* Keys that found no room are looked at again although the guest may never exit by itself. */
     if (s->input.ready && next > now + port_tsc_hz() / INPUT_POLL_HZ)
         next = now + port_tsc_hz() / INPUT_POLL_HZ;
+    if (s->pcpu == 0)
+        port_iommu_late();
     if (s->vm->pass) {
         uint64_t again = pass_timers(s->vm->pass, s->cpu, now);
         next = again < next ? again : next;

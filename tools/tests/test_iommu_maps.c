@@ -11,6 +11,7 @@
 #define port_iommu_give the_give
 #define port_iommu_take the_take
 #define port_iommu_faults the_faults
+#define port_iommu_late the_late
 #include "arch-x86/iommu/dmar.c"
 #include "arch-x86/iommu/iommu.c"
 #include "arch-x86/iommu/tables.c"
@@ -49,7 +50,8 @@ static enum hv_err set(pci_bdf_t f, hpa_t root, uint32_t domain)
     root_of[f] = root;
     return HV_OK;
 }
-static bool message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *address, uint32_t *data)
+static bool message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *address,
+                    uint32_t *data)
 {
     (void)apic_id;
     messages[f]++;
@@ -57,9 +59,19 @@ static bool message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *add
     *data = vector;
     return true;
 }
+static unsigned looked;
+static void faults(void (*emit)(pci_bdf_t f, uint64_t at, bool write, uint32_t reason))
+{
+    (void)emit;
+    looked++;
+}
 const struct iommu_ops vtd_ops = {.name = "none"};
-const struct iommu_ops amdvi_ops = {
-    .name = "fake", .start = start, .format = format, .set = set, .message = message};
+const struct iommu_ops amdvi_ops = {.name = "fake",
+                                    .start = start,
+                                    .format = format,
+                                    .set = set,
+                                    .message = message,
+                                    .faults = faults};
 
 int main(void)
 {
@@ -72,10 +84,8 @@ int main(void)
     tap_ok(phys_add(hpa(0x1000000), 16 << 20) == HV_OK, "memory");
     fake_pci_clear();
     candidate = &amdvi_ops;
-    tables = (struct iommu_tables){.nunits = 1,
-                                   .unit = {{.all = true}},
-                                   .naliases = 1,
-                                   .alias = {{0x0508, 0x050f, 0x0400}}};
+    tables = (struct iommu_tables){
+        .nunits = 1, .unit = {{.all = true}}, .naliases = 1, .alias = {{0x0508, 0x050f, 0x0400}}};
     iommu_init();
     other.granule = granule[1];
     tap_eq(the_give(0x0010, &place), HV_OK, "a function of the first VM");
@@ -102,6 +112,17 @@ int main(void)
     tap_ok(iommu_message(0x0508, 0x50, 1, &address, &data) && messages[0x0508] == 1 &&
                messages[0x0400] == 1,
            "its messages are known by the tag as well");
+    fake_set_tsc(10ull * port_tsc_hz(), 1);
+    for (unsigned i = 0; i < 1000; i++)
+        the_faults();
+    tap_ok(looked >= 1 && looked <= 1000 / 2,
+           "a storm of blocked requests is looked at now and then");
+    unsigned before_late = looked;
+    fake_set_tsc(20ull * port_tsc_hz(), 0);
+    the_late();
+    tap_eq(looked, before_late + 1, "... and what it left, when it is over");
+    the_late();
+    tap_eq(looked, before_late + 1, "... once");
     fake_reset();
     return tap_done();
 }

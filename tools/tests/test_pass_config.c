@@ -87,7 +87,7 @@ static void test_command(void)
 static void test_no_flr(void)
 {
     pass_rig("all");
-    dev_a->config[0x60 + PCI_EXP_DEVCAP + 3] &= (uint8_t) ~(PCI_EXP_FLR_CAP >> 24);
+    dev_a->config[0x60 + PCI_EXP_DEVCAP + 3] &= (uint8_t)~(PCI_EXP_FLR_CAP >> 24);
     cfg_w(A, PCI_COMMAND, 2, 6);
     cfg_w(A, 0xa2, 2, PCI_MSIX_ENABLE);
     cfg_w(A, 0x68, 2, PCI_EXP_FLR);

@@ -245,6 +245,12 @@ static void test_policy(void)
     tap_eq(fake_run(ends, &how), FAKE_RETURNED, "power-off of one of two:");
     tap_ok(vm_state(&vm_table[1]) == VM_OFF && !vm_use_begin(&vm_table[1]), "it is off");
     tap_ok(strstr(fake_console(), "patchbay: VM b: guest powered off") != NULL, "and said to be");
+    lives = vm_table[1].epoch;
+    atomic_store(&vm_table[1].stopped, 1);
+    vm_start_again(&vm_table[1]);
+    tap_ok(vm_state(&vm_table[1]) == VM_OFF && vm_table[1].epoch == lives,
+           "not started while a CPU has not stopped");
+    vm_mark_stopped(&vm_table[1], 1);
     vm_start_again(&vm_table[1]);
     tap_ok(vm_state(&vm_table[1]) == VM_ON && vm_use_begin(&vm_table[1]), "started by the monitor");
     vm_use_end(&vm_table[1]);

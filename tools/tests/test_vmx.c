@@ -328,6 +328,8 @@ static void test_not_entered(void)
     x = run(0);
     tap_ok(x.kind == EXIT_INVALID && x.code == 7 && !arch.launched, "VMfailValid");
     fake_how = VMX_EXITED;
+    x = run(REASON_FAILED_ENTRY | 33);
+    tap_ok(x.kind == EXIT_INVALID && !arch.launched, "refused for its state: not launched by it");
     fake_vmcs[VMCS_EXIT_INTR_INFO] = INTR_INFO_VALID | INTR_TYPE_NMI | VEC_NMI;
     run(REASON_EXCEPTION);
     tap_ok(fake_nmis == 1 && arch.launched, "an NMI that exits is handled, which unblocks NMIs");

@@ -331,3 +331,7 @@ bool port_iommu_remaps(void)
 void port_iommu_faults(void)
 {
 }
+
+void port_iommu_late(void)
+{
+}
