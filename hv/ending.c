@@ -1,28 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What follows the end of a VM: the machine's end, or that it stays off, or that it starts again.
  * Tested by tools/tests/test_vms.c and the vms group of `make check`. */
-#include "hv/base/assert.h"
 #include "hv/base/log.h"
 #include "hv/base/options.h"
 #include "hv/base/string.h"
-#include "hv/mon/mon.h"
-#include "hv/port/cpu.h"
 #include "hv/port/machine.h"
 #include "hv/vms.h"
-
-#define EXIT_NONE UINT32_MAX
-
-/* test=1: what the guests wrote to the debug-exit port; the first that another one does not confirm
- * is the machine's. */
-static _Atomic uint32_t exit_value = EXIT_NONE;
-
-void vm_end_here(struct vm *vm, uint32_t how)
-{
-    uint32_t vcpu;
-
-    ASSERT(vm_of(port_cpu(), &vcpu) == vm);
-    vm_end(vm, vcpu, how);
-}
 
 static void line(const char *text)
 {
@@ -41,39 +24,16 @@ static void said(const struct vm *vm, const char *what)
     line(text);
 }
 
-static void last_words(struct vm *vm)
-{
-    vm_devices_stop(vm);
-    vpc_flush(vm->pc);
-    if (vm->pass)
-        pass_stop(vm->pass);
-    if (vm->opt->trace)
-        mon_trace_block(vm);
-    uint64_t damage = vm_poison_damage();
-    if (damage)
-        PANIC("host memory outside of the guest changed at 0x%llx", (unsigned long long)damage);
-    mon_stats_line(vm);
-}
-
-static _Noreturn void machine_off(void)
-{
-    uint32_t value = atomic_load(&exit_value);
-
-    if (value != EXIT_NONE)
-        port_debug_exit(value);
-    port_poweroff();
-}
-
 /* The VM's end is the machine's. */
 static _Noreturn void machine_ends(const struct vm *vm, uint32_t how)
 {
     if (how == VM_POWEROFF)
-        machine_off();
+        vm_machine_off();
     if (vm->opt->noreboot)
         port_stop();
     if (how == VM_RESET)
         port_reset();
-    machine_off();
+    vm_machine_off();
 }
 
 static bool again(const struct vm *vm, uint32_t how)
@@ -91,7 +51,7 @@ static void off(struct vm *vm)
         line("patchbay: no VM runs any more\n");
         if (vm->opt->noreboot && vm_count > 1)
             port_stop();
-        machine_off();
+        vm_machine_off();
     }
     said(vm, "off; the others go on");
 }
@@ -116,7 +76,7 @@ void vm_ended(struct vm *vm, uint32_t how)
         [VM_ORDER_RESET] = "reset by the monitor",
     };
 
-    last_words(vm);
+    vm_last_words(vm);
     said(vm, what[how]);
     if (vm->onend == ONEND_MACHINE ||
         (vm_count == 1 && vm->onend == ONEND_AUTO && how < VM_ORDER_STOP))
@@ -129,22 +89,4 @@ void vm_ended(struct vm *vm, uint32_t how)
     } else {
         vm_start_again(vm);
     }
-}
-
-void vm_debug_exit(struct vm *vm, uint32_t value)
-{
-    uint32_t none = EXIT_NONE;
-
-    if (vm_count == 1) {
-        /* The guest's own status goes to the emulator, after everything that is checked at the end
-         * of a VM. */
-        last_words(vm);
-        port_debug_exit(value);
-        return;
-    }
-    log_info("vm", "VM %s: debug exit 0x%x", vm->name, value);
-    /* The first one counts, but a failure (odd, as guests write it) more than a success. */
-    if (!atomic_compare_exchange_strong(&exit_value, &none, value) && (value & 1))
-        atomic_store(&exit_value, value);
-    vm_end_here(vm, VM_POWEROFF);
 }

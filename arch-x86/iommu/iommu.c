@@ -13,11 +13,18 @@
 static struct iommu_tables tables;
 static const struct iommu_ops *ops, *candidate;
 static bool running;
+/* Told apart by what they map: the place of a VM that could not start is another's. */
 static struct {
-    const struct p2m *p2m;
+    const uint32_t *granule;
     hpa_t root;
 } map[MAX_MAPS];
 static unsigned nmaps;
+/* Functions that were given once, and whose map they have. */
+static struct {
+    pci_bdf_t f;
+    unsigned map;
+} given[MAX_MAPS * 32];
+static unsigned ngiven;
 
 static bool bridge_buses(pci_bdf_t f, uint8_t *secondary, uint8_t *subordinate)
 {
@@ -75,7 +82,7 @@ bool port_iommu_remaps(void)
 static enum hv_err tables_for(const struct p2m *p2m, hpa_t *root, unsigned *index)
 {
     for (unsigned i = 0; i < nmaps; i++)
-        if (map[i].p2m == p2m) {
+        if (map[i].granule == p2m->granule) {
             *root = map[i].root;
             *index = i;
             return HV_OK;
@@ -83,9 +90,40 @@ static enum hv_err tables_for(const struct p2m *p2m, hpa_t *root, unsigned *inde
     if (nmaps == MAX_MAPS)
         return HV_NOMEM;
     TRY(iommu_tables_build(p2m, ops->format(), root));
-    map[nmaps].p2m = p2m;
+    map[nmaps].granule = p2m->granule;
     map[nmaps].root = *root;
     *index = nmaps++;
+    return HV_OK;
+}
+
+/* Requests tagged alike cannot be told apart: such functions have one owner. */
+static bool tag_is_anothers(pci_bdf_t f, unsigned index)
+{
+    pci_bdf_t as = iommu_alias_of(&tables, f);
+
+    for (unsigned i = 0; i < ngiven; i++) {
+        pci_bdf_t g = given[i].f, g_as = iommu_alias_of(&tables, g);
+        if (g == f || given[i].map == index || (g_as != as && g_as != f && g != as))
+            continue;
+        log_warn("iommu", "%02x:%02x.%u and %02x:%02x.%u, another VM's, look alike to the IOMMU: "
+                          "give both to one VM",
+                 f >> 8, f >> 3 & 31u, f & 7u, g >> 8, g >> 3 & 31u, g & 7u);
+        return true;
+    }
+    return false;
+}
+
+static enum hv_err given_note(pci_bdf_t f, unsigned index)
+{
+    unsigned i = 0;
+
+    while (i < ngiven && given[i].f != f)
+        i++;
+    if (i == ARRAY_SIZE(given))
+        return HV_NOMEM;
+    given[i].f = f;
+    given[i].map = index;
+    ngiven += i == ngiven;
     return HV_OK;
 }
 
@@ -111,6 +149,9 @@ enum hv_err port_iommu_give(pci_bdf_t f, const struct p2m *p2m)
         return HV_UNSUPPORTED;
     }
     TRY(tables_for(p2m, &root, &index));
+    if (tag_is_anothers(f, index))
+        return HV_UNSUPPORTED;
+    TRY(given_note(f, index));
     TRY(ops->set(f, root, index + 1));
     pci_bdf_t alias = iommu_alias_of(&tables, f);
     return alias == f ? HV_OK : ops->set(alias, root, index + 1);
@@ -127,6 +168,11 @@ void port_iommu_take(pci_bdf_t f)
 
 bool iommu_message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t *address, uint32_t *data)
 {
+    pci_bdf_t as = iommu_alias_of(&tables, f);
+
+    /* what is tagged otherwise is looked up otherwise, too */
+    if (running && as != f && !ops->message(as, vector, apic_id, address, data))
+        return false;
     return running && ops->message(f, vector, apic_id, address, data);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The MCFG table, read with the distrust firmware deserves. Pure.
- * Tested by tools/tests/test_mcfg.c and tools/tests/fuzz_mcfg.c. */
+ * Tested by tools/tests/test_iommu.c and tools/tests/fuzz_iommu.c. */
 #include "arch-x86/plat/pci.h"
 #include "hv/base/string.h"
 

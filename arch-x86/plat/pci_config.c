@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Access to the registers of PCI functions: configuration mechanism 1, and the memory that MCFG
  * names (PCI Firmware Specification 3.2, 4.1.2 "MCFG Table Description"), also above 4 GiB.
- * Tested by every boot; the table's parser by tools/tests/test_mcfg.c. */
+ * Tested by every boot; the table's parser by tools/tests/test_iommu.c. */
 #include "arch-x86/plat/pci.h"
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"

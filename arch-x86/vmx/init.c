@@ -26,9 +26,9 @@ struct vmx_page {
     uint8_t rest[PAGE_SIZE - 4];
 };
 /* Static, so that no allocator is needed; identity-mapped like the whole image. */
-static struct vmx_page vmx_regions[HV_MAX_CPUS], vmx_blocks[HV_MAX_CPUS];
-static struct vmx_vcpu vmx_vcpus[HV_MAX_CPUS];
-static bool vmx_is_on[HV_MAX_CPUS];
+static struct vmx_page vmx_regions[HV_MACHINE_CPUS], vmx_blocks[HV_MACHINE_CPUS];
+static struct vmx_vcpu vmx_vcpus[HV_MACHINE_CPUS];
+static bool vmx_is_on[HV_MACHINE_CPUS];
 
 /* SDM volume 3 and Intel's "Deep Dive: Microarchitectural Data Sampling": VERW with a writable data
  * segment overwrites the buffers where CPUID says so. */
@@ -198,7 +198,7 @@ void vmx_panic_dump(void (*emit)(const char *line))
 {
     uint32_t cpu = port_cpu();
 
-    if (cpu < HV_MAX_CPUS && vmx_is_on[cpu]) {
+    if (cpu < HV_MACHINE_CPUS && vmx_is_on[cpu]) {
         struct vcpu v = {.cpu = cpu, .arch = &vmx_vcpus[cpu]};
         vmx_dump(&v, emit);
     }

@@ -23,7 +23,7 @@ struct real_tables {
     _Alignas(4096) uint64_t pt[PD_ENTRIES];
 };
 /* In the image, below 4 GiB, virtual = physical. One of each CPU: the pager's root is its own. */
-static struct real_tables tables[HV_MAX_CPUS];
+static struct real_tables tables[HV_MACHINE_CPUS];
 /* The processor writes nothing into it: task switches exit. */
 static _Alignas(4096) struct {
     uint32_t words[26]; /* 104 bytes; the last has the offset of the I/O map */

@@ -50,10 +50,11 @@ static inline void ring_put(uint32_t cpu, enum ring_kind kind, uint64_t a, uint6
         return;
     uint64_t head = atomic_load_explicit(&hv_stats[cpu].ring_head, memory_order_relaxed);
     s += head % RING_EVENTS;
-    atomic_store_explicit(&s->tsc, port_tsc(), memory_order_relaxed);
-    atomic_store_explicit(&s->a, a, memory_order_relaxed);
-    atomic_store_explicit(&s->b, b, memory_order_relaxed);
-    atomic_store_explicit(&s->kind, (uint32_t)kind, memory_order_relaxed);
+    /* Release: whoever reads one of these sees the head at which it was written (ring_get). */
+    atomic_store_explicit(&s->tsc, port_tsc(), memory_order_release);
+    atomic_store_explicit(&s->a, a, memory_order_release);
+    atomic_store_explicit(&s->b, b, memory_order_release);
+    atomic_store_explicit(&s->kind, (uint32_t)kind, memory_order_release);
     /* pairs with the acquire in ring_head */
     atomic_store_explicit(&hv_stats[cpu].ring_head, head + 1, memory_order_release);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Which of the machine's functions a VM gets: the words of pci=, and what cannot be given away.
- * Tested by tools/tests/test_pass_choose.c. */
+ * Tested by tools/tests/test_pass_config.c. */
 #include "hv/base/log.h"
 #include "hv/base/string.h"
+#include "hv/mem/phys.h"
 #include "hv/pass/state.h"
 
 #define LOW_END 0xfec00000ull /* the I/O APIC; BARs below 4 GiB lie before it */
@@ -81,6 +82,35 @@ static bool bar_placed(const struct port_pci_bar *b)
     return b->base >= FOUR_GIB || (b->base >= 0x100000 && b->base + b->size <= LOW_END);
 }
 
+/* A register that nobody set, of a function that does not decode, may name what is RAM: a guest
+ * that had it mapped would have that memory. */
+static bool bar_in_ram(const struct port_pci_bar *b)
+{
+    hpa_t at;
+    uint64_t len;
+
+    for (unsigned i = 0; b->size && !b->io && phys_range(i, &at, &len); i++)
+        if ((b->base & ~PAGE_MASK) < at.v + len && at.v < b->base + b->size)
+            return true;
+    return false;
+}
+
+/* Two functions at one address, as where firmware set up one of them only: who has one would have
+ * the other. */
+static bool bar_anothers(const struct port_pci_bar *b, pci_bdf_t f)
+{
+    for (unsigned i = 0; b->size && i < port_pci_count(); i++) {
+        const struct port_pci *m = port_pci_at(i);
+        for (unsigned j = 0; m->bdf != f && j < PORT_PCI_BARS; j++) {
+            const struct port_pci_bar *o = &m->bar[j];
+            if (o->size && o->io == b->io && o->base < b->base + b->size &&
+                b->base < o->base + o->size)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Why the function cannot be given; NULL: it can. */
 static const char *refusal(const struct pass_fn *f, const struct port_pci *m)
 {
@@ -95,6 +125,12 @@ static const char *refusal(const struct pass_fn *f, const struct port_pci *m)
     for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
         if (!bar_placed(&m->bar[i]))
             return "has a BAR that the firmware placed nowhere";
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        if (bar_in_ram(&m->bar[i]))
+            return "has a BAR where the machine's memory is";
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        if (bar_anothers(&m->bar[i], m->bdf))
+            return "has a BAR where another function's is";
     if (!f->msi && !f->msix)
         return "has neither MSI nor MSI-X, and a guest gets no INTx";
     return NULL;

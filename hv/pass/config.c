@@ -75,7 +75,8 @@ static void bars_write(struct pass_fn *f, unsigned reg, unsigned size, uint32_t 
     }
 }
 
-/* Decoding and mastering are the guest's, INTx is nobody's. A function that was reset, or woke from
+/* Decoding and mastering are the guest's, INTx is nobody's; SERR# and parity errors, which end as an
+ * NMI of the machine's, are virtual. A function that was reset, or woke from
  * D3, has forgotten its BARs and messages. */
 static void command_follow(struct pass_fn *f, uint32_t from)
 {
@@ -85,7 +86,8 @@ static void command_follow(struct pass_fn *f, uint32_t from)
 
     if (command & decode & ~now)
         pass_bars_restore(f);
-    port_pci_write(f->host, PCI_COMMAND, 2, (command & ~0x0400u) | PCI_COMMAND_NO_INTX);
+    port_pci_write(f->host, PCI_COMMAND, 2,
+                   (command & (decode | PCI_COMMAND_MASTER)) | PCI_COMMAND_NO_INTX);
     if (command & decode & ~now)
         pass_irq_restore(f, from);
 }
@@ -106,6 +108,8 @@ static void hardware_write(struct pass_fn *f, unsigned reg, unsigned size, uint3
 void pass_forget(struct pass_fn *f)
 {
     pass_put(f->own, PCI_COMMAND, 2, 0);
+    if (f->express)
+        pass_put(f->own, f->express + PCI_EXP_DEVCTL, 2, 0);
     if (f->msi)
         pass_put(f->own, f->msi + PCI_MSI_CONTROL, 2,
                  pass_get(f->own, f->msi + PCI_MSI_CONTROL, 2) & ~PCI_MSI_ENABLE);
@@ -117,14 +121,17 @@ void pass_forget(struct pass_fn *f)
     }
 }
 
+/* Of a function that has it: one without goes on as before, and so does what is known of it. */
 static bool asks_reset(const struct pass_fn *f, unsigned reg, unsigned size, uint32_t value)
 {
     uint64_t bits = (uint64_t)value << 8 * (reg & 3);
 
     if (f->express && (f->express & ~3u) + 8 == (reg & ~3u) && size + (reg & 3) > 1)
-        return bits & PCI_EXP_FLR;
+        return (bits & PCI_EXP_FLR) &&
+               (port_pci_read(f->host, f->express + PCI_EXP_DEVCAP, 4) & PCI_EXP_FLR_CAP);
     return f->af && overlaps(reg, size, f->af + PCI_AF_CONTROL, 1) &&
-           (value >> 8 * (f->af + PCI_AF_CONTROL - reg) & PCI_AF_FLR);
+           (value >> 8 * (f->af + PCI_AF_CONTROL - reg) & PCI_AF_FLR) &&
+           (port_pci_read(f->host, f->af + PCI_AF_CAPS, 1) & PCI_AF_FLR_CAP);
 }
 
 bool pass_config_write(struct pass *p, uint32_t from, uint8_t devfn, unsigned reg, unsigned size,

@@ -7,20 +7,43 @@
 #include "hv/port/iommu.h"
 #include "hv/pass/state.h"
 
-/* Does another function's BAR lie in the page of this one, which is smaller than a page? */
+/* A BAR that was not sized: our console's, a bridge's. One that is larger than a page begins with
+ * another one. */
+static bool unsized_in_page(const struct port_pci *m, uint64_t page)
+{
+    unsigned n = m->layout == PCI_LAYOUT_DEVICE ? PCI_BAR_COUNT : 2;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t at = port_pci_read(m->bdf, PCI_BAR0 + 4 * i, 4);
+        if (at & PCI_BAR_IO)
+            continue;
+        bool wide = (at & PCI_BAR_TYPE) == PCI_BAR_64 && i + 1 < n;
+        at |= wide ? (uint64_t)port_pci_read(m->bdf, PCI_BAR0 + 4 * i + 4, 4) << 32 : 0;
+        if ((at & ~PAGE_MASK) == page)
+            return true;
+        i += wide;
+    }
+    return false;
+}
+
+/* Does another BAR lie in the page of this one, which is smaller than a page? */
 static bool page_shared(const struct port_pci_bar *b, pci_bdf_t f)
 {
     uint64_t page = b->base & ~PAGE_MASK;
 
     for (unsigned i = 0; i < port_pci_count(); i++) {
         const struct port_pci *m = port_pci_at(i);
+        bool sized = false;
         for (unsigned j = 0; j < PORT_PCI_BARS; j++) {
             const struct port_pci_bar *o = &m->bar[j];
+            sized |= o->size != 0;
             if (!o->size || o->io || (m->bdf == f && o->base == b->base))
                 continue;
             if (o->base < page + PAGE_SIZE && page < o->base + o->size)
                 return true;
         }
+        if (!sized && unsized_in_page(m, page))
+            return true;
     }
     return false;
 }

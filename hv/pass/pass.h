@@ -9,6 +9,7 @@
 
 #define PASS_FUNCTIONS 30 /* of a VM: devices 1..31 of its bus less the ISA bridge's */
 #define PASS_RANGES 128   /* pieces of BARs that are mapped */
+_Static_assert(VBUS_MAX >= 64 + PASS_FUNCTIONS * PORT_PCI_BARS, "each BAR may be trapped");
 #define PASS_VECTORS (PORT_MSI_LAST - PORT_MSI_FIRST + 1)
 
 struct pass;

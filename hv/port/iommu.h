@@ -3,7 +3,8 @@
 #pragma once
 #include "hv/port/pci.h"
 
-struct p2m; /* hv/mem/p2m.h */
+struct p2m; /* hv/mem/p2m.h, whose room comes later */
+
 /* Is there one that is in use, so that functions reach only what they are given? Until then, from
  * boot on, they reach nothing. */
 bool port_iommu_isolates(void);

@@ -20,7 +20,7 @@ void subvmm_finish(struct subvmm *s)
     uint64_t until = port_tsc() + END_WAIT_S * port_tsc_hz();
 
     if (vm_count <= 1) /* the machine ends: one that never came up is not waited for */
-        others &= action_online_set(vm->co);
+        others &= atomic_load(&vm->up);
     s->vcpu.state = VCPU_STOPPED;
     s->finished = true;
     vm_mark_stopped(vm, s->cpu);
@@ -28,6 +28,7 @@ void subvmm_finish(struct subvmm *s)
         mmu_between(&s->mmu);
         port_relax();
     }
+    action_offline(&s->coh); /* one that did not stop in time may still ask this CPU */
     subvmm_end_hook(vm, atomic_load(&vm->ended));
 }
 

@@ -316,6 +316,7 @@ static HV_APART void whole_round(struct subvmm *s)
         halted(s);
         break;
     case VCPU_STOPPED: /* once: from here on the VM may be made anew under this CPU */
+        action_offline(&s->coh); /* runs no guest and answers no more: nobody waits for it */
         vm_mark_stopped(s->vm, s->cpu);
         break;
     case VCPU_WAIT_SIPI:
@@ -357,6 +358,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     s->timer_armed = s->watch_at = UINT64_MAX;
     if (s->pcpu == 0 && !s->epoch) /* else nothing was typed yet, or it is kept */
         input_start();
+    atomic_fetch_or(&vm->up, 1u << s->cpu);
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     TRY(vcpu_ops->init(&s->vcpu));
     cpuid_power_on(s);

@@ -100,9 +100,13 @@ static uint64_t reference_scale(void)
 {
     uint64_t hz = port_tsc_hz() ? port_tsc_hz() : 1;
 
-    /* 2^64 * 10^7 / hz in two steps of 32 bits; hz > 10^7 */
-    uint64_t high = ((uint64_t)TICKS_PER_S << 32) / hz, rest = ((uint64_t)TICKS_PER_S << 32) % hz;
-    return high << 32 | (rest << 32) / hz;
+    /* 2^64 * 10^7 / hz in steps of 32, 16 and 16 bits, so that no rest outgrows 64; hz > 10^7 */
+    uint64_t scale = ((uint64_t)TICKS_PER_S << 32) / hz, rest = ((uint64_t)TICKS_PER_S << 32) % hz;
+    for (unsigned i = 0; i < 2; i++) {
+        scale = scale << 16 | (rest << 16) / hz;
+        rest = (rest << 16) % hz;
+    }
+    return scale;
 }
 
 static uint64_t reference_count(const struct subvmm *s)

@@ -55,6 +55,20 @@ static uint64_t *fixed_slot(struct vcpu *v, uint32_t msr)
     return NULL;
 }
 
+/* Does a valid range of type UC reach into range i? There UC wins (SDM volume 3, 12.11.4.1 "MTRR
+ * Precedences"). All of range i counts as uncached then. */
+static bool uncached_within(const struct vcpu *v, unsigned i)
+{
+    for (unsigned n = 0; n < MTRR_VCNT; n++) {
+        uint64_t base = v->mtrr_var[2 * n], mask = v->mtrr_var[2 * n + 1];
+        uint64_t both = mask & v->mtrr_var[2 * i + 1] & ~PAGE_MASK;
+        if ((mask & MTRR_MASK_VALID) && (base & MTRR_TYPE) == TYPE_UC &&
+            !((base ^ v->mtrr_var[2 * i]) & both))
+            return true;
+    }
+    return false;
+}
+
 /* The pager is told what can matter for device memory. */
 static void types_tell(struct subvmm *s)
 {
@@ -64,7 +78,7 @@ static void types_tell(struct subvmm *s)
     _Static_assert(MMU_WC == MTRR_VCNT, "one range each");
     for (unsigned i = 0; i < MTRR_VCNT && (v->mtrr_def & MTRR_DEF_E); i++) {
         uint64_t base = v->mtrr_var[2 * i], mask = v->mtrr_var[2 * i + 1];
-        if (!(mask & MTRR_MASK_VALID) || (base & MTRR_TYPE) != TYPE_WC)
+        if (!(mask & MTRR_MASK_VALID) || (base & MTRR_TYPE) != TYPE_WC || uncached_within(v, i))
             continue;
         t.mask[i] = mask & ~PAGE_MASK;
         t.base[i] = base & t.mask[i];

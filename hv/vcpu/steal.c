@@ -23,7 +23,7 @@ static bool set(struct subvmm *s, uint8_t value, uint8_t *old)
 
 bool steal_write_msr(struct subvmm *s, uint64_t value)
 {
-    uint8_t old;
+    uint8_t old = 0;
 
     if (value & STEAL_RESERVED)
         return false;
@@ -33,6 +33,8 @@ bool steal_write_msr(struct subvmm *s, uint64_t value)
         s->vcpu.steal = 0;
         return false;
     }
+    if (old & PREEMPTED_FLUSH_TLB) /* of a VCPU that was reset in HLT: nobody sent it an interrupt */
+        mmu_owe_flush(&s->mmu);
     return true;
 }
 

@@ -13,7 +13,7 @@ struct vio {       /* one access */
     uint64_t value; /* in: write data; out: read data */
 };
 typedef void (*vio_handler)(void *dev, struct vio *io);
-#define VBUS_MAX 128
+#define VBUS_MAX 256
 #define VBUS_NO_PAGE (~0ull << 12)
 struct vbus_range {
     uint64_t base, len;

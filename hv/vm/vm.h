@@ -78,6 +78,7 @@ struct vm {
     /* life.c: VCPUs that run or are halted; that will not enter the guest again; VCPU + 1 of the
      * one that finishes, 0 none yet, written once before ACTION_STOP is posted */
     _Atomic cpuset_t active, stopped;
+    _Atomic cpuset_t up; /* VCPUs whose CPU has come up */
     _Atomic uint32_t finisher;
     /* life.c: enum vm_state; lives begun, by which a CPU in subvmm_off sees the next; who is in its
      * devices from outside; the monitor wants it to start */

@@ -104,7 +104,7 @@ STEPS = [
         r"stopped: a needed processor feature is missing", cpu="qemu64,-svm", quick=True),
     bad("no-nx", True, r"NX +MISSING: enable 'No-Execute'", r"stopped: a needed processor", cpu="qemu64,-nx"),
     bad("no-long-mode", True, r"this processor has no 64-bit mode", cpu="qemu32"),
-    bad("little-memory", True, r"MiB left for the guest, 16 MiB are the least", r"stopped: no memory for a guest",
+    bad("little-memory", True, r"MiB left for the guest, 16 MiB are the least", r"stopped: no guest to run",
         mem=24),
     bad("pool-too-large", True, r"stopped: no \d+ KiB of private memory for CPU 0: .*smaller pool=",
         hv="pool=1000000"),

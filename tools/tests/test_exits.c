@@ -149,6 +149,31 @@ static void test_dr(void)
 
 /* --- MSRs and CPUID --- */
 
+#define MTRR_WC 1
+#define MTRR_ON BIT(11)
+static const uint64_t mtrr_16m = 0xffff000000ull | MTRR_ON;
+
+static bool mtrr_set(unsigned n, uint64_t base, uint64_t mask)
+{
+    return msr_write(bsp(), MSR_MTRR_PHYS_BASE0 + 2 * n, base) &&
+           msr_write(bsp(), MSR_MTRR_PHYS_BASE0 + 2 * n + 1, mask);
+}
+
+/* What of the MTRRs makes device memory write-combining: uncached wins where ranges overlap. */
+static void test_mtrr_types(void)
+{
+    rig_new(1, false);
+    tap_ok(mtrr_set(1, 0xe0000000 | MTRR_WC, mtrr_16m) && !bsp()->mmu.wc.mask[1],
+           "a WC range within the uncached hole is uncached");
+    tap_ok(mtrr_set(2, 0x4000000000 | MTRR_WC, mtrr_16m) && bsp()->mmu.wc.mask[2] &&
+               bsp()->mmu.wc.base[2] == 0x4000000000,
+           "one elsewhere is not");
+    tap_ok(mtrr_set(0, 0, 0) && bsp()->mmu.wc.base[1] == 0xe0000000,
+           "nor is the first without the hole");
+    tap_ok(msr_write(bsp(), MSR_MTRR_DEF, 0) && !bsp()->mmu.wc.mask[1],
+           "without MTRRs there is none");
+}
+
 static void test_msrs(void)
 {
     static const uint32_t readable[] = {0x10,       0x1b,       0x3b,       0x8b,       0xfe,
@@ -465,6 +490,7 @@ int main(void)
     test_cr_instructions();
     test_dr();
     test_msrs();
+    test_mtrr_types();
     test_cpuid();
     test_cpuid_table();
     test_topology();

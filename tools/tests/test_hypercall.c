@@ -101,6 +101,9 @@ static void test_steal(void)
     tap_ok(!msr_write(bsp(), MSR_STEAL, PAGE_AT | 3), "a reserved bit: #GP");
     tap_ok(!msr_write(bsp(), MSR_STEAL, RIG_RAM | 1), "outside of RAM: #GP");
     tap_ok(msr_write(bsp(), MSR_STEAL, 0), "off");
+    *preempted() = 3; /* it was reset in HLT, and a flush was left since */
+    tap_ok(msr_write(bsp(), MSR_STEAL, PAGE_AT | 1) && !*preempted() && bsp()->mmu.owed_all,
+           "a flush found in the byte when the page is given is owed");
     opt.pvflush = false;
     tap_ok(!msr_read(bsp(), MSR_STEAL, &value) && !msr_write(bsp(), MSR_STEAL, 0),
            "pvflush=off: no such MSR");

@@ -88,6 +88,13 @@ static void test_msrs(void)
     uint64_t scaled = (uint64_t)(((unsigned __int128)5000000000ull * page[1]) >> 64);
     tap_ok((uint32_t)page[0] != 0 && (scaled == 49999999 || scaled == 50000000) && !page[2],
            "5 s at 1 GHz are 50 million ticks");
+    for (uint64_t hz = 4399999999u; hz < 1ull << 33; hz += 400000000) { /* beyond 32 bits */
+        fake_set_tsc_hz(hz);
+        tap_ok(msr_write(bsp(), REF_TSC, INPUT | 1) &&
+                   page[1] == (uint64_t)(((unsigned __int128)10000000 << 64) / hz),
+               "the scale of a faster clock");
+    }
+    fake_set_tsc_hz(1000000000);
     tap_ok(msr_read(bsp(), REF_COUNT, &value) && value < 1000, "the counter counts the same");
     tap_ok(msr_write(bsp(), ASSIST, INPUT | 1) && msr_read(bsp(), ASSIST, &value) &&
                value == (INPUT | 1),

@@ -139,6 +139,21 @@ static void test_serve(void)
     }
 }
 
+/* A CPU that has stopped looks at no request any more: who still runs must not wait for it. */
+static void test_stopped(void)
+{
+    new_machine();
+    bsp()->vcpu.state = VCPU_STOPPED;
+    subvmm_round(bsp());
+    tap_ok(vm_stopped_set(&vm) & 1u, "a CPU stops");
+    if (action_online_set(&co) & 1u) {
+        tap_ok(false, "... and nobody waits for its answers");
+        return;
+    }
+    tap_ok(!action_request(&sub[1].coh, 1u, REQUEST_DROP, gfn(0x300)),
+           "... and nobody waits for its answers");
+}
+
 /* Before a long HLT a writer of unsync tables leaves them. */
 static void test_idle(void)
 {
@@ -162,6 +177,7 @@ int main(void)
     test_put_off();
     test_halt();
     test_serve();
+    test_stopped();
     test_idle();
     return tap_done();
 }

@@ -59,7 +59,10 @@ static void test_command(void)
     tap_eq(dev_a->resets, 1, "and reset");
     cfg_w(A, PCI_COMMAND, 2, 0x0507);
     tap_eq(cfg_r(A, PCI_COMMAND, 2), 0x0507, "as the guest wrote it");
-    tap_eq(hw(dev_a, PCI_COMMAND, 2), 0x0507, "in force");
+    tap_eq(hw(dev_a, PCI_COMMAND, 2), 0x0407, "in force but for SERR#, an NMI of ours");
+    cfg_w(A, 0x68, 2, 0x281f);
+    tap_eq(hw(dev_a, 0x68, 2) & 0x000f, 0, "nor are errors reported to the root port");
+    tap_eq(cfg_r(A, 0x68, 2) & 0x000f, 0x000f, "though the guest sees what it wrote");
     cfg_w(A, PCI_COMMAND, 2, 0x0006);
     tap_eq(hw(dev_a, PCI_COMMAND, 2), 0x0406, "INTx stays off");
     put_dword(dev_a->config, PCI_COMMAND, 0xf9100406);
@@ -77,6 +80,20 @@ static void test_command(void)
     pass_stop(pass);
     tap_eq(hw(dev_a, PCI_COMMAND, 2), PCI_COMMAND_NO_INTX, "silent at the end");
     tap_eq(dev_a->resets, 3, "and reset");
+}
+
+/* What the hardware does not forget is not forgotten here: else a message stays on that nobody can
+ * mask any more. */
+static void test_no_flr(void)
+{
+    pass_rig("all");
+    dev_a->config[0x60 + PCI_EXP_DEVCAP + 3] &= (uint8_t) ~(PCI_EXP_FLR_CAP >> 24);
+    cfg_w(A, PCI_COMMAND, 2, 6);
+    cfg_w(A, 0xa2, 2, PCI_MSIX_ENABLE);
+    cfg_w(A, 0x68, 2, PCI_EXP_FLR);
+    tap_eq(dev_a->resets, 1, "no FLR: no reset");
+    tap_eq(cfg_r(A, PCI_COMMAND, 2), 6, "... and its command stays");
+    tap_ok(cfg_r(A, 0xa2, 2) & PCI_MSIX_ENABLE, "... and its messages");
 }
 
 static bool none_taken(pci_bdf_t f)
@@ -109,9 +126,42 @@ static void test_choose(void)
     dev_a->id.bar[0].base = 0;
     tap_eq(chosen("03:02.0"), 0, "a BAR that firmware placed nowhere");
     tap_eq(pass_low_end(pass), 1ull << 32, "no BAR, no end");
+    dev_a->id.bar[0].base = 0x1800000;
+    tap_eq(chosen("03:02.0"), 0, "a BAR over the machine's memory");
     (void)chosen("00:1f.2");
     tap_eq(pass_low_end(pass), BAR_B, "RAM ends below BARs");
     tap_eq(pass_high_end(pass), UINT64_MAX, "... and has none above");
+}
+
+/* BARs that are not the guest's alone. */
+static void test_neighbours(void)
+{
+    hpa_t h;
+
+    pass_rig("none");
+    dev_b->id.bar[0].size = 0x100;
+    struct fake_pci *own = fake_pci_add(0x0008, 0x11111234, 0x070002, BAR_B + 0x800);
+    own->id.ours = true;
+    own->id.bar[0].size = 0; /* the console's is not sized */
+    (void)chosen("00:1f.2");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(pass_count(pass) == 1 && !p2m_device(&rig_p2m, gpa(BAR_B), &h),
+           "a BAR in one page with our console's is not mapped");
+    pass_rig("none");
+    (void)fake_pci_add(0x0010, 0x33331234, 0x020000, BAR_A + 0x2000);
+    tap_eq(chosen("03:02.0"), 0, "one that another function has as well");
+    pass_rig("none");
+    for (unsigned i = 0; i < PASS_FUNCTIONS; i++) {
+        struct fake_pci *d = fake_pci_add((pci_bdf_t)(0x4000 + 8 * i), 0x44441234, 0x010601, 0);
+        fake_pci_msi(d, 0x80, 0, true, true);
+        for (unsigned b = 0; b < PORT_PCI_BARS; b++)
+            d->id.bar[b] = (struct port_pci_bar){
+                .base = 0xc000 + (i * PORT_PCI_BARS + b) * 8, .size = 8, .io = true};
+        dev_a->id.bar[0].base = dev_b->id.bar[0].base = 0; /* cannot be given */
+    }
+    tap_eq(chosen("all"), PASS_FUNCTIONS, "as many as can be");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_eq(pass_count(pass), PASS_FUNCTIONS, "... with all their ports");
 }
 
 static bool legal(const struct fake_pci *d, uint64_t base)
@@ -119,9 +169,9 @@ static bool legal(const struct fake_pci *d, uint64_t base)
     uint32_t command = hw(d, PCI_COMMAND, 2), bar = hw(d, PCI_BAR0, 4);
     bool good = bar == base || (bar == 0 && !(command & (PCI_COMMAND_MEMORY | PCI_COMMAND_IO)));
 
-    if (!(command & PCI_COMMAND_NO_INTX) && command) /* 0: just reset */
+    if ((!(command & PCI_COMMAND_NO_INTX) && command) || command & 0x0140) /* 0: just reset */
         return false;
-    if (d->express && (hw(d, d->express + PCI_EXP_DEVCTL, 2) & 0x00e0))
+    if (d->express && (hw(d, d->express + PCI_EXP_DEVCTL, 2) & 0x00ef))
         return false;
     if (d->msi && (hw(d, d->msi + 2, 2) & PCI_MSI_ENABLE) &&
         (hw(d, d->msi + 4, 4) >> 20 != 0xfee || hw(d, d->msi + 2, 2) & 0x70))
@@ -158,7 +208,9 @@ int main(void)
     test_shown();
     test_bars();
     test_command();
+    test_no_flr();
     test_choose();
+    test_neighbours();
     test_random();
     return tap_done();
 }

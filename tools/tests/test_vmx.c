@@ -521,6 +521,10 @@ static void test_roots(void)
     pdpt[0] = 0x21001;
     vmx_set_root(&vcpu, hpa((uintptr_t)pdpt), 5, false, false);
     tap_eq(own[0], 0x21001, "... read anew with each entry");
+    vcpu.cpu = HV_MACHINE_CPUS - 1; /* numbers are the machine's, not the VM's */
+    vmx_set_root(&vcpu, hpa((uintptr_t)pdpt), 5, false, false);
+    tap_ok(fake_vmcs[VMCS_GUEST_CR3] != (uintptr_t)own, "... of each CPU that there can be");
+    vcpu.cpu = 0;
     vmx_caps.vpid = arch.real = false;
     fake_flushes_all = 0;
     vmx_set_root(&vcpu, hpa(0x7000), 6, true, true);

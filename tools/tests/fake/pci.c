@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAKES 8
+#define FAKES 40
 #define QUEUE 256
 static struct fake_pci fakes[FAKES];
 static unsigned nfakes;
@@ -231,7 +231,8 @@ void port_pci_write(pci_bdf_t f, unsigned reg, unsigned size, uint32_t value)
         *c = (uint8_t)((*c & ~d->writable[reg + i]) | (v & d->writable[reg + i]));
         *c &= (uint8_t)~(v & d->clear[reg + i]);
     }
-    if (d->express && reg == d->express + PCI_EXP_DEVCTL && size >= 2 && (value & PCI_EXP_FLR))
+    if (d->express && reg == d->express + PCI_EXP_DEVCTL && size >= 2 && (value & PCI_EXP_FLR) &&
+        (get(d->config, d->express + PCI_EXP_DEVCAP, 4) & PCI_EXP_FLR_CAP))
         reset(d);
     d->command_writes += reg == PCI_COMMAND;
     pending_send(d);
