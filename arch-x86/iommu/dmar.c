@@ -88,10 +88,12 @@ static void scopes_read(const struct reader *r, const uint8_t *s, uint32_t len, 
 static void drhd(const struct reader *r, const uint8_t *e, uint32_t len)
 {
     struct iommu_tables *t = r->out;
-    uint64_t base = field(e, 8, 8);
 
-    if (len < DRHD_BYTES || field(e, 6, 2) || !base || base & PAGE_MASK || base >> 52)
-        return; /* another segment, or nonsense */
+    if (len < DRHD_BYTES || field(e, 6, 2))
+        return; /* nonsense, or another segment */
+    uint64_t base = field(e, 8, 8);
+    if (!base || base & PAGE_MASK || base >> 52)
+        return;
     if (t->nunits == IOMMU_UNITS) {
         t->truncated = true;
         return;

@@ -107,6 +107,19 @@ static void block_end(unsigned at)
     t[at + 3] = (uint8_t)((n - at) >> 8);
 }
 
+/* In a block of its own size, behind which a read is found. */
+static void test_dmar_ends(void)
+{
+    for (unsigned type = 0; type < 2; type++) {
+        begin(48);
+        b2(type), b2(4);
+        uint8_t *exact = malloc(n);
+        memcpy(exact, t, n);
+        tap_ok(!dmar_parse(exact, n, buses, &out), "a table that ends with an entry's head");
+        free(exact);
+    }
+}
+
 static void test_ivrs(void)
 {
     unsigned at;
@@ -237,6 +250,7 @@ static void test_tables(void)
 int main(void)
 {
     test_dmar();
+    test_dmar_ends();
     test_ivrs();
     test_mcfg();
     test_tables();
