@@ -138,7 +138,7 @@ static bool run_one(const struct test *t, unsigned number)
     test_name = t->name;
     atomic_store_explicit(&failures, 0, memory_order_relaxed);
     skip_reason = NULL;
-    set_deadline(options.watchdog);
+    set_deadline(options.watchdog * options.scale); /* as many times the work */
     if (ncpus < t->min_cpus)
         skip_reason = t->min_cpus == 2 ? "needs 2 CPUs" : "needs more CPUs";
     else
