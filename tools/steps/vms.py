@@ -222,11 +222,13 @@ def wrong(results):
 
 
 def large(cpus, line, mem, said):
-    """Many CPUs and much memory: QEMU gives pages only when they are used."""
+    """Many CPUs and much memory: QEMU gives pages only when they are used, and the host is asked to keep none for it."""
+    ram = ("-object", "memory-backend-ram,id=ram0,size=%dM,reserve=off" % mem)
 
     def action(results):
         echo = tiny("large", tinyguest.ECHO)
-        m = Talk("large-%d" % cpus, line.format(k=echo), smp=cpus, mem=mem)
+        m = Talk("large-%d" % cpus, line.format(k=echo), smp=cpus, mem=mem, machine="pc,memory-backend=ram0",
+                 extra=ram)
         try:
             m.end += 400
             results.expect(m.expect(r"tiny guest: ready"), "no guest: " + m.text[-600:])
