@@ -338,6 +338,12 @@ static void test_compat(void)
  * machine off, LIDT and LGDT lead to its shutdown. */
 #define LOW_BYTES 0x9f000u
 static uint8_t low_memory[LOW_BYTES];
+/* Segments from F001h on reach the beginning of this program above 1 MiB: its code alone, of which
+ * nothing is written. */
+#define HIGH_PA 0x100000u
+#define HIGH_BYTES 0xfff0u
+static uint8_t high_memory[HIGH_BYTES];
+extern const char text_end[];
 
 static void real_code(uint8_t *page, uint64_t *s)
 {
@@ -373,6 +379,10 @@ static void low_memory_back(void)
 
     asm("" : "+r"(to));
     memcpy(to, low_memory, LOW_BYTES);
+    to += HIGH_PA;
+    for (unsigned i = 0; i < HIGH_BYTES; i++)
+        if (to[i] != high_memory[i])
+            to[i] = high_memory[i];
 }
 
 /* INIT takes its time where the CPU that runs the code is not running itself, and what it stores
@@ -402,6 +412,8 @@ static void test_real_mode(void)
         return;
     asm("" : "+r"(from)); /* address 0 is RAM here */
     memcpy(low_memory, from, LOW_BYTES);
+    memcpy(high_memory, from + HIGH_PA, HIGH_BYTES);
+    CHECK((uintptr_t)text_end >= HIGH_PA + HIGH_BYTES, "data below %x", HIGH_PA + HIGH_BYTES);
     /* What is put back must not be code that enters protected mode: a CPU whose INIT comes late
      * still runs there. */
     memset(low_memory + REAL_MODE_PA, 0xf4, PAGE);
