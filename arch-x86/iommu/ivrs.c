@@ -119,9 +119,10 @@ static bool better(const uint8_t *table, uint32_t len, uint32_t mine)
         uint32_t n = (uint32_t)field(table, at + 2, 2);
         if (n < 4 || n > len - at)
             break;
-        bool ivhd = table[at] == IVHD_10 || table[at] == IVHD_11 || table[at] == IVHD_40;
+        unsigned that = table[at];
+        bool ivhd = that == IVHD_10 || that == IVHD_11 || that == IVHD_40;
         if (ivhd && at != mine && n >= IVHD_10_BYTES && field(table, at + 4, 2) == id &&
-            (table[at] > type || (table[at] == type && at < mine)))
+            (that > type || (that == type && at < mine)))
             return true;
         at += n;
     }

@@ -24,8 +24,10 @@
 /* The doorbell is the only thing that could reach another VM: its CPU must be this VM's. */
 static void ring(const struct coherency *co, uint32_t from, uint32_t to, uint64_t bits)
 {
-    uint32_t pcpu = from < co->ncpus ? co->pcpu[from] : port_cpu(), vcpu;
+    uint32_t pcpu = port_cpu(), vcpu;
 
+    if (from != ACTION_OUTSIDE && from < co->ncpus)
+        pcpu = co->pcpu[from];
     ASSERT(!co->placed || (coherency_of(co->pcpu[to], &vcpu) == co && vcpu == to));
     stat_inc(pcpu, STAT_doorbells);
     ring_add(pcpu, RING_IPI, to, bits);

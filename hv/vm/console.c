@@ -105,9 +105,11 @@ static void show(struct kept *k)
 {
     uint64_t at = k->total > VM_KEEP_BYTES ? k->total - VM_KEEP_BYTES : 0;
 
-    if (at)
-        while (at < k->total && k->text[at++ % VM_KEEP_BYTES] != '\n') {
-        }
+    if (at) {
+        while (at < k->total && k->text[at % VM_KEEP_BYTES] != '\n')
+            at++;
+        at += at < k->total; /* the end of the line itself */
+    }
     while (at < k->total) {
         uint64_t from = at % VM_KEEP_BYTES, n = VM_KEEP_BYTES - from;
         n = n < k->total - at ? n : k->total - at;

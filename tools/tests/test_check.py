@@ -291,6 +291,8 @@ sys.exit(check.run([steps.Step("t/slow", wait), steps.Step("t/fast", lambda r: r
 
 
 def test_interrupt():
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a caller in the background; the child would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with tempfile.TemporaryDirectory() as out:
             child = subprocess.Popen(lifeline.tied([sys.executable, "-c", INTERRUPTED % (TOOLS, out + "/logs")]), stdout=subprocess.PIPE,

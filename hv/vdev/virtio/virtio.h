@@ -30,8 +30,7 @@ struct virtio;
 struct virtio_ops {
     /* Works on queue q until it is empty (HV_OK) or the bounds are reached (HV_AGAIN: it is called
      * again). HV_INVALID: the ring is broken, the device needs a reset. Runner, no lock. */
-    enum hv_err (*queue)(struct virtio *v, const struct vmem *m, uint32_t from,
-                         unsigned q) HV_MUST_CHECK;
+    enum hv_err (*queue)(struct virtio *v, const struct vmem *m, uint32_t from, unsigned q);
     /* The driver reset the device. May be NULL. Runner, no lock. */
     void (*reset)(struct virtio *v);
     /* The VM has ended, its memory may go: nobody outside calls the device after this. May be NULL.

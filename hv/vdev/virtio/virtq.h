@@ -13,10 +13,10 @@ struct vmem {
     void *ctx;
     /* Aligned pieces of up to 8 bytes are read once each, by acquire loads: what a driver stored
      * before its index is seen by who reads that first. */
-    enum hv_err (*read)(void *ctx, gpa_t at, void *buf, size_t n) HV_MUST_CHECK;
-    enum hv_err (*write)(void *ctx, gpa_t at, const void *buf, size_t n) HV_MUST_CHECK;
+    enum hv_err (*read)(void *ctx, gpa_t at, void *buf, size_t n);
+    enum hv_err (*write)(void *ctx, gpa_t at, const void *buf, size_t n);
     /* One aligned value of 2, 4 or 8 bytes in one piece, and a full fence. */
-    enum hv_err (*store)(void *ctx, gpa_t at, unsigned width, uint64_t value) HV_MUST_CHECK;
+    enum hv_err (*store)(void *ctx, gpa_t at, unsigned width, uint64_t value);
 };
 
 #define VIRTQ_MAX 128u /* entries of a queue, and of a chain */

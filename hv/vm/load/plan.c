@@ -151,7 +151,7 @@ void plan_cpus(struct plan *p, uint32_t ncpus)
         left -= p->vm[i].ncpus;
         sharers += !has_asked(i);
     }
-    for (uint32_t i = 0; i < p->n; i++) {
+    for (uint32_t i = 0; i < p->n && sharers; i++) {
         struct vm_plan *v = &p->vm[i];
         if (has_asked(i))
             continue;
