@@ -291,8 +291,10 @@ sys.exit(check.run([steps.Step("t/slow", wait), steps.Step("t/fast", lambda r: r
 
 
 def test_interrupt():
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a caller in the background; the child would inherit it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A caller in the background, or nohup, ignores some; the child would inherit it.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with tempfile.TemporaryDirectory() as out:
             child = subprocess.Popen(lifeline.tied([sys.executable, "-c", INTERRUPTED % (TOOLS, out + "/logs")]), stdout=subprocess.PIPE,
