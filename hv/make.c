@@ -23,7 +23,7 @@ struct vm_screen hv_screen;
 static struct hv_options options[VM_MAX];
 
 /* Loading uses static memory: one VM at a time. */
-static _Atomic bool loading;
+static _Atomic bool loading; /* a lock: the acquire of who takes it, the release of who had it */
 
 static bool take(uint64_t bytes, const char *what, void **out)
 {

@@ -16,8 +16,6 @@ bool mcfg_parse(const uint8_t *table, uint32_t len, struct pci_window *out);
 bool pci_config_init(void);
 /* Looks for MCFG. Context: as acpi_find. */
 void pci_config_ecam(hpa_t rsdp, bool uefi);
-/* That window, NULL: none. */
-const struct pci_window *pci_config_window(void);
 /* From now on this bus's registers are reached by memory. Boot, own page tables. */
 void pci_config_map(unsigned bus);
 /* Fills the list of port_pci_at and sizes BARs. Boot, own page tables, bus masters off. */

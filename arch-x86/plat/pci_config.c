@@ -43,11 +43,6 @@ void pci_config_ecam(hpa_t rsdp, bool uefi)
              (unsigned long long)ecam.base.v);
 }
 
-const struct pci_window *pci_config_window(void)
-{
-    return ecam.base.v ? &ecam : NULL;
-}
-
 void pci_config_map(unsigned bus)
 {
     if (!ecam.base.v || bus < ecam.first || bus > ecam.last || bus_map[bus])

@@ -43,7 +43,9 @@ static void sink_overflow(const struct coh_cpu *self, const struct patch_sink *s
     sink->overflow(sink->ctx);
 }
 
-/* Nothing in the ways of the set that begins at slot `first`? Most sets are empty. */
+/* Nothing in the ways of the set that begins at slot `first`? Most sets are empty. acquire: pairs
+ * with channel_post's release, as the load of each slot does; a word that comes later has a
+ * pending bit that is taken at the next drain. */
 static inline bool set_is_empty(const struct channel *ch, unsigned first)
 {
     uint64_t any = 0;

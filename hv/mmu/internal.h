@@ -129,7 +129,6 @@ void rmap_drop_writable(struct mmu *m, gfn_t f);
  * again, which saves the fault of whoever writes the recycled page. */
 void rmap_regain(struct mmu *m, gfn_t f);
 bool rmap_has_writable(struct mmu *m, gfn_t f);
-bool rmap_has_large(struct mmu *m, gfn_t f);
 /* Has the frame at `h` as many writable 4 KiB sptes as it may? Only a fault makes one more then. */
 bool rmap_is_full(struct mmu *m, hpa_t h);
 

@@ -277,13 +277,6 @@ bool rmap_is_full(struct mmu *m, hpa_t h)
     return n >= MMU_ALIASES;
 }
 
-bool rmap_has_large(struct mmu *m, gfn_t f)
-{
-    hpa_t h;
-    return p2m_lookup(m->cfg.p2m, gpa((f.v << PAGE_SHIFT) & ~REGION_MASK), &h) &&
-           rmap_first(m, h.v, true);
-}
-
 static struct mmu_lost *lost_slot(struct mmu *m, gfn_t f)
 {
     return &m->lost[(f.v * 0x9e3779b97f4a7c15ull) >> 56];

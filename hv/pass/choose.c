@@ -219,11 +219,6 @@ unsigned pass_count(const struct pass *p)
     return p->nfns;
 }
 
-pci_bdf_t pass_function(const struct pass *p, unsigned i)
-{
-    return p->fn[i]->host;
-}
-
 /* The lowest memory BAR at or above `floor` and below `end`, else `end`. */
 static uint64_t lowest(const struct pass *p, uint64_t floor, uint64_t end)
 {

@@ -214,18 +214,3 @@ void pass_start(struct pass *p, struct vpc *pc, const struct coherency *co, stru
     p2m->device = p->range;
     p2m->ndevices = p->nranges;
 }
-
-void pass_dump(struct pass *p, void (*emit)(const char *line))
-{
-    char line[120];
-
-    for (unsigned i = 0; i < p->nfns; i++) {
-        const struct pass_fn *f = p->fn[i];
-        hv_snprintf(line, sizeof(line),
-                    "pci %02x:%02x.%u as 00:%02x.%u: command %04x, %llu interrupts, %llu storms",
-                    f->host >> 8, f->host >> 3 & 31u, f->host & 7u, f->devfn >> 3, f->devfn & 7u,
-                    pass_get(f->own, PCI_COMMAND, 2), (unsigned long long)f->arrivals,
-                    (unsigned long long)f->storms);
-        emit(line);
-    }
-}

@@ -20,7 +20,6 @@ size_t pass_sizeof(void);
 unsigned pass_choose(struct pass *p, const char *words, size_t len, bool (*taken)(pci_bdf_t f));
 bool pass_has(const struct pass *p, pci_bdf_t f);
 unsigned pass_count(const struct pass *p);
-pci_bdf_t pass_function(const struct pass *p, unsigned i);
 /* Guest RAM below 4 GiB ends here at the latest, and above 4 GiB there: BARs lie behind. */
 uint64_t pass_low_end(const struct pass *p);
 uint64_t pass_high_end(const struct pass *p);
@@ -34,8 +33,6 @@ void pass_arrivals(struct pass *p, uint32_t vcpu);
 uint64_t pass_timers(struct pass *p, uint32_t cpu, uint64_t now);
 /* The VM has ended: no bus master, no interrupt, and reset where the function can be. */
 void pass_stop(struct pass *p);
-/* A line of text for each function. */
-void pass_dump(struct pass *p, void (*emit)(const char *line));
 
 /* Configuration accesses of the guest at devfn of bus 0; false: nobody is there. Any CPU, no lock
  * held. */

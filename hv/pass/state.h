@@ -60,7 +60,8 @@ struct pass {
     unsigned nranges;
     struct pass_irq *_Atomic by_vector[256];
     _Atomic uint32_t next_vector; /* each is given once */
-    _Atomic uint64_t deadline;    /* of the next storm to go on, UINT64_MAX: none */
+    _Atomic uint64_t deadline;    /* of the next storm to go on, UINT64_MAX: none; release in
+                                   * irq.c pairs with its acquire in pass_timers */
 };
 
 /* --- rules.c: the allow-list --- */

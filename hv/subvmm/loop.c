@@ -356,6 +356,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     s->pcpu = s->vcpu.cpu = port_cpu();
     s->cpu = vcpu_here(vm);
     s->vm = vm;
+    /* pairs with the release of vm_go_on: all of the new life is seen */
     s->epoch = atomic_load_explicit(&vm->epoch, memory_order_acquire);
     s->p2m = vm->p2m;
     s->timer_armed = s->watch_at = UINT64_MAX;

@@ -169,6 +169,7 @@ static void test_events(void)
     bsp()->vcpu.regs.rflags |= RFLAGS_IF;
     subvmm_round(bsp());
     tap_eq(vendor[0].injected.vector, 0x51, "... and behind a CPUID with IF=1 it is injected");
+    tap_ok(!vendor[0].window, "... and the window is closed");
     fv_no_wait = false;
 
     new_machine();

@@ -88,6 +88,7 @@ static void text_out(struct vpc *pc, const struct burst *b)
         pc->cfg.output(pc->cfg.ctx, b->text, b->len);
     else
         log_guest(b->text, b->len);
+    /* pairs with the acquire above: the next burst is written behind this one */
     atomic_store_explicit(&u->tx_out, b->number + 1, memory_order_release);
 }
 

@@ -209,14 +209,6 @@ bool virtio_live(struct virtio *v)
     return live;
 }
 
-uint64_t virtio_features(struct virtio *v)
-{
-    lock_take(&v->lock);
-    uint64_t accepted = v->accepted;
-    lock_drop(&v->lock);
-    return accepted;
-}
-
 /* --- who works --- */
 
 void virtio_call(struct virtio *v, uint32_t bits)

@@ -130,8 +130,6 @@ void virtio_config_change(struct virtio *v, uint32_t from, unsigned at, const vo
                           unsigned n);
 /* The driver has started the device, and it is not broken. */
 bool virtio_live(struct virtio *v);
-/* What was negotiated. */
-uint64_t virtio_features(struct virtio *v);
 
 /* --- registers.c; inside the room --- */
 /* Power-on values. Lock held, or boot. */
