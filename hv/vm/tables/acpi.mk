@@ -18,3 +18,6 @@ ACPI_HOST_OBJ := $(foreach f,host tsan fuzz cov plain,$(O)/$(f)/hv/vm/tables/acp
 $(O)/obj/hv/vm/tables/acpi.c.o $(O)/obj/hv/vm/tables/acpi_pci.c.o $(ACPI_HOST_OBJ): $(ACPI_DSDT) $(ACPI_DSDT_PCI)
 CFLAGS += -I$(O)/gen
 $(ACPI_HOST_OBJ): HOSTCFLAGS += -I$(O)/gen
+# Every source that is made, for tools that compile on their own (tools/mutants.py).
+.PHONY: generated
+generated: $(ACPI_DSDT) $(ACPI_DSDT_PCI)
