@@ -58,6 +58,7 @@ struct pass {
     struct pass_fn store[PASS_FUNCTIONS];
     struct p2m_device range[PASS_RANGES];
     unsigned nranges;
+    hpa_t ports; /* of its I/O BARs: as vcpu.io_map, 0: it has none */
     struct pass_irq *_Atomic by_vector[256];
     _Atomic uint32_t next_vector; /* each is given once */
     _Atomic uint64_t deadline;    /* of the next storm to go on, UINT64_MAX: none; release in
@@ -88,6 +89,12 @@ void pass_irq_restore(struct pass_fn *f, uint32_t from);
 /* --- bus.c --- */
 enum hv_err pass_bus_add(struct pass_fn *f) HV_MUST_CHECK;
 void pass_bus_leave(struct pass *p);
+
+/* --- ports.c; before the VM's CPUs run --- */
+/* No port is the guest's. HV_NOMEM: there is no room for the map, every access exits. */
+enum hv_err pass_ports_close(struct pass *p) HV_MUST_CHECK;
+/* The ports of an I/O BAR are. */
+void pass_ports_open(struct pass *p, const struct port_pci_bar *b);
 
 /* --- reset.c --- */
 void pass_bars_restore(const struct pass_fn *f);

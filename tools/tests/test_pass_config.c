@@ -164,6 +164,46 @@ static void test_neighbours(void)
     tap_eq(pass_count(pass), PASS_FUNCTIONS, "... with all their ports");
 }
 
+/* Ports that do not exit: [begin, end) and no other. */
+static bool open_are(uint32_t begin, uint32_t end)
+{
+    const uint8_t *map = port_ptr(pass_ports(pass));
+
+    for (uint32_t port = 0; port < PORT_IO_MAP_BYTES * 8; port++)
+        if (!(map[port / 8] >> port % 8 & 1) != (port >= begin && port < end))
+            return false;
+    return true;
+}
+
+static void test_ports(void)
+{
+    pass_rig("all");
+    tap_eq(pass_ports(pass).v, 0, "no I/O BAR: every port exits");
+    pass_rig("none");
+    dev_b->id.bar[4] = (struct port_pci_bar){.base = 0xffe0, .size = 0x20, .io = true};
+    (void)chosen("00:1f.2");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(open_are(0xffe0, 0x10000), "the ports of its BAR do not exit, all others do");
+    cfg_w(A, PCI_COMMAND, 2, 0);
+    cfg_w(A, PCI_BAR0 + 16, 4, 0x1001);
+    cfg_w(A, PCI_COMMAND, 2, PCI_COMMAND_IO);
+    tap_eq(cfg_r(A, PCI_BAR0 + 16, 4), 0xffe1, "they do not move");
+    tap_ok(open_are(0xffe0, 0x10000), "... nor does the map");
+    phys_seal();
+    rig_init(RIG_CPUS);
+    fake_arena(0x1000000, 16 << 20);
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(open_are(0xffe0, 0x10000), "the same in the VM's next life");
+    pass->fn[0]->bar[4].size = 0;
+    rig_init(RIG_CPUS);
+    fake_arena(0x1000000, 16 << 20);
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(open_are(0, 0), "what it does not own any more is closed");
+    pass_rig("none");
+    dev_b->id.bar[4] = (struct port_pci_bar){.base = 0x3f8, .size = 8, .io = true};
+    tap_eq(chosen("00:1f.2"), 0, "a BAR among the chipset's ports");
+}
+
 static bool legal(const struct fake_pci *d, uint64_t base)
 {
     uint32_t command = hw(d, PCI_COMMAND, 2), bar = hw(d, PCI_BAR0, 4);
@@ -211,6 +251,7 @@ int main(void)
     test_no_flr();
     test_choose();
     test_neighbours();
+    test_ports();
     test_random();
     return tap_done();
 }
