@@ -156,6 +156,7 @@ static void take(struct pass *p, const struct port_pci *m, bool named)
     f->device = m->device;
     memcpy(f->bar, m->bar, sizeof(f->bar));
     pass_rules(f);
+    pass_extended_rules(f);
     why = refusal(f, m);
     if (why) {
         if (named)

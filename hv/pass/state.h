@@ -21,6 +21,13 @@ struct pass_irq {
     uint32_t came;  /* in this window of time */
 };
 
+/* An extended capability that the guest sees. */
+#define PASS_EXT 8
+struct pass_ext {
+    uint32_t at, bytes;
+    uint32_t id; /* and version: 19:0 of its header */
+};
+
 struct pass_fn {
     struct pass *pass;
     struct lock lock; /* LOCK_PASS */
@@ -35,6 +42,8 @@ struct pass_fn {
     uint8_t hw_read[PCI_SPACE], hw_write[PCI_SPACE], hw_clear[PCI_SPACE];
     uint8_t own[PCI_SPACE], own_write[PCI_SPACE];
     uint8_t pm, msi, msix, express, af; /* registers of these capabilities, 0: none */
+    struct pass_ext ext[PASS_EXT];
+    unsigned ext_count;
     bool msi_64, msi_masking;
     unsigned nirq; /* entries of irq: MSI-X's, else one */
     struct pass_irq *irq;
@@ -70,6 +79,12 @@ struct pass {
 void pass_rules(struct pass_fn *f);
 uint32_t pass_get(const uint8_t *bytes, unsigned reg, unsigned size);
 void pass_put(uint8_t *bytes, unsigned reg, unsigned size, uint32_t value);
+
+/* --- extended.c --- */
+/* The list of extended capabilities; after pass_rules. */
+void pass_extended_rules(struct pass_fn *f);
+/* A register beyond the first 256 bytes, inside a dword. Lock held. */
+uint32_t pass_extended_read(const struct pass_fn *f, unsigned reg, unsigned size);
 
 /* --- config.c --- */
 /* The guest's view after a reset of the function: nothing decoded, no message. Lock held, or nobody
