@@ -8,7 +8,7 @@ FILES = [  # in the order of their results
     "steps.virtio", "steps.boot",
     "pblib.menu", "pblib.kinds", "pblib.guests", "pblib.badinput", "pblib.consoles", "pblib.typist", "pblib.monitor",
     "pblib.gdbsteps", "steps.package", "steps.devices", "steps.devices_screen",
-    "steps.devices_disk", "steps.devices_session", "steps.docs",
+    "steps.devices_io", "steps.devices_disk", "steps.devices_session", "steps.docs",
 ]
 
 
