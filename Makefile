@@ -191,6 +191,10 @@ $(O)/i386/pbload: tools/initramfs/pbload.c $(O)/cache/libc-i386
 	@mkdir -p $(@D)
 	@$(call say,HOSTCC,$@)
 	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $(LIBC32_FLAGS) $< -o $@
+$(O)/pbio: tools/initramfs/pbio.c
+	@mkdir -p $(@D)
+	@$(call say,HOSTCC,$@)
+	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
 INITRD_PARTS := $(sort $(wildcard tools/initramfs/init tools/initramfs/scripts/*))
 $(O)/initrd.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/pbbench
 	@$(call say,CPIO,$@)
@@ -218,6 +222,10 @@ $(O)/initrd-devices.gz: tools/initramfs/mkinitrd.sh tools/virtioguest.py $(INITR
 	@$(call say,CPIO,$@)
 	$(Q)$(PYTHON) tools/virtioguest.py devices $(O)/devices-root $(O)/cache/virtio
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/devices-root
+# With the benchmark of devices: the script "io".
+$(O)/initrd-io.gz: $(O)/initrd-devices.gz $(O)/pbio
+	@$(call say,CPIO,$@)
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbio $(O)/devices-root
 $(O)/virtio-disk.img: tools/virtioguest.py $(O)/cache/busybox
 	@$(call say,DISK,$@)
 	$(Q)$(PYTHON) tools/virtioguest.py disk $@ $(O)/cache/busybox
