@@ -126,19 +126,25 @@ def resets(results):
         m.close()
 
 
-def hostile(results):
-    """Every hostile test in one VM while Linux in the other runs its verified load under audit."""
-    images = os.path.join(OUT, "guest/tests.bin")
-    s = session_of(results, "hostile", "work:cpus=0-1,%s bad:cpus=2-3,mem=256M,kernel=%s,append=test=hostile.*+scale=3" %
-                   (smoke(10), images), hv="audit=2 test=1")
-    if s is None:
-        return
-    s.status = 0 if s.status in (0, 33) else s.status  # the image's own: passed
-    judge(results, s, ("work",), 2)
-    with open(s.run_.file("debugcon"), encoding="utf-8", errors="replace") as f:
-        text = f.read()
-    results.log(text)
-    results.report("hostile", ktap.parse(text[max(text.find("KTAP version"), 0):]))
+def beside_load(name, tests, hv, ops):
+    """These tests of guest/ in one VM, while Linux in the other runs its verified load under the same audit."""
+
+    def action(results):
+        image = os.path.join(OUT, "guest/tests.bin")
+        s = session_of(results, name, "work:cpus=0-1,%s tests:cpus=2-3,mem=256M,kernel=%s,append=%s" % (smoke(ops), image, tests),
+                       hv=hv + " test=1")
+        if s is None:
+            return
+        s.status = 0 if s.status in (0, 33) else s.status  # the image's own: passed
+        judge(results, s, ("work",), 2)
+        found = [x for x in s.stats if x.get("vm") == "tests"]
+        results.expect(found and not linuxlog.total(found[-1], "audit_findings"), "VM tests: audit findings, or no statistics")
+        with open(s.run_.file("debugcon"), encoding="utf-8", errors="replace") as f:
+            text = f.read()
+        results.log(text)
+        results.report(name, ktap.parse(text[max(text.find("KTAP version"), 0):]))
+
+    return action
 
 
 def monitor(results):
@@ -247,11 +253,15 @@ def bochs(results):
         judge(results, s, ("one", "two"), 1)
 
 
+# What shows that a CPU's shadow tables follow those of all CPUs of its own VM.
+COHERENCY = "test=race.*|smp.*|trans.*|store.*|flush.*"
+
 STEPS = [
     Step("vms/two", two, IMAGE, HEAVY),
     Step("vms/three", three, IMAGE, emulator(3), asked=True),
     Step("vms/resets", resets, IMAGE, emulator(3), asked=True),
-    Step("vms/hostile", hostile, IMAGE, HEAVY),
+    Step("vms/hostile", beside_load("hostile", "test=hostile.*+scale=3", "audit=2", 10), IMAGE, HEAVY),
+    Step("vms/coherency", beside_load("coherency", COHERENCY, "audit=3", 3), IMAGE, HEAVY),
     Step("vms/monitor", monitor, IMAGE, HEAVY),
     Step("vms/com2", own_port, IMAGE),
     Step("vms/wrong", wrong, IMAGE, quick=True),
