@@ -67,9 +67,11 @@ void subvmm_off(struct subvmm *s)
             subvmm_start_hook(vm);
             continue;
         }
+        if (vm_clear_help(vm))
+            continue;
         port_irq_off();
         if (atomic_load_explicit(&vm->epoch, memory_order_acquire) != s->epoch ||
-            action_peek(&s->coh) || atomic_load(&vm->start)) {
+            action_peek(&s->coh) || atomic_load(&vm->start) || vm_clear_waits(vm)) {
             port_irq_on();
             port_relax();
             continue;
