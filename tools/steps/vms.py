@@ -3,6 +3,7 @@
 machines. Run by tools/check.py."""
 import os
 import re
+import sys
 import time
 
 from pblib import config, consoles, ktap, linuxlog, tinyguest
@@ -253,6 +254,17 @@ def bochs(results):
         judge(results, s, ("one", "two"), 1)
 
 
+def bench(results):
+    """The benchmark's short form: forks of one VM beside 0, 1 and 2 under load."""
+    output = results.command([sys.executable, "tools/benchvms.py", "--loaded", "--ops", "fork"], 3000)
+    rows = re.findall(r"(?m)^fork +([012]) +([\d.]+) +(.*)", output)
+    results.expect([r[0] for r in rows] == ["0", "1", "2"], "not three rows")
+    alone = float(rows[0][1]) if rows else 0
+    for neighbours, exits, _ in rows[1:]:  # what the VM's own CPU did does not depend on them
+        results.expect(abs(float(exits) - alone) <= alone * 0.15, "%s exits a fork beside %s, %s alone" % (exits, neighbours, alone))
+    results.notes += ["         " + line for line in output.splitlines() if line.startswith("fork ")]
+
+
 # What shows that a CPU's shadow tables follow those of all CPUs of its own VM.
 COHERENCY = "test=race.*|smp.*|trans.*|store.*|flush.*"
 
@@ -268,5 +280,6 @@ STEPS = [
     Step("vms/large-16", large(16, "one:cpus=0-15,kernel={k}", 65536, [r"CPUs +16 of 16 run", r"for each of 16 CPUs"]), IMAGE, HEAVY),
     Step("vms/large-64", large(64, "one:cpus=0-30,mem=1G,kernel={k} two:cpus=31-61,mem=512M,kernel={k} three:mem=256M,kernel={k}",
                                65536, [r"CPUs +64 of 64 run", r"VM three: CPUs 62-63"]), IMAGE, HEAVY, asked=True),
+    Step("vms/bench", bench, IMAGE, HEAVY, asked=True),
     Step("vms/bochs", bochs, IMAGE, packages=PACKAGES, asked=True),
 ]
