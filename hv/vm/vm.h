@@ -84,6 +84,9 @@ struct vm {
      * devices from outside; the monitor wants it to start */
     _Atomic uint32_t state, epoch, users;
     _Atomic bool start;
+    /* clear.c: granules that nobody has taken yet; that are not zeroed yet */
+    _Atomic int64_t clear_left;
+    _Atomic uint64_t clear_open;
     bool counted; /* among the VMs that are not off; of whoever changes its state */
     struct vm_clock clock;
     struct vm_watch watch;
@@ -118,6 +121,14 @@ void vm_poison_place(void);
 void vm_poison_guard(void);
 /* When the VM has ended: host-physical address of the first word that changed, 0 none. */
 uint64_t vm_poison_damage(void);
+
+/* --- clear.c --- */
+/* Zeroes its RAM with the help of its CPUs in subvmm_off; returns when all of it is zero. On the
+ * one of its CPUs that makes it anew. */
+void vm_clear(struct vm *vm);
+/* Zeroes one granule of it; false: there is none left to take. Any CPU in subvmm_off. */
+bool vm_clear_help(struct vm *vm);
+bool vm_clear_waits(const struct vm *vm);
 
 /* --- life.c; any CPU --- */
 /* Has this CPU a guest to run, be it halted: not before SIPI, not parked? Each says it of itself.

@@ -31,6 +31,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"(sudo )?make disk( SUITE=\w+)?", "devices/disk"), (r"(sudo )?make run .*DISK=.*", "devices/disk-bare-bios"),
     (r"make trace", "monitor/trace"), (r"make gdb", "gdb/commands"), (r"make cov", "unit/coverage"),
     (r"make bench( OPS=.*)?|make bench-(modes|growth|pool|kvm)\b.*|make bench HV=.*", "linux/bench"),
+    (r"make bench-vms\b.*", "vms/bench"),
     (r"make bench-micro", "unit/micro"), (r"make bench-count(-growth|-budget)?\b.*", "linux/count"),
     (r"make guest|make guest-bare .*|guest/run-bare\.sh .*", "guest/bare-4"),
     (r"make bench-(boot|stress)\b.*", BY_HAND + "its figures need an idle machine"),
