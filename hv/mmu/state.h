@@ -135,15 +135,15 @@ struct mmu {
 
     /* pool */
     uint32_t npages, nfree, clock;
-    uint64_t *sptes; /* [page * 512 + index] */
-    uint32_t *rlink; /* [location]: next in the reverse-map or parent chain */
-    uint32_t *rhash; /* heads, location + 1 */
-    uint32_t rhash_mask;
-    struct sp *sps;  /* [page] */
-    uint32_t *shash; /* heads, page or SP_NONE */
+    uint64_t *sptes;                  /* [page * 512 + index] */
+    uint32_t *rlink;                  /* [location]: next in the reverse-map or parent chain */
+    uint32_t *rhash;                  /* heads, location + 1 */
+    uint32_t rhash_mask, rhash_shift; /* heads - 1; of a 64-bit hash to them */
+    struct sp *sps;                   /* [page] */
+    uint32_t *shash;                  /* heads, page or SP_NONE */
     uint32_t shash_mask;
     uint32_t free_head; /* through sp.hash_next */
-    uint32_t rmap_used;
+    uint32_t rmap_used, rmap_high;
     uint32_t orphan_head;
     uint32_t *m2p; /* host granule -> guest granule, P2M_NONE */
     uint64_t nm2p;
