@@ -95,6 +95,14 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     mmu_drain(m);
     if (m->cfg.opt->mmu == MMU_REF)
         return ref_fault(m, va, access, out);
+    switch (plain_fault(m, va, access, out)) {
+    case PLAIN_FILLED:
+        return MMU_RESUME;
+    case PLAIN_FORWARD:
+        return MMU_FORWARD;
+    case PLAIN_NOT:
+        break;
+    }
     switch (walk_guest(m, va, access, &w)) {
     case HV_OK:
         break;

@@ -348,6 +348,9 @@ uint32_t sp_get(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
     page = sp_alloc(m, f, level, role);
     if (!direct)
         register_source(m, page, first);
+    if (!direct && !first)
+        for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
+            m->sps[p].alias = true;
     return page;
 }
 
