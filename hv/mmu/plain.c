@@ -101,9 +101,10 @@ enum mmu_plain plain_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
     spte_set(m, p->sp, idx, new, f);
     s->stamp = ++m->walk;
     m->spurious_count = 0;
-    stat_inc(m->pcpu, STAT_fill_single);
-    stat_inc(m->pcpu, STAT_faults_hidden);
-    ring_add(m->pcpu, RING_FILL, va.v, new);
+    uint32_t cpu = m->pcpu;
+    stat_inc(cpu, STAT_fill_single);
+    stat_inc(cpu, STAT_faults_hidden);
+    ring_put(cpu, RING_FILL, va.v, new);
     if (batch_likely(m, s, p->sp, idx))
         fill_batch(m, p->grants & PTE_W, p->sp, idx);
     return PLAIN_FILLED;
