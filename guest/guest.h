@@ -254,7 +254,7 @@ struct test_group {
 extern const struct test_group tests_basic, tests_cpu, tests_smp, tests_trans, tests_flush,
     tests_prot, tests_table, tests_store, tests_race, tests_hostile, tests_platform, tests_apic,
     tests_devices, tests_modes, tests_memory, tests_task, tests_pcid, tests_hostile32, tests_x87,
-    tests_xsave, tests_events, tests_native, tests_console, tests_pit;
+    tests_xsave, tests_events, tests_native, tests_console, tests_pit, tests_pci;
 void test_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void test_skip(const char *why);

@@ -10,6 +10,7 @@ static const struct test_group *const groups[] = {
     &tests_store, &tests_xsave,   &tests_native,
 #ifdef __x86_64__
     &tests_table, &tests_hostile, &tests_platform, &tests_apic,   &tests_devices, &tests_console,
+    &tests_pci,
 #else
     &tests_modes,  &tests_task,  &tests_hostile32,
 #endif
