@@ -26,6 +26,8 @@ struct options {
     unsigned watchdog; /* seconds a test may take, at 2.5 GHz */
     unsigned cpus;     /* CPUs expected; 0: as ACPI says */
     unsigned keys;     /* to be typed for each step of console.echo; 0: nobody does */
+    unsigned aim_mib;  /* from there to 512 MiB and beyond pci.dma_aimed writes; 0: nowhere */
+    bool com1;         /* output goes to COM1 */
     bool bochs;        /* bare on Bochs, a real processor as far as CPUID tells */
     bool hosted;       /* runs under Patchbay: no allowance for known deviations of bare QEMU */
     bool tasks;        /* hosted where task switches can be intercepted: not QEMU */

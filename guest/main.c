@@ -174,8 +174,8 @@ void guest_main(const uint8_t *boot_params)
     unsigned number = 0, failed = 0, expected;
 
     cpu_init(0);
-    console_init();
     options_init(boot_params);
+    console_init();
     expected = acpi_init(boot_params);
     high_end = ram_high_end(boot_params);
     if (options.cpus != 0)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Group pci: a guest that has the machine's devices and means no good: configuration space from all
  * CPUs at once, the MSI-X table rewritten while it fires, BARs switched off while they are used,
- * DMA into live page tables (trap 21), ports. The devices are QEMU's edu and an 82574 ("Intel 82574
- * GbE Controller Family Datasheet", 10.2.4 "Interrupt Register Descriptions"); without them it is
- * skipped. Tested by the steps of tools/steps/devices.py. */
+ * DMA into live page tables (trap 21) and at what is not its own, ports. The devices are QEMU's edu
+ * and an 82574 ("Intel 82574 GbE Controller Family Datasheet", 10.2.4 "Interrupt Register
+ * Descriptions"); without them it is skipped. Tested by the steps of tools/steps/devices.py. */
 #include "guest/guest.h"
 
 #define EDU 0x11e81234u
@@ -443,6 +443,78 @@ static void test_dma_tables(void)
     }
 }
 
+/* --- DMA at what is not the guest's, and memory that nobody else may change --- */
+#define MIB 0x100000ull
+#define AIM_END 512u /* MiB: the machines of the steps have no more */
+#define AIM_STEP 4u
+#define AIM_BYTES 2048u /* edu's buffer has 4096, whose last byte QEMU 7.2 does not give away */
+#define MARK 0x5ba9e0a5c0ffee00ull
+
+/* What the device reads there and gives back: its buffer as it was, or what nobody's memory reads.
+ */
+static void read_aimed(uint64_t at, const uint64_t *mark, uint64_t *back)
+{
+    dma(pa_of(mark), EDU_BUFFER, AIM_BYTES, 1);
+    dma(at, EDU_BUFFER, AIM_BYTES, 1);
+    dma(EDU_BUFFER, pa_of(back), AIM_BYTES, 3);
+    for (unsigned i = 0; i < AIM_BYTES / 8; i++)
+        if (back[i] != MARK && back[i] != 0 && back[i] != ~0ull) {
+            CHECK(false, "the device reads %lx at %lx", back[i], at + 8 * i);
+            return;
+        }
+}
+
+static void test_dma_aimed(void)
+{
+    uint64_t *mark = page_alloc(), *back = page_alloc();
+    unsigned dev;
+
+    if (options.aim_mib == 0) {
+        test_skip("nowhere to aim");
+        return;
+    }
+    if ((dev = wanted(EDU)) == 0)
+        return;
+    edu_regs = registers(dev, 0);
+    for (unsigned i = 0; i < AIM_BYTES / 8; i++)
+        mark[i] = MARK;
+    dma(pa_of(mark), EDU_BUFFER, AIM_BYTES, 1);
+    for (uint64_t at = options.aim_mib; at < AIM_END; at += AIM_STEP)
+        dma(EDU_BUFFER, at * MIB + (at / AIM_STEP % 7) * PAGE, AIM_BYTES, 3);
+    for (uint64_t at = 0xfee00000; at < 0xfee04000; at += PAGE) /* interrupts of its own making */
+        dma(EDU_BUFFER, at, 4, 3);
+    for (uint64_t at = options.aim_mib; at < AIM_END; at += 16 * AIM_STEP)
+        read_aimed(at * MIB, mark, back);
+    dma(pa_of(mark), EDU_BUFFER, AIM_BYTES, 1);
+    dma(EDU_BUFFER, pa_of(back), AIM_BYTES, 3);
+    CHECK(memcmp(mark, back, AIM_BYTES) == 0, "and its own memory it reaches");
+}
+
+#define KEPT_PAGES 512u
+
+static void test_dma_kept(void)
+{
+    static uint64_t *page[KEPT_PAGES];
+    unsigned dev = wanted(EDU), wrong = 0;
+    uint64_t *back = page_alloc();
+
+    if (dev == 0)
+        return;
+    edu_regs = registers(dev, 0);
+    for (unsigned i = 0; i < KEPT_PAGES; i++)
+        page[i] = tagged_page(0xa000 + i);
+    for (unsigned round = 0; round < ops(60); round++) { /* as long as the neighbour aims */
+        const uint64_t *from = page[round % KEPT_PAGES];
+        dma(pa_of(from), EDU_BUFFER, AIM_BYTES, 1);
+        dma(EDU_BUFFER, pa_of(back), AIM_BYTES, 3);
+        CHECK(memcmp(from, back, AIM_BYTES) == 0, "its own device does as it is told");
+    }
+    for (unsigned i = 0; i < KEPT_PAGES; i++)
+        for (unsigned k = 0; k < PAGE / 8; k++)
+            wrong += page[i][k] != 0xa000 + i;
+    CHECK_EQ(wrong, 0, "words of its memory that changed");
+}
+
 /* --- ports of its own --- */
 static void test_ports(void)
 {
@@ -471,8 +543,9 @@ static void test_ports(void)
 }
 
 static const struct test tests[] = {
-    {"pci.config", test_config, 1}, {"pci.msix", test_msix, 1},
-    {"pci.bars", test_bars, 1},     {"pci.dma_tables", test_dma_tables, 1},
-    {"pci.ports", test_ports, 1},
+    {"pci.config", test_config, 1},     {"pci.msix", test_msix, 1},
+    {"pci.bars", test_bars, 1},         {"pci.dma_tables", test_dma_tables, 1},
+    {"pci.ports", test_ports, 1},       {"pci.dma_aimed", test_dma_aimed, 1},
+    {"pci.dma_kept", test_dma_kept, 1},
 };
 const struct test_group tests_pci = GROUP(tests);

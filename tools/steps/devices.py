@@ -8,7 +8,7 @@ import random
 import re
 import threading
 
-from pblib import config
+from pblib import config, ktap
 from pblib.linux import OUT, boot, guest_tests, judge_linux
 from pblib.steps import IMAGE, Step, emulator
 from steps.build import MAKE
@@ -138,3 +138,31 @@ STEPS += [Step("devices/guest-" + name, guest_tests("devices-guest-" + name, smp
 STEPS.append(Step("devices/guest-ports", guest_tests("devices-guest-ports", 1, False, "", "test=pci.ports scale=10", mem=512, machine="q35",
                                                      iommu="intel", words="role=linux pci=all", extra=TEST_DEVICES, most=(("pio", 5000),)),
                   IMAGE, emulator(1)))
+
+
+def neighbours(iommu):
+    """Two VMs with a device each, one of which aims it at all memory that is not its own: the other's, Patchbay's, the poison."""
+
+    def action(results):
+        image = os.path.join(OUT, "guest/tests.bin")
+        vm = "%s:cpus=%d,mem=%dM,kernel=%s,pci=00:%02x.0,append=console=com1+test=%s"
+        bad, good = (vm % ("bad", 0, 96, image, 4, "pci.dma_aimed+aim=96+watchdog=900"),
+                     vm % ("good", 1, 128, image, 5, "pci.dma_kept+watchdog=900"))
+        run = config.Run(vms=bad + " " + good, hv="test=1 audit=1", smp=2, mem=512, timeout=900, test=True, machine="q35", iommu=iommu,
+                         extra=("-device", "edu,addr=4,dma_mask=0xffffffff", "-device", "edu,addr=5,dma_mask=0xffffffff"))
+        s = boot(results, "devices-neighbours-" + iommu, run)
+        if s is None:
+            return
+        results.expect(s.status in (0, 33), "status %s: %s" % (s.status, s.reason))
+        for name in ("bad", "good"):
+            said = [m.group(1) for m in (re.match(r"%s *\| (.*)" % name, line) for line in s.lines) if m]
+            text = "\n".join(said)
+            results.report(name, ktap.parse(text[max(text.find("KTAP version"), 0):]))
+        lines = [line for line in s.lines if "iommu: blocked:" in line]
+        results.expect(iommu == "amd" or lines, "nothing was blocked")
+        results.expect(not [line for line in lines if "00:04.0" not in line], "the other VM's function was blocked")
+
+    return action
+
+
+STEPS += [Step("devices/neighbours-" + iommu, neighbours(iommu), IMAGE, emulator(2)) for iommu in ("intel", "amd")]
