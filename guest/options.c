@@ -77,6 +77,10 @@ static void take_word(const char *p)
         options.cpus = number(v);
     } else if ((v = value_of(p, "keys=")) != NULL) {
         options.keys = number(v);
+    } else if ((v = value_of(p, "aim=")) != NULL) {
+        options.aim_mib = number(v);
+    } else if (value_of(p, "console=com1") != NULL) {
+        options.com1 = true;
     } else if (value_of(p, "idle=spin") != NULL) {
         options.idle_spin = true;
     } else if ((v = value_of(p, "bochs=")) != NULL) {
