@@ -83,7 +83,7 @@ def report(args, ops, found):
         json.dump({"smp": args.smp, "rounds": args.rounds, "hv": args.hv, "ops": ioops.as_json(ops, figures)}, f, indent=1)
     print("\n" + path)
     for op in ioops.too_many_exits(ops, figures):
-        print("more than %.1f exits an interrupt: %s" % (ioops.EXITS, op.what))
+        print("more than %.1f exits an interrupt, the timer's apart: %s" % (ioops.EXITS, op.what))
     trapped = ioops.trapped(ops, figures)
     for op in trapped:
         print("TRAPPED: the device's registers exit: " + op.what)
