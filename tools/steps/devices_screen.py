@@ -3,6 +3,7 @@
 tools/check.py."""
 import collections
 import os
+import re
 
 from pblib.consoles import Machine, glyphs, read_picture
 from pblib.linux import OUT
@@ -18,6 +19,16 @@ def pixels(m):
         magic, size, _, data = f.read().split(b"\n", 3)
     counts = collections.Counter(data[i:i + 3] for i in range(0, len(data), 3)) if magic == b"P6" else {}
     return dict(counts), size.decode(), picture
+
+
+def write_combining(results, m):
+    """Our own console's view of the screen, by the tables of a CPU that has stopped in the hypervisor. "P" is PAT in an entry of a
+    4 KiB page, "T" PWT, "C" PCD: entry 5 of PAT, which arch-x86/cpu/paging.c makes write-combining."""
+    base = re.search(r"VGA controller(?s:.*?)BAR0: 32 bit prefetchable memory at 0x([0-9a-f]+)", m.monitor("info pci"))
+    if results.expect(base, "no screen among QEMU's devices"):
+        flags = re.findall(r": 0*%s (\S+)" % base.group(1), m.monitor("info tlb"))
+        results.log("mappings of the screen: %s" % flags)
+        results.expect(flags and all(f[2] + f[5] + f[6] == "P-T" for f in flags), "the screen is mapped %s" % flags)
 
 
 def display(results, fw, gfx, size):
@@ -42,6 +53,7 @@ def display(results, fw, gfx, size):
         font = glyphs()
         results.expect(m.expect("patchbay: halted .panic=0", lambda: (pixels(m), read_picture(picture, font, 1))[1]),
                        "the end of the panic is not on the screen")
+        write_combining(results, m)
     finally:
         m.close()
         for path in paths:
