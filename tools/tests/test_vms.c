@@ -258,6 +258,13 @@ static void test_clear(void)
     tap_ok(!vm_clear_help(a), "and hands out no more");
 }
 
+static void orders(uint32_t cpu)
+{
+    (void)cpu;
+    fake_on_doorbell = NULL; /* once */
+    vm_end_from(&coh[0][0], &vm_table[1], VM_ORDER_STOP);
+}
+
 static void ends(void *how)
 {
     struct vm *vm = &vm_table[1];
@@ -301,6 +308,31 @@ static void test_policy(void)
     tap_eq(fake_run(ends, &how), FAKE_POWEROFF, "with the last VM the machine");
 }
 
+/* A VM that resets all the time can be stopped: an order that comes while it is ending or being
+ * made is not lost. */
+static void test_orders(void)
+{
+    struct vm *b = &vm_table[1];
+    uint32_t how = VM_RESET;
+    vm_end(b, 0, VM_RESET);
+    orders(0);
+    tap_eq(fake_run(ends, &how), FAKE_RETURNED, "a reset, and an order to stop while it ends:");
+    tap_ok(vm_state(b) == VM_OFF, "it is off");
+    orders(0);
+    vm_start_again(b);
+    tap_ok(vm_state(b) == VM_ON && !atomic_load(&b->ended), "an order to one that is off is none");
+    vm_end(b, 0, VM_RESET);
+    fake_on_doorbell = orders; /* while its RAM is zeroed */
+    tap_eq(fake_run(ends, &how), FAKE_RETURNED, "a reset, and an order to stop while it is made:");
+    tap_eq(atomic_load(&b->ended), VM_ORDER_STOP, "it ends at once");
+    tap_ok(vm_is_finisher(b, 0) && (atomic_load(&b->co->cpu[1].action) & ACTION_STOP),
+           "its CPUs are told");
+    how = VM_ORDER_STOP;
+    tap_eq(fake_run(ends, &how), FAKE_RETURNED, "and is over");
+    vm_start_again(b);
+    tap_ok(vm_state(b) == VM_ON && !atomic_load(&b->ended), "nothing is kept for the next time");
+}
+
 int main(void)
 {
     machine();
@@ -310,6 +342,7 @@ int main(void)
     test_impossible();
     test_again();
     test_clear();
+    test_orders();
     test_policy();
     return tap_done();
 }
