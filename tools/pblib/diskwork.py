@@ -16,6 +16,9 @@ ROOTS = {"ahci": "sda3", "nvme": "nvme0n1p3", "virtio": "vda3", "usb": "sda3"}
 ADDRESS = "for i in $(seq 60); do ip -br addr | grep -q 10.0.2 && break; sleep 1; done; ip -br addr"
 DEVICE_TROUBLE = re.compile(r"(?i)ata\d|nvme|virtio|usb|xhci|e1000|ext4|I/O error|irq|DMAR|AMD-Vi|BUG|lockup|rcu")
 
+# Linux from 6.9 on asks a drive that it lets go of; QEMU's CD drive has no such command (hw/ide/core.c: HD_CFA_OK).
+EMULATORS = re.compile(r"ata\d\.00: Check power mode failed .err_mask=0x1.")
+
 
 def looks(results, m):
     """What a person looks at first."""
@@ -167,7 +170,7 @@ def complaints(results, m):
     """What the kernel says of its devices."""
     status, text = m.command("dmesg -l emerg,alert,crit,err --notime")
     results.log(text)
-    found = [line for line in text.splitlines() if DEVICE_TROUBLE.search(line)]
+    found = [line for line in text.splitlines() if DEVICE_TROUBLE.search(line) and not EMULATORS.search(line)]
     results.expect(status == 0 and not found, "the kernel complains: " + " | ".join(found[:3]))
 
 
