@@ -21,7 +21,7 @@ void vdiag(const char *prefix, const char *fmt, va_list ap);
 
 /* --- the command line (options.c) --- */
 struct options {
-    char test[64];     /* glob over test names */
+    char test[64];     /* globs over test names, with | between them */
     unsigned scale;    /* multiplies operation counts */
     unsigned watchdog; /* seconds a test may take, at 2.5 GHz */
     unsigned cpus;     /* CPUs expected; 0: as ACPI says */
@@ -40,7 +40,7 @@ static inline bool on_patchbay(void)
 {
     return options.hosted && !options.bochs;
 }
-bool glob_match(const char *glob, const char *s);
+bool glob_match(const char *globs, const char *s);
 /* n operations, scaled. */
 static inline unsigned ops(unsigned n)
 {

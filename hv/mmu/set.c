@@ -18,7 +18,7 @@
 static uint32_t rhash_of(const struct mmu *m, uint64_t frame_hpa)
 {
     uint64_t k = (frame_hpa >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull;
-    return (uint32_t)((k >> 32) * (m->rhash_mask + 1ull) >> 32); /* the upper bits spread evenly */
+    return (uint32_t)(k >> m->rhash_shift); /* the upper bits spread evenly */
 }
 
 static void chain_add(struct mmu *m, uint32_t *head, sploc_t loc)
@@ -90,7 +90,8 @@ static void check_target(const struct mmu *m, const struct sp *s, uint64_t spte,
             ASSERT(p2m_owns_device(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
             return;
         }
-        ASSERT(p2m_owns(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
+        hpa_t h;
+        ASSERT(p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h) && h.v == (spte & PTE_ADDR));
         ASSERT(s->level == 1 || ((spte & PTE_ADDR) & REGION_MASK) == 0);
     } else {
         uint32_t child = spte_child(m, spte);
@@ -123,6 +124,14 @@ static void unhook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
     }
 }
 
+static void count_rmap(struct mmu *m)
+{
+    if (++m->rmap_used <= m->rmap_high)
+        return;
+    m->rmap_high = m->rmap_used;
+    stat_max(m->pcpu, STAT_rmap_high, m->rmap_high);
+}
+
 static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
 {
     if (!spte_is_leaf(s->level, new)) {
@@ -130,8 +139,7 @@ static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
         s->nlinks++;
     } else if (spte_mapped_rw(s->level, new)) {
         chain_add(m, &m->rhash[rhash_of(m, new &PTE_ADDR)], loc);
-        m->rmap_used++;
-        stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
+        count_rmap(m);
     }
 }
 
@@ -176,23 +184,46 @@ static void set_new_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte
         }
     }
     chain_add(m, head, loc);
-    m->rmap_used++;
-    stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
+    count_rmap(m);
     if (n > MMU_ALIASES) {
         stat_inc(m->pcpu, STAT_crowded);
         spte_set(m, (last - 1) >> 9, (last - 1) & 511, m->sptes[last - 1] & ~(PTE_W | PTE_D), f);
     }
 }
 
-/* A read-only leaf of level 1 goes: it is in no chain, and is a downgrade always. */
-static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc)
+/* Takes loc out of the chain of the frame at `h`, which it mapped writable. Does another spte? */
+static bool rmap_take(struct mmu *m, sploc_t loc, uint64_t h)
 {
+    bool found = false, other = false;
+
+    for (uint32_t *p = &m->rhash[rhash_of(m, h)]; *p; m->work++) {
+        if (*p == loc + 1) {
+            *p = m->rlink[loc];
+            found = true;
+        } else {
+            other |= rmap_is(m, *p, h, false);
+            p = &m->rlink[*p - 1];
+        }
+    }
+    ASSERT(found);
+    m->rmap_used--;
+    return other;
+}
+
+/* A leaf of level 1 goes, which is a downgrade always: in one pass over its chain, if it is in one.
+ */
+static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
+{
+    bool last = spte_mapped_rw(1, old) && !rmap_take(m, loc, old & PTE_ADDR);
+
     __atomic_store_n(&m->sptes[loc], 0, __ATOMIC_RELAXED);
     s->present[(loc & 511) >> 6] &= ~BIT(loc & 63);
     s->npresent--;
     m->sets++;
     m->downgrades++;
     m->xlate_gen++;
+    if (last)
+        (void)trace_clear_writer(m->coh, hpa_to_gfn(m, old & PTE_ADDR));
 }
 
 /* After `spte`, of such a level and for frame f, was made. A link that goes is not one of the walk
@@ -208,28 +239,11 @@ static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
     spte_set(m, (l - 1) >> 9, (l - 1) & 511, fewer, f); /* which makes nothing new */
 }
 
-void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
+/* The general way: a link, a 2 MiB leaf, or one leaf after another. */
+static HV_APART void spte_change(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte, gfn_t f)
 {
-    struct sp *s = sp_at(m, page);
-    sploc_t loc = (page << 9) | idx;
-    uint64_t *slot = sp_spte(m, page, idx);
+    uint64_t *slot = &m->sptes[loc];
     uint64_t old = *slot;
-
-    if (!(spte & PTE_P))
-        spte = 0; /* not-present sptes carry no address: trap 34 */
-    m->work++;
-    if (old == spte)
-        return;
-    if (spte)
-        check_target(m, s, spte, f);
-    if (s->level == 1 && !old) {
-        set_new_leaf(m, s, loc, spte, f);
-        return;
-    }
-    if (s->level == 1 && !spte && !(old & PTE_W)) {
-        drop_leaf(m, s, loc);
-        return;
-    }
     bool lost_w = spte_mapped_rw(s->level, old);
     if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))
         lost_w = false; /* same frame, still writable */
@@ -238,7 +252,7 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     __atomic_store_n(slot, spte, __ATOMIC_RELAXED); /* read by this CPU's own table walker only */
     if (spte & PTE_P)
         hook(m, s, loc, spte);
-    count_present(s, idx, old, spte);
+    count_present(s, loc & 511, old, spte);
 
     m->sets++;
     m->links += s->level > 1;
@@ -251,6 +265,27 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
         writer_gone(m, s->level, old & PTE_ADDR);
     if (spte & PTE_P)
         thin_out(m, s->level, spte, f);
+}
+
+void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
+{
+    struct sp *s = sp_at(m, page);
+    sploc_t loc = (page << 9) | idx;
+    uint64_t old = m->sptes[loc];
+
+    if (!(spte & PTE_P))
+        spte = 0; /* not-present sptes carry no address: trap 34 */
+    m->work++;
+    if (old == spte)
+        return;
+    if (spte)
+        check_target(m, s, spte, f);
+    if (s->level > 1 || (old && spte))
+        spte_change(m, s, loc, spte, f);
+    else if (spte)
+        set_new_leaf(m, s, loc, spte, f);
+    else
+        drop_leaf(m, s, loc, old);
 }
 
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte)
