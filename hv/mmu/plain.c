@@ -12,6 +12,7 @@
  * 4. Nothing inbound is served between the trace word's exchange and the spte. */
 #include "hv/mmu/internal.h"
 
+/* NOLINTNEXTLINE(misc-redundant-expression): one is of the error code, the other of entries */
 _Static_assert(PFEC_W == PTE_W && PFEC_U == PTE_U, "rights asked for and granted are one mask");
 #define NEEDS (PFEC_W | PFEC_U)
 
