@@ -2,6 +2,7 @@
 /* The private state of one CPU's shadow pager: shadow pages, reverse map, roots, lists. Only hv/mmu
  * uses the fields; hv/vcpu embeds the struct. Tested by tools/tests/test_mmu.c. */
 #pragma once
+#include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/coherency/consumer.h"
 #include "hv/mmu/mmu.h"
@@ -222,6 +223,14 @@ static inline uint32_t mmu_code_root(const struct mmu *m)
 static inline uint64_t mmu_code_losses(const struct mmu *m)
 {
     return m->downgrades;
+}
+/* And after losses, where no link was among them, if the spte still maps the same: a page of it
+ * that is freed is unlinked first. */
+#define MMU_WHERE (PTE_P | PTE_ADDR | PTE_PS | BIT(9)) /* BIT(9): SPTE_DEVICE */
+static inline bool mmu_code_there(const struct mmu *m, const struct mmu_where *w)
+{
+    return w->loc1 && w->unlinks == m->unlinks && w->root == m->last_root &&
+           (m->sptes[w->loc1 - 1] & MMU_WHERE) == w->frame;
 }
 
 /* --- the loop's quick round --- */

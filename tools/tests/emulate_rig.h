@@ -241,9 +241,10 @@ static enum hv_err fake_span(gva_t va, size_t n, uint32_t access, struct guest_f
     }
     return HV_OK;
 }
-const void *mmu_code(struct mmu *m, gva_t va)
+const void *mmu_code(struct mmu *m, gva_t va, struct mmu_where *where)
 {
     (void)m;
+    where->loc1 = 0;
     if (!native_code || (va.v - CODE_VA) >= CODE_BYTES ||
         !code_page[(va.v - CODE_VA) >> PAGE_SHIFT])
         return NULL;
