@@ -45,7 +45,10 @@ static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 {
     struct mmu_family fam;
 
-    if (!dying_found(m, w->va, w->target, &fam) && !unsync_wanted(m, w->target))
+    bool dying = dying_found(m, w->va, w->target, &fam);
+    if (dying && dying_drop(m, w->va, w->target, &fam))
+        return MMU_RESUME;
+    if (!dying && !unsync_wanted(m, w->target))
         return MMU_EMULATE;
     w->give_up = true;
     if (fill_leaf(m, w, at) == FILL_TRACED)

@@ -176,7 +176,9 @@ static void zap_one(struct mmu *m, uint32_t page)
     }
     if (s->is_root)
         forget_root(m, page);
-    for (unsigned w = 0; w < 8; w++) {
+    if (s->level == 1)
+        spte_drop_leaves(m, page);
+    for (unsigned w = 0; w < 8 && s->npresent; w++) {
         while (s->present[w]) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(s->present[w]);
             uint64_t e = *sp_spte(m, page, idx);
