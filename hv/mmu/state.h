@@ -112,10 +112,11 @@ struct mmu_lost { /* a frame that was mapped writable when it became a table */
 
 struct mmu_out { /* a frame this CPU made unsync */
     uint64_t gfn;
-    bool leaf;    /* counted as a leaf table gone unsync, not as a table given up */
-    uint8_t stay; /* full flushes it stays although others read it: it came back so often */
-    uint8_t left; /* of them, those to come */
-    bool soon;    /* left at the next event of any kind */
+    bool leaf;     /* counted as a leaf table gone unsync, not as a table given up */
+    uint8_t stay;  /* full flushes it stays although others read it: it came back so often */
+    uint8_t left;  /* of them, those to come */
+    bool soon;     /* left at the next event of any kind */
+    uint32_t page; /* where its shadow page was last, a guess */
 };
 
 struct mmu_left {  /* a frame left not long ago */
@@ -157,6 +158,7 @@ struct mmu {
     uint32_t entered;    /* that of the last entry, while mmu_enter would choose it as it is; ... */
     uint64_t entered_at; /* ... downgrades then */
     uint64_t root_clock;
+    uint8_t root_hint[MMU_ROOTS]; /* by the frame of the table: where the root was found last */
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
     hpa_t low_hpa;
 

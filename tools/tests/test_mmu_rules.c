@@ -301,6 +301,32 @@ static void test_code(void)
     fake_set_cpu(0);
     mmu_event_invlpg(&mmu[0], VA(3));
     tap_ok(!mmu_code(&mmu[0], VA(3), &where), "gone with the entry");
+    tap_ok(!where.loc1 && !mmu_code_there(&mmu[0], &where), "... and nowhere");
+    store(1, PT, 3, 67ull << 12 | USER);
+    fake_set_cpu(0);
+    (void)reach(0, VA(3), false);
+    (void)reach(0, VA(4), false);
+    tap_ok(mmu_code(&mmu[0], VA(3), &where) && mmu_code_there(&mmu[0], &where), "there again");
+    struct mmu_where other = where;
+    other.root++;
+    tap_ok(!mmu_code_there(&mmu[0], &other), "... not below another root");
+    store(1, PT, 4, 0);
+    fake_set_cpu(0);
+    uint64_t losses = mmu_code_losses(&mmu[0]);
+    mmu_event_invlpg(&mmu[0], VA(4));
+    tap_ok(mmu_code_losses(&mmu[0]) != losses && mmu_code_there(&mmu[0], &where),
+           "still there when a neighbour was lost");
+    store(1, PT, 3, 68ull << 12 | USER);
+    fake_set_cpu(0);
+    mmu_event_invlpg(&mmu[0], VA(3));
+    tap_ok(!mmu_code_there(&mmu[0], &where), "not when the entry maps another frame");
+    (void)reach(0, VA(3), false);
+    (void)mmu_code(&mmu[0], VA(3), &where);
+    tap_ok(mmu_code_there(&mmu[0], &where), "found anew");
+    store(1, PD, 0, 0);
+    fake_set_cpu(0);
+    mmu_event_invlpg(&mmu[0], VA(3));
+    tap_ok(!mmu_code_there(&mmu[0], &where), "not when a link above went");
 }
 
 /* What a TLB may not go on using moves the flush generation; what only adds rights does not. */
