@@ -150,7 +150,7 @@ const void *mmu_code(struct mmu *m, gva_t va, struct mmu_where *where)
         return NULL;
     *where = (struct mmu_where){
         .root = m->last_root,
-        .loc1 = (p->sp << 9 | idx) + 1,
+        .loc1 = m->cfg.opt->shortcuts ? (p->sp << 9 | idx) + 1 : 0,
         .unlinks = m->unlinks,
         .frame = e & MMU_WHERE,
     };

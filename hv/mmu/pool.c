@@ -366,7 +366,7 @@ static bool sp_single_way(struct mmu *m, uint32_t from, uint32_t root, uint32_t 
         *end = page;
         if (!l) {
             s->summit = page;
-            s->summit_at = m->links;
+            s->summit_at = m->cfg.opt->shortcuts ? m->links : 0;
         }
         if (page == root || !l)
             return true;

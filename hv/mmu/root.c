@@ -246,7 +246,7 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r)
     ASSERT(r->flush || m->roots[m->root].clean_at == m->downgrades);
     m->roots[m->root].clean_at = m->downgrades;
     /* Outside long mode the processor loads the PDPTEs with CR3, at each entry. */
-    m->entered = m->top == 4 ? m->root : ENTERED_NONE;
+    m->entered = m->top == 4 && m->cfg.opt->shortcuts ? m->root : ENTERED_NONE;
     m->entered_at = m->downgrades;
     m->flip_entered = true;
     if (r->flush)

@@ -17,6 +17,7 @@
 #include "hv/base/string.h"
 #include "hv/mmu/gmem.h"
 #include "hv/vcpu/fetch.h"
+#include "hv/vm/vm.h"
 
 #define SEG_LONG BIT(9)
 #define SEG_BIG BIT(10)
@@ -121,7 +122,7 @@ static enum hv_err decode(struct subvmm *s, const uint64_t bytes[2], unsigned mo
         TRY(insn_decode((const uint8_t *)bytes, INSN_MAX, mode, &d->in));
         d->bytes[0] = bytes[0];
         d->bytes[1] = bytes[1];
-        d->mode = mode;
+        d->mode = s->vm->opt->shortcuts ? mode : 0;
     }
     *out = d->in;
     return HV_OK;
@@ -142,7 +143,7 @@ enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mod
         f->rip = rip;
         f->bytes[0] = bytes[0];
         f->bytes[1] = bytes[1];
-        f->mode = mode;
+        f->mode = s->vm->opt->shortcuts ? mode : 0; /* 0: for this once */
     }
     *out = f->in;
     return HV_OK;

@@ -328,6 +328,8 @@ static void setup(void)
     for (unsigned i = 0; i <= SEG_GS; i++)
         segs.seg[i] = (struct segment){0x10, 0xc93, 0xffffffff, 0};
     segs.seg[SEG_CS].attr = 0xa9b;
+    static const struct hv_options opt = {.shortcuts = true};
+    vm.opt = &opt;
     sv->vm = &vm;
     debug = (struct vcpu_debug){.dr7 = 0x400};
     sv->native = (struct native){native_area, hpa(NATIVE_HPA), 2, false};

@@ -527,6 +527,11 @@ static void test_fetch_known(void)
     put_code(CODE_VA, cpuid, sizeof(cpuid));
     (void)fetch_look(sv, &x, &buf);
     known = fetch_known(sv, &x);
+    static const struct hv_options off;
+    vm.opt = &off;
+    sv->vcpu.regs.rip += 64;
+    tap_ok(fetch_look(sv, &x, &buf) == &buf && !fetch_known(sv, &x), "shortcuts=off: not kept");
+    sv->vcpu.regs.rip -= 64;
     struct vmexit given = {.kind = EXIT_CPUID, .insn_len = 2};
     tap_ok(!fetch_known(sv, &given), "bytes that came with the exit go first");
     segs.seg[SEG_CS].attr = 0xc9b;

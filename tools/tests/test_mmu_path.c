@@ -69,6 +69,21 @@ static void test_rights(void)
     tap_eq(fault(0, VA(0, 6), PFEC_U), MMU_RESUME, "what is not denied is not");
 }
 
+/* shortcuts=off: each way is followed anew. */
+static void test_off(void)
+{
+    unsigned kept = 0;
+
+    rig_up("shortcuts=off", 128);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    (void)fault(0, VA(0, 2), PFEC_U);
+    const struct mmu_path *p = path_of(&mmu[0], gva(VA(0, 1)));
+    tap_ok(p && p->level == 1, "shortcuts=off: a way is found");
+    for (unsigned i = 0; i < MMU_PATHS; i++)
+        kept += mmu[0].path[i].region1 && mmu[0].path[i].unlinks == mmu[0].unlinks;
+    tap_eq(kept, 0, "... and none is kept");
+}
+
 /* A listed table re-read at an event: whatever its writer did to an entry is seen. */
 static void test_reread(void)
 {
@@ -179,6 +194,7 @@ int main(void)
 {
     test_path();
     test_rights();
+    test_off();
     test_reread();
     test_drop();
     test_xlate();
