@@ -191,6 +191,10 @@ $(O)/i386/pbload: tools/initramfs/pbload.c $(O)/cache/libc-i386
 	@mkdir -p $(@D)
 	@$(call say,HOSTCC,$@)
 	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $(LIBC32_FLAGS) $< -o $@
+$(O)/pbio: tools/initramfs/pbio.c
+	@mkdir -p $(@D)
+	@$(call say,HOSTCC,$@)
+	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
 INITRD_PARTS := $(sort $(wildcard tools/initramfs/init tools/initramfs/scripts/*))
 $(O)/initrd.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/pbbench
 	@$(call say,CPIO,$@)
@@ -218,6 +222,10 @@ $(O)/initrd-devices.gz: tools/initramfs/mkinitrd.sh tools/virtioguest.py $(INITR
 	@$(call say,CPIO,$@)
 	$(Q)$(PYTHON) tools/virtioguest.py devices $(O)/devices-root $(O)/cache/virtio
 	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbload $(O)/devices-root
+# With the benchmark of devices: the script "io".
+$(O)/initrd-io.gz: $(O)/initrd-devices.gz $(O)/pbio
+	@$(call say,CPIO,$@)
+	$(Q)tools/initramfs/mkinitrd.sh $@ $(O)/cache/busybox $(O)/pbio $(O)/devices-root
 $(O)/virtio-disk.img: tools/virtioguest.py $(O)/cache/busybox
 	@$(call say,DISK,$@)
 	$(Q)$(PYTHON) tools/virtioguest.py disk $@ $(O)/cache/busybox
@@ -232,6 +240,7 @@ FW ?= bios
 EMU ?= qemu
 CPU ?= max
 MACHINE ?= pc
+SUITE ?= bookworm
 # Short names of guests that can be fetched.
 ifneq ($(filter 686 686-pae,$(KERNEL)),)
 override KERNEL := $(O)/cache/vmlinuz-$(KERNEL)
@@ -253,7 +262,7 @@ RUN_NEEDS := $(O)/cache/vmlinuz $(O)/initrd.gz
 endif
 APPEND ?= console=ttyS0
 RUN_VARS := KERNEL INITRD APPEND MODULES VMS HV SMP MEM TIMEOUT SILENCE LOG FW EMU TEST CPU MACHINE
-export $(RUN_VARS) USB BARE DIRECT NAME O DISK DEV NET NIC IOMMU BOCHS
+export $(RUN_VARS) USB BARE DIRECT NAME O DISK DEV NET NIC IOMMU BOCHS SUITE
 # A disk boots by its own GRUB, unless it is told otherwise.
 OWN_MENU := $(if $(DISK),$(if $(KERNEL)$(filter 1,$(DIRECT)),,1))
 BOOTED := $(if $(filter 1,$(BARE) $(OWN_MENU)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
@@ -284,13 +293,21 @@ $(O)/patchbay.deb: $(O)/patchbay.elf $(O)/.wx-checked $(O)/host/options-table to
 	@$(call say,DEB,$@)
 	$(Q)$(O)/host/options-table > $(O)/options.txt
 	$(Q)CROSS=$(CROSS) $(PYTHON) tools/mkdeb.py $(O)/patchbay.elf $(O)/options.txt '$(VERSION)' $@
-SUITE ?= bookworm
 disk: ## make a Debian disk, build/disk-SUITE.img (SUITE=bookworm|trixie), with that package; as root: make run DISK=
 	@tools/setup.sh $(O) run disk
 	@$(MAKE) --no-print-directory $(O)/disk-$(SUITE).img
 $(O)/disk-$(SUITE).img: $(O)/patchbay.deb tools/mkdisk.py $(wildcard tools/disk/*)
 	@$(call say,DISK,$@)
 	$(Q)$(PYTHON) tools/mkdisk.py $(SUITE) $< $(O)/cache $@
+root: ## make a Debian for VMs, build/root-SUITE.ext4, with kernel and initrd; as root: make run VMS="a:kernel=debian"
+	@tools/setup.sh $(O) run disk
+	@$(MAKE) --no-print-directory $(O)/root-$(SUITE).ext4
+$(O)/root-$(SUITE).ext4: tools/mkroot.py tools/pblib/tree.py
+	@$(call say,ROOT,$@)
+	@mkdir -p $(O)/cache
+	$(Q)$(PYTHON) tools/mkroot.py $(SUITE) $(O)/cache $@
+# They come with it.
+$(O)/root-$(SUITE).vmlinuz $(O)/root-$(SUITE).initrd: $(O)/root-$(SUITE).ext4 ;
 usb: iso ## write the image to a stick: make usb DEV=/dev/sdX (refuses system disks, asks first)
 	@tools/usb.sh $(O)/patchbay.iso "$(DEV)"
 trace: ## a load on four CPUs, then its event trace: summary, build/trace.json (Perfetto), build/trace.svg
@@ -358,5 +375,5 @@ help: ## this list
 
 FORCE:
 -include $(OBJ:.o=.d)
-.PHONY: all setup run _run iso deb disk usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-vmx check-model check-mutants \
+.PHONY: all setup run _run iso deb disk root usb trace gdb _gdb check check-unit check-guest check-linux check-boot check-vmx check-model check-mutants \
 	bench-boot lint format clean help host-tests FORCE

@@ -204,7 +204,6 @@ static void devices(struct vm *vm)
 /* Everything but the memory itself, as a VM has it before its first instruction. */
 static bool fresh(struct vm *vm)
 {
-    memset(vm->words, 0, coherency_bytes(nframes(vm)));
     coherency_init(vm->co, vm->ncpus, nframes(vm), vm->words, vm->matrix, vm->opt);
     devices(vm);
     if (vm->pass)

@@ -260,7 +260,8 @@ virtio)
     find "$work/root" -name '*.ko*' \( -path '*/drivers/virtio/*' -o -name 'virtio*' -o -name '*failover*' -o -path '*/fs/ext4/*' \
         -o -path '*/drivers/ata/*ahci*' -o -name 'libata*' -o -path '*/drivers/nvme/*' -o -name 'scsi_*' -o -name 'sd_mod*' \
         -o -path '*/ethernet/intel/e1000e/*' -o -path '*/drivers/usb/common/*' -o -path '*/drivers/usb/core/*' \
-        -o -path '*/drivers/usb/host/*' -o -path '*/drivers/usb/storage/*' -o -name 't10-pi*' -o -name 'crc*' -o -name 'ptp*' -o -name 'pps_core*' \
+        -o -path '*/drivers/usb/host/*' -o -path '*/drivers/usb/storage/*' -o -path '*/drivers/hid/usbhid/*' -o -name 'hid.ko*' \
+        -o -name 'hid-generic.ko*' -o -name 't10-pi*' -o -name 'crc*' -o -name 'ptp*' -o -name 'pps_core*' \
         -o -path '*/fs/jbd2/*' -o -name 'mbcache*' -o -name 'crc16*' -o -name 'crc32c_generic*' \) | while read -r module; do
         name=$(basename "$module")
         python3 "$here/pblib/kernels.py" "$module" "$cache/virtio/${name%.ko*}.ko"

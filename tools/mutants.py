@@ -82,7 +82,7 @@ class Program:
         simulator = layer == "sim"
         self.sources = sorted(glob.glob("tools/tests/sim_*.c")) if simulator else ["tools/tests/%s.c" % self.name]
         self.flags = TINY if simulator else []
-        self.link_flags = ["-Wl,--wrap=hv_panic"] if simulator else []
+        self.link_flags = ["-Wl,--wrap=hv_panic,--wrap=coherency_of"] if simulator else []
         self.deps, self.members = {}, set()
 
     def exists(self):

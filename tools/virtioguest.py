@@ -18,7 +18,8 @@ DISK_BYTES = 24 << 20
 
 
 # Of the machine's own devices.
-DEVICES = ("crc64_rocksoft_generic", "crct10dif_generic", "crc32c_generic", "ahci", "nvme", "xhci-pci", "usb-storage", "virtio_pci", "virtio_blk", "sd_mod", "e1000e")
+DEVICES = ("crc64_rocksoft_generic", "crct10dif_generic", "crc32c_generic", "ahci", "nvme", "xhci-pci", "usb-storage",
+           "usbhid", "hid-generic", "virtio_pci", "virtio_blk", "sd_mod", "e1000e")
 
 
 def modules(out, folder, wanted=WANTED):

@@ -188,6 +188,11 @@ static inline void cpu_sti(void)
 {
     __asm__ volatile("sti" : : : "memory");
 }
+/* Writes back and forgets the line of `at`. */
+static inline void cpu_clflush(const volatile void *at)
+{
+    __asm__ volatile("clflush %[at]" : : [at] "m"(*(const volatile char *)at) : "memory");
+}
 static inline void cpu_wbinvd(void)
 {
     __asm__ volatile("wbinvd" : : : "memory");

@@ -41,6 +41,9 @@
 #define PCI_CAP_SATA 0x12u
 #define PCI_CAP_AF 0x13u
 #define PCI_XCAP_SERIAL 0x0003u
+#define PCI_XCAP_VENDOR 0x000bu
+#define PCI_XCAP_ACS 0x000du
+#define PCI_XCAP_DVSEC 0x0023u
 
 #define PCI_PM_CSR 4u
 #define PCI_PM_STATE 3u

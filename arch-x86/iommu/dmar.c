@@ -13,7 +13,7 @@
 #define RMRR_BYTES 24u
 enum { TYPE_DRHD, TYPE_RMRR };
 #define DRHD_ALL 1u
-enum { SCOPE_ENDPOINT = 1, SCOPE_BRIDGE };
+enum { SCOPE_ENDPOINT = 1, SCOPE_BRIDGE, SCOPE_IOAPIC };
 #define SCOPE_BYTES 6u
 
 struct reader {
@@ -50,6 +50,18 @@ static bool path_follow(const struct reader *r, const uint8_t *s, unsigned len, 
     return hops > 0;
 }
 
+/* Its identifier is that of MADT: 8.3.1, "Enumeration ID". */
+static void ioapic_take(const struct reader *r, const uint8_t *s, unsigned len)
+{
+    struct iommu_tables *t = r->out;
+    pci_bdf_t f;
+
+    if (t->nioapics == IOMMU_IOAPICS)
+        t->truncated = true;
+    else if (path_follow(r, s, len, &f))
+        t->ioapic[t->nioapics++] = (struct iommu_ioapic){.id = s[4], .as = f};
+}
+
 static void scopes_read(const struct reader *r, const uint8_t *s, uint32_t len, unsigned index,
                         bool reserved)
 {
@@ -62,6 +74,8 @@ static void scopes_read(const struct reader *r, const uint8_t *s, uint32_t len, 
             t->truncated = true;
             return;
         }
+        if (s[0] == SCOPE_IOAPIC && !reserved)
+            ioapic_take(r, s, n);
         if ((s[0] == SCOPE_ENDPOINT || s[0] == SCOPE_BRIDGE) && path_follow(r, s, n, &f)) {
             struct iommu_scope *e = &t->scope[t->nscopes];
             uint8_t secondary, subordinate;

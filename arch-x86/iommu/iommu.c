@@ -71,6 +71,8 @@ void iommu_init(void)
     }
     ops = candidate;
     running = ops->start(&tables) == HV_OK;
+    if (running)
+        acs_enable();
 }
 
 bool port_iommu_isolates(void)
@@ -119,6 +121,23 @@ static bool tag_is_anothers(pci_bdf_t f, unsigned index)
     return false;
 }
 
+/* Functions that reach each other's registers without passing the IOMMU have one owner, too. */
+static bool reaches_anothers(pci_bdf_t f, unsigned index)
+{
+    for (unsigned i = 0; i < ngiven && !hv_opt.acs_ignore; i++) {
+        pci_bdf_t g = given[i].f;
+        if (g == f || given[i].map == index || acs_apart(f, g))
+            continue;
+        log_warn("iommu",
+                 "%02x:%02x.%u and %02x:%02x.%u, another VM's, reach each other's registers "
+                 "without passing the IOMMU: give both to one VM, use another slot, or acs=ignore "
+                 "if it may be",
+                 f >> 8, f >> 3 & 31u, f & 7u, g >> 8, g >> 3 & 31u, g & 7u);
+        return true;
+    }
+    return false;
+}
+
 static enum hv_err given_note(pci_bdf_t f, unsigned index)
 {
     unsigned i = 0;
@@ -155,7 +174,7 @@ enum hv_err port_iommu_give(pci_bdf_t f, const struct p2m *p2m)
         return HV_UNSUPPORTED;
     }
     TRY(tables_for(p2m, &root, &index));
-    if (tag_is_anothers(f, index))
+    if (tag_is_anothers(f, index) || reaches_anothers(f, index))
         return HV_UNSUPPORTED;
     TRY(given_note(f, index));
     TRY(ops->set(f, root, index + 1));

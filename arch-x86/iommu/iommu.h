@@ -9,6 +9,7 @@
 #define IOMMU_UNITS 16
 #define IOMMU_SCOPES 128
 #define IOMMU_RESERVED 32
+#define IOMMU_IOAPICS 16
 
 /* Functions that a unit covers, or that memory is reserved for. */
 struct iommu_scope {
@@ -31,12 +32,17 @@ struct iommu_reserved { /* memory that firmware wants devices to reach: RMRR, IV
 struct iommu_alias { /* requests of first..last are tagged as `as` */
     pci_bdf_t first, last, as;
 };
+struct iommu_ioapic { /* what an I/O APIC's messages are tagged with */
+    uint8_t id;
+    pci_bdf_t as;
+};
 struct iommu_tables {
-    unsigned nunits, nscopes, nreserved, naliases;
+    unsigned nunits, nscopes, nreserved, naliases, nioapics;
     struct iommu_unit unit[IOMMU_UNITS];
     struct iommu_scope scope[IOMMU_SCOPES];
     struct iommu_reserved reserved[IOMMU_RESERVED];
     struct iommu_alias alias[IOMMU_SCOPES];
+    struct iommu_ioapic ioapic[IOMMU_IOAPICS];
     bool x2apic_opt_out, intr_remap; /* DMAR's flags; AMD: remapping is always there */
     bool truncated;                  /* there was more than fits, or it was damaged */
 };
@@ -51,6 +57,12 @@ bool iommu_covers(const struct iommu_tables *t, pci_bdf_t f);
 const struct iommu_reserved *iommu_reserved_for(const struct iommu_tables *t, pci_bdf_t f);
 /* What f's requests are tagged with. */
 pci_bdf_t iommu_alias_of(const struct iommu_tables *t, pci_bdf_t f);
+
+/* --- acs.c --- */
+/* Switches that can send requests of one function to another upwards do so from now on. Boot. */
+void acs_enable(void);
+/* Do requests of f and of g to each other pass the IOMMU? */
+bool acs_apart(pci_bdf_t f, pci_bdf_t g);
 
 /* --- tables.c: I/O page tables --- */
 struct iommu_format {
@@ -79,8 +91,9 @@ struct iommu_ops {
 };
 extern const struct iommu_ops vtd_ops, amdvi_ops;
 /* VT-d remaps what I/O APICs send as well: the upper half of a redirection entry that leads to
- * `vector` at `apic_id`; false: nothing is remapped. Bits 11:8 and 15 of the lower half: 0. */
-bool vtd_ioapic_entry(uint8_t vector, uint32_t apic_id, uint32_t *high);
+ * `vector` at `apic_id`; false: nothing is remapped. Bits 11:8 and 15 of the lower half: 0. ioapic:
+ * its identifier in MADT; others' messages are not taken for its. */
+bool vtd_ioapic_entry(uint8_t ioapic, uint8_t vector, uint32_t apic_id, uint32_t *high);
 /* Boot, own page tables, after pci_scan: finds tables, starts the units. */
 void iommu_init(void);
 /* Before own page tables: where the tables are. */

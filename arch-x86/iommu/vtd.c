@@ -50,6 +50,7 @@ enum {
 #define CAP_FRO(c) (((unsigned)((c) >> 24) & 0x3ff) * 16)
 #define CAP_2M BIT(34)
 #define CAP_NFR(c) (((unsigned)((c) >> 40) & 0xff) + 1)
+#define ECAP_COHERENT BIT(0)
 #define ECAP_QI BIT(1)
 #define ECAP_IR BIT(3)
 #define ECAP_EIM BIT(4)
@@ -91,8 +92,9 @@ static struct unit units[IOMMU_UNITS];
 static unsigned nunits;
 static uint64_t *root; /* [bus * 2] */
 static hpa_t root_at, irt_at;
-static uint64_t *irt; /* [index * 2], NULL: no remapping */
-static bool eime;
+static uint64_t *irt;       /* [index * 2], NULL: no remapping */
+static bool eime, coherent; /* the latter: the units snoop tables and queue */
+static const struct iommu_tables *firmware;
 static pci_bdf_t irt_owner[IRTE_COUNT / IRTE_PER_FUNCTION];
 static unsigned irt_blocks = 1; /* block 0 is the I/O APICs' */
 static struct lock lock = {.level = LOCK_PCI_CONFIG};
@@ -138,11 +140,13 @@ static void submit(struct unit *u, uint64_t lo, uint64_t hi)
 {
     u->queue[u->tail * 2] = lo;
     u->queue[u->tail * 2 + 1] = hi;
+    if (!coherent)
+        cpu_clflush(&u->queue[u->tail * 2]);
     u->tail = (u->tail + 1) % QUEUE_ENTRIES;
 }
 
-/* Everything cached is forgotten, and that has happened when this returns true. */
-static bool flush(struct unit *u)
+/* What was submitted has happened when this returns true. */
+static bool complete(struct unit *u)
 {
     uint64_t until = rdtsc() + tsc_hz / 1000 * IOMMU_WAIT_MS;
 
@@ -151,10 +155,6 @@ static bool flush(struct unit *u)
         mmio_write32(u->regs + GCMD, keep | GCMD_WBF);
     }
     atomic_store_explicit(&u->done, 0, memory_order_relaxed);
-    submit(u, QI_CONTEXT, 0);
-    submit(u, QI_IOTLB, 0);
-    if (irt)
-        submit(u, QI_IEC, 0);
     submit(u, QI_WAIT | 1ull << 32, (uint64_t)(uintptr_t)&u->done); /* virtual = physical */
     fence_mfence();
     mmio_write(u->regs + IQT, 8, (uint64_t)u->tail << 4);
@@ -165,13 +165,29 @@ static bool flush(struct unit *u)
     return true;
 }
 
-static bool flush_all(void)
+/* Everything cached is forgotten. */
+static bool flush(struct unit *u)
+{
+    submit(u, QI_CONTEXT, 0);
+    submit(u, QI_IOTLB, 0);
+    if (irt)
+        submit(u, QI_IEC, 0);
+    return complete(u);
+}
+
+/* Entries of interrupts alone. */
+static bool flush_interrupts(struct unit *u)
+{
+    submit(u, QI_IEC, 0);
+    return complete(u);
+}
+
+static bool flush_all(bool (*what)(struct unit *u))
 {
     bool good = true;
 
-    cpu_wbinvd(); /* units that do not snoop see the tables */
     for (unsigned i = 0; i < nunits; i++)
-        good &= flush(&units[i]);
+        good &= what(&units[i]);
     if (!good)
         log_err("iommu", "a VT-d unit does not answer: what it cached may still be in force");
     return good;
@@ -211,9 +227,10 @@ static enum hv_err common(const struct iommu_tables *t)
     unsigned sagaw = SAGAW_39 | SAGAW_48;
     bool remap = t->intr_remap, x2 = apic_is_x2();
 
-    format.large = true;
+    format.large = coherent = true;
     for (unsigned i = 0; i < nunits; i++) {
         uint64_t ecap = mmio_read(units[i].regs + ECAP, 8);
+        coherent &= (ecap & ECAP_COHERENT) != 0;
         sagaw &= CAP_SAGAW(units[i].cap);
         format.large &= (units[i].cap & CAP_2M) != 0;
         remap = remap && (ecap & ECAP_IR) && (!x2 || (ecap & ECAP_EIM));
@@ -266,6 +283,7 @@ static bool unit_start(struct unit *u)
 
 static enum hv_err vtd_start(const struct iommu_tables *t)
 {
+    firmware = t;
     for (unsigned i = 0; i < t->nunits; i++)
         TRY(unit_map(&t->unit[i]));
     TRY(common(t));
@@ -301,8 +319,10 @@ static enum hv_err vtd_set(pci_bdf_t f, hpa_t tables, uint32_t domain)
         context[1] = (uint64_t)domain << CONTEXT_DOMAIN_SHIFT | (format.levels - 2);
         __atomic_store_n(&context[0], tables.v | ENTRY_P, __ATOMIC_SEQ_CST);
     }
+    if (!coherent)
+        cpu_wbinvd(); /* the tables, too, which may be new */
     lock_take(&lock);
-    bool good = flush_all();
+    bool good = flush_all(flush);
     lock_drop(&lock);
     return good ? HV_OK : HV_UNSUPPORTED;
 }
@@ -345,7 +365,9 @@ static void irte_write(uint32_t index, uint8_t vector, uint32_t apic_id, uint64_
         return;
     irt[index * 2 + 1] = source;
     __atomic_store_n(&irt[index * 2], lo, __ATOMIC_SEQ_CST);
-    (void)flush_all();
+    if (!coherent)
+        cpu_clflush(&irt[index * 2]); /* both halves: 16 bytes do not cross a line */
+    (void)flush_all(flush_interrupts);
 }
 
 /* 5.1.5.2 "Programming in MSI and MSI-X": the index is in the address, the data is 0. */
@@ -365,13 +387,30 @@ static bool vtd_message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_t 
     return block != 0;
 }
 
+/* Who may send what is that I/O APIC's. Where firmware does not say, everybody. */
+static uint64_t ioapic_source(uint8_t id)
+{
+    static bool said;
+
+    for (unsigned i = 0; i < firmware->nioapics; i++)
+        if (firmware->ioapic[i].id == id)
+            return firmware->ioapic[i].as | IRTE_VERIFY;
+    if (!said)
+        log_warn("iommu",
+                 "the firmware does not say what I/O APIC %u's interrupts are tagged with: "
+                 "who owns a device can send them as well",
+                 id);
+    said = true;
+    return 0;
+}
+
 /* 5.1.5.1 "Programming in I/O xAPIC": the upper half of a redirection entry. */
-bool vtd_ioapic_entry(uint8_t vector, uint32_t apic_id, uint32_t *high)
+bool vtd_ioapic_entry(uint8_t ioapic, uint8_t vector, uint32_t apic_id, uint32_t *high)
 {
     if (!irt)
         return false;
     lock_take(&lock);
-    irte_write(vector, vector, apic_id, 0);
+    irte_write(vector, vector, apic_id, ioapic_source(ioapic));
     lock_drop(&lock);
     *high = (uint32_t)vector << 17 | 1u << 16;
     return true;

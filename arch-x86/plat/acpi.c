@@ -129,6 +129,7 @@ static void madt_entry(const char *e, uint8_t type, uint8_t len)
         memcpy(&io, e, sizeof(io));
         if (a->nioapics < ACPI_MAX_IOAPICS) {
             a->ioapic[a->nioapics].addr = io.addr;
+            a->ioapic[a->nioapics].id = io.id;
             a->ioapic[a->nioapics++].gsi_base = io.gsi_base;
         }
     } else if (type == ACPI_MADT_OVERRIDE && len >= sizeof(o)) {

@@ -18,6 +18,7 @@ struct acpi_info {
     unsigned nioapics;
     struct {
         uint32_t addr, gsi_base;
+        uint8_t id;
     } ioapic[ACPI_MAX_IOAPICS];
     uint32_t isa_gsi[ACPI_ISA_IRQS];
     uint16_t isa_flags[ACPI_ISA_IRQS]; /* MPS INTI flags */

@@ -63,36 +63,58 @@ void ioapic_init(void)
     }
 }
 
-static bool route(unsigned irq, uint32_t low, uint32_t high)
+/* The I/O APIC and its pin that a legacy interrupt comes in at; false: none. */
+static bool find(unsigned irq, unsigned *which, uint32_t *pin)
 {
     uint32_t gsi = acpi_info.isa_gsi[irq];
+
+    for (unsigned i = 0; i < acpi_info.nioapics; i++) {
+        uint32_t first = acpi_info.ioapic[i].gsi_base;
+        if (gsi < first || gsi - first >= pins(i))
+            continue;
+        *which = i;
+        *pin = gsi - first;
+        return true;
+    }
+    return false;
+}
+
+static void route(unsigned irq, unsigned which, uint32_t pin, uint64_t entry)
+{
+    uint32_t low = (uint32_t)entry;
     uint16_t flags = acpi_info.isa_flags[irq];
 
     if ((flags & MPS_POLARITY) == MPS_POLARITY_LOW)
         low |= IOAPIC_REDIR_LOW_ACTIVE;
     if ((flags & MPS_TRIGGER) == MPS_TRIGGER_LEVEL)
         low |= IOAPIC_REDIR_LEVEL;
-    for (unsigned i = 0; i < acpi_info.nioapics; i++) {
-        uint32_t first = acpi_info.ioapic[i].gsi_base;
-        if (gsi < first || gsi - first >= pins(i))
-            continue;
-        reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first) + 1, high);
-        reg_write(i, IOAPIC_REG_REDIR + 2 * (gsi - first), low);
-        return true;
-    }
-    return false;
+    reg_write(which, IOAPIC_REG_REDIR + 2 * pin + 1, (uint32_t)(entry >> 32));
+    reg_write(which, IOAPIC_REG_REDIR + 2 * pin, low);
 }
 
 bool ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id)
 {
-    uint32_t high;
+    uint32_t high, pin;
+    unsigned which;
 
-    if (vtd_ioapic_entry(vector, apic_id, &high))
-        return route(irq, vector, high);
-    return apic_id <= 0xff && route(irq, vector, apic_id << 24);
+    if (!find(irq, &which, &pin))
+        return false;
+    if (!vtd_ioapic_entry(acpi_info.ioapic[which].id, vector, apic_id, &high)) {
+        if (apic_id > 0xff)
+            return false;
+        high = apic_id << 24;
+    }
+    route(irq, which, pin, (uint64_t)high << 32 | vector);
+    return true;
 }
 
 bool ioapic_route_isa_nmi(unsigned irq)
 {
-    return route(irq, IOAPIC_REDIR_NMI, (uint32_t)IOAPIC_DEST_ALL << 24);
+    unsigned which;
+    uint32_t pin;
+
+    if (!find(irq, &which, &pin))
+        return false;
+    route(irq, which, pin, (uint64_t)IOAPIC_DEST_ALL << 56 | IOAPIC_REDIR_NMI);
+    return true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The machine's PCI functions: stopping what the firmware left mastering the bus before its memory
  * becomes guest RAM, the list with sized BARs, and serial ports among them.
- * Tested by every boot (the log says how many functions). */
+ * Tested by tools/tests/test_pci_quiesce.c and every boot (the log says how many functions). */
 #include "arch-x86/plat/pci.h"
 #include "arch-x86/defs/pci.h"
 #include "arch-x86/plat/machine.h"
@@ -53,7 +53,6 @@ static void quiesce(pci_bdf_t f)
     uint32_t command = port_pci_read(f, PCI_COMMAND, 2);
 
     seen++;
-    pci_usb_handoff(f); /* before its controller stops: firmware's handler may wait for it */
     if (!(command & PCI_COMMAND_MASTER))
         return;
     /* 2 bytes: the status beside it is write 1 to clear. A bridge forwards nothing then. */
@@ -67,6 +66,9 @@ void pci_quiesce(void)
         log_info("pci", "no configuration mechanism 1");
         return;
     }
+    /* All of them first: a firmware's handler may wait for its controller, which reaches memory
+     * through the bridges above it. */
+    each(pci_usb_handoff);
     each(quiesce);
     log_info("pci", "%u functions, Bus Master cleared on %u", seen, stopped);
 }

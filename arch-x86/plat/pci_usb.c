@@ -2,7 +2,8 @@
 /* Taking USB host controllers over from firmware that emulates a PS/2 keyboard by them, before
  * anything else about them changes. xHCI 1.2, 7.1 "USB Legacy Support Capability"; EHCI 1.0, 2.1.7
  * "USB Legacy Support Extended Capability" and 5.1 "EHCI Extended Capability: Pre-OS to OS Handoff
- * Synchronization". Tested by the step devices/usb and every boot with such a controller. */
+ * Synchronization". Tested by tools/tests/test_pci_quiesce.c and every boot with such a controller.
+ */
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/defs/pci.h"
 #include "arch-x86/plat/machine.h"

@@ -87,7 +87,7 @@ enum hv_err svm_init(struct vcpu *v)
     a->host_hpa = (uint64_t)(uintptr_t)vendor_pages[cpu].page[1];
     svm_intercepts_set(c);
     a->exceptions = c->intercept_exceptions;
-    c->iopm_base = svm_iopm();
+    c->iopm_base = v->io_map.v ? v->io_map.v : svm_iopm();
     c->msrpm_base = svm_msrpm();
     c->asid = 1;
     c->tlb_control = TLB_FLUSH_ALL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The MSR and I/O permission maps: everything exits but the allow-list of arch-x86/cpu/msr_list.c.
+/* The MSR and I/O permission maps: everything exits but the allow-list of arch-x86/cpu/msr_list.c;
+ * a VM that owns ports has an I/O map of its own (vcpu.io_map).
  * Tested by every boot. */
 #include "arch-x86/cpu/msr_list.h"
 #include "arch-x86/svm/internal.h"

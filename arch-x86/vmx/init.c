@@ -76,7 +76,8 @@ uint32_t vmx_nasids(void)
     return vmx_caps.vpid ? MANY_VPIDS : NO_VPIDS;
 }
 
-static void controls_write(struct vmx_vcpu *a)
+/* ports: vcpu.io_map */
+static void controls_write(struct vmx_vcpu *a, uint64_t ports)
 {
     vmcs_write(VMCS_PIN_CTLS, vmx_caps.pin | vmx_quirks_pin());
     vmcs_write(VMCS_PROC_CTLS, a->proc = vmx_caps.proc);
@@ -93,8 +94,8 @@ static void controls_write(struct vmx_vcpu *a)
     vmcs_write(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
     vmcs_write(VMCS_ENTRY_INTR_INFO, 0);
     vmcs_write(VMCS_MSR_BITMAP, vmx_msr_bitmap());
-    vmcs_write(VMCS_IO_BITMAP_A, vmx_io_bitmap(0));
-    vmcs_write(VMCS_IO_BITMAP_B, vmx_io_bitmap(1));
+    vmcs_write(VMCS_IO_BITMAP_A, ports ? ports : vmx_io_bitmap(0));
+    vmcs_write(VMCS_IO_BITMAP_B, ports ? ports + PAGE_SIZE : vmx_io_bitmap(1));
     vmcs_write(VMCS_LINK_POINTER, SUPPRESS_LINK);
     if (vmx_caps.vpid)
         vmcs_write(VMCS_VPID, a->vpid = 1);
@@ -142,14 +143,14 @@ static void guest_write(void)
     vmcs_write(VMCS_GUEST_CR3, 0);
 }
 
-static struct vmx_vcpu *block_build(uint32_t cpu)
+static struct vmx_vcpu *block_build(uint32_t cpu, uint64_t ports)
 {
     struct vmx_vcpu *a = &vmx_vcpus[cpu];
     bool launched = a->launched; /* by the probe */
 
     memset(a, 0, sizeof(*a));
     a->launched = launched;
-    controls_write(a);
+    controls_write(a, ports);
     host_write();
     guest_write();
     return a;
@@ -157,7 +158,7 @@ static struct vmx_vcpu *block_build(uint32_t cpu)
 
 enum hv_err vmx_init(struct vcpu *v)
 {
-    v->arch = block_build(v->cpu);
+    v->arch = block_build(v->cpu, v->io_map.v);
     return HV_OK;
 }
 
@@ -169,7 +170,7 @@ void vmx_probe_run(void)
         hv_stop("VMX cannot be switched on");
     xsavec_detect();
     verw_decide();
-    if (!vmx_probe(block_build(0), &intr_if0))
+    if (!vmx_probe(block_build(0, 0), &intr_if0))
         hv_stop("this machine does not let exit what a guest must not do unseen (see above): use "
                 "another version of the emulator, or report this log");
     vmx_quirks_set(!intr_if0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The MSR and I/O bitmaps: everything exits but the allow-list. Tested by every boot on an Intel
+/* The MSR and I/O bitmaps: everything exits but the allow-list; a VM that owns ports has an I/O map
+ * of its own (vcpu.io_map), whose first two pages are these two. Tested by every boot on an Intel
  * processor. */
 #include "arch-x86/cpu/msr_list.h"
 #include "arch-x86/vmx/internal.h"

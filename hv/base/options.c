@@ -88,6 +88,8 @@ static const struct option table[] = {
      "what keeps the DMA of a guest's devices in its memory; force: no devices without one"},
     {"rmrr", KIND_SWITCH, FIELD(rmrr_ignore), "ignore|refuse", 0, 0,
      "devices for whose DMA the firmware keeps memory: given without it, or not given"},
+    {"acs", KIND_SWITCH, FIELD(acs_ignore), "ignore|refuse", 0, 0,
+     "functions of two VMs that reach each other past the IOMMU: given all the same, or not given"},
     {"verw", KIND_SWITCH, FIELD(verw), ON_OFF, 0, 0,
      "on Intel: overwrite the processor's buffers before each entry (MDS), which costs hundreds of cycles"},
     {"panic", KIND_NUMBER, FIELD(panic_s), NULL, 3, 3600,

@@ -54,6 +54,7 @@ struct hv_options {
     bool trace;              /* trace=1: the event rings are printed at the end of the VM */
     bool noreboot;           /* noreboot=1: a panic or guest reset halts the machine */
     enum iommu_mode iommu;   /* iommu=auto|off|force */
+    bool acs_ignore;         /* acs=ignore|refuse */
     bool rmrr_ignore;        /* rmrr=ignore|refuse */
     bool pcid;               /* pcid=on|off: shown whether or not the host has it */
     bool invpcid;            /* invpcid=on|off */

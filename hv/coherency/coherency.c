@@ -63,6 +63,7 @@ static void cpu_clear(struct cpu_shared *c)
     atomic_init(&c->storing, 0);
     atomic_init(&c->action, 0);
     atomic_init(&c->mode, MODE_OFFLINE);
+    atomic_init(&c->flush_owed, 0);
     for (unsigned i = 0; i < HV_MAX_CPUS; i++) {
         atomic_init(&c->mailbox[i].request, 0);
         atomic_init(&c->mailbox[i].seq, 0);
@@ -96,6 +97,8 @@ void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void
     co->nframes = nframes;
     co->frame = mem;
     co->region = co->frame + nframes;
+    for (uint64_t i = 0; i < nframes + nregions(nframes); i++)
+        atomic_init(&co->frame[i], 0);
     atomic_init(&co->trace_counter, 1);
     co->matrix = matrix;
     for (uint32_t p = 0; p < ncpus; p++) {

@@ -138,8 +138,10 @@ void coherency_give(struct coherency *co);
 /* The VM that a CPU of the machine was given to, and which VCPU of it; NULL: none. This is what an
  * interrupt handler knows about VMs. Any CPU, any context. */
 struct coherency *coherency_of(uint32_t pcpu, uint32_t *vcpu);
-/* mem: coherency_bytes(nframes) of zeroed public memory; matrix: static. opt gives the modes.
- * Context: boot, one CPU. */
+/* Everything that is shared becomes what it is before a VM's first instruction, whatever it was:
+ * trace words in mem, coherency_bytes(nframes) of public memory; the VM's square of the matrix;
+ * action words and mailboxes. opt gives the modes. Context: one CPU, at boot or while all of the VM
+ * are in subvmm_off. */
 void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void *mem,
                     struct channel (*matrix)[HV_MAX_CPUS], const struct hv_options *opt);
 /* From now on frames may hold 4-byte entries. seq_cst, before the caller's first registration of

@@ -26,24 +26,52 @@ enum hv_err pass_bus_add(struct pass_fn *f)
     const struct pci_identity id = {.id = (uint32_t)f->device << 16 | f->vendor, .devfn = f->devfn};
 
     pci_function_init(&f->pci, &id, &ops, f);
+    f->pci.extended = true;
     return vpc_pci_add(f->pass->pc, &f->pci);
+}
+
+/* Where BARs of one kind lie. */
+struct span {
+    uint64_t low, end;
+};
+
+static void span_add(struct span *s, const struct port_pci_bar *b)
+{
+    s->low = b->base < s->low ? b->base : s->low;
+    s->end = b->base + b->size > s->end ? b->base + b->size : s->end;
+}
+
+/* The window above 4 GiB in which they lie, as _CRS must name it, else systems refuse them. */
+static void window_above(const struct pass *p, const struct span *s)
+{
+    if (s->end)
+        vpc_pci_window(p->pc, s->low & ~REGION_MASK, (s->end + REGION_MASK) & ~REGION_MASK);
+}
+
+static void window_below(const struct pass *p)
+{
+    uint64_t base = pass_low_end(p) & ~REGION_MASK; /* RAM ends there */
+
+    if (base < PCI_WINDOW_LOW)
+        vpc_pci_low(p->pc, base);
 }
 
 /* The virtual devices' BARs are placed around these functions'. */
 void pass_bus_leave(struct pass *p)
 {
-    uint32_t io = 0;
-    uint64_t low = UINT64_MAX;
+    struct span io = {UINT64_MAX, 0}, low = {UINT64_MAX, 0}, high = {UINT64_MAX, 0};
 
     for (unsigned i = 0; i < p->nfns; i++)
         for (unsigned b = 0; b < PCI_BAR_COUNT; b++) {
             const struct port_pci_bar *bar = &p->fn[i]->bar[b];
             if (!bar->size)
                 continue;
-            if (bar->io)
-                io = bar->base + bar->size > io ? (uint32_t)(bar->base + bar->size) : io;
-            else if (bar->base >= PCI_WINDOW_LOW && bar->base < low)
-                low = bar->base;
+            if (bar->base >> 32)
+                span_add(&high, bar);
+            else if (bar->io || bar->base >= PCI_WINDOW_LOW)
+                span_add(bar->io ? &io : &low, bar);
         }
-    pci_bus_leave(vpc_pci(p->pc), low, io);
+    window_above(p, &high);
+    window_below(p);
+    pci_bus_leave(vpc_pci(p->pc), low.low, (uint32_t)io.end, high.end);
 }

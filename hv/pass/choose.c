@@ -7,6 +7,8 @@
 #include "hv/pass/state.h"
 
 #define LOW_END 0xfec00000ull /* the I/O APIC; BARs below 4 GiB lie before it */
+/* Below are the ports of the chipset, Patchbay's own among them; firmware places no BAR there. */
+#define PORTS_BEGIN 0x1000u
 #define FOUR_GIB 0x100000000ull
 #define FIRST_DEVICE 2u /* 0 is the host bridge, 1 the DSDT's ISA bridge */
 
@@ -76,7 +78,7 @@ static bool bar_placed(const struct port_pci_bar *b)
     if (!b->size)
         return true;
     if (b->io)
-        return b->base && b->base + b->size <= 0x10000;
+        return b->base >= PORTS_BEGIN && b->base + b->size <= 0x10000;
     if (!b->base || b->base & (b->size - 1) || b->base + b->size < b->base)
         return false;
     return b->base >= FOUR_GIB || (b->base >= 0x100000 && b->base + b->size <= LOW_END);
@@ -154,6 +156,7 @@ static void take(struct pass *p, const struct port_pci *m, bool named)
     f->device = m->device;
     memcpy(f->bar, m->bar, sizeof(f->bar));
     pass_rules(f);
+    pass_extended_rules(f);
     why = refusal(f, m);
     if (why) {
         if (named)

@@ -29,11 +29,16 @@ bool pass_config_read(struct pass *p, uint8_t devfn, unsigned reg, unsigned size
 
     if (!f)
         return false;
-    if (reg + size > PCI_SPACE) {
-        *value = reg >= PCI_SPACE ? 0 : all_ones(size);
+    if (reg < PCI_SPACE && reg + size > PCI_SPACE) {
+        *value = all_ones(size);
         return true;
     }
     lock_take(&f->lock);
+    if (reg >= PCI_SPACE) {
+        *value = pass_extended_read(f, reg, size);
+        lock_drop(&f->lock);
+        return true;
+    }
     mask = pass_get(f->hw_read, reg, size);
     *value = pass_get(f->own, reg, size) & ~mask;
     if (mask)

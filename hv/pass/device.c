@@ -96,6 +96,7 @@ static void bar_place(struct pass *p, struct pass_fn *f, unsigned i)
     if (!b->size)
         return;
     if (b->io) {
+        pass_ports_open(p, b); /* what the emulator does is not the processor's access */
         vbus_add_pio_over(vpc_bus(p->pc), (uint16_t)b->base, (uint16_t)b->size, ports_access, f);
         return;
     }
@@ -205,6 +206,8 @@ void pass_start(struct pass *p, struct vpc *pc, const struct coherency *co, stru
     p->co = co;
     p->nranges = 0;
     pass_bus_leave(p);
+    if (pass_ports_close(p) != HV_OK)
+        log_warn("pass", "no memory for a map of ports: each access of one exits");
     atomic_store_explicit(&p->deadline, UINT64_MAX, memory_order_relaxed);
     for (unsigned i = 0; i < p->nfns; i++)
         if (fn_start(p, p->fn[i], p2m))

@@ -27,6 +27,8 @@ uint64_t pass_high_end(const struct pass *p);
  * After vpc_init, before other functions are added. First at boot, on one CPU with memory still to
  * be had; then whenever the VM begins anew. Those that have no memory are left out, with a line. */
 void pass_start(struct pass *p, struct vpc *pc, const struct coherency *co, struct p2m *p2m);
+/* The ports it reaches without an exit, as vcpu.io_map; 0: none. After pass_start. */
+hpa_t pass_ports(const struct pass *p);
 /* What arrived at this CPU goes on to the guest; ACTION_DEVICE. Its loop, no lock held. */
 void pass_arrivals(struct pass *p, uint32_t vcpu);
 /* Storms that were stopped go on; returns when to look again, UINT64_MAX: never. Each loop. */

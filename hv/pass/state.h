@@ -21,6 +21,13 @@ struct pass_irq {
     uint32_t came;  /* in this window of time */
 };
 
+/* An extended capability that the guest sees. */
+#define PASS_EXT 8
+struct pass_ext {
+    uint32_t at, bytes;
+    uint32_t id; /* and version: 19:0 of its header */
+};
+
 struct pass_fn {
     struct pass *pass;
     struct lock lock; /* LOCK_PASS */
@@ -35,6 +42,8 @@ struct pass_fn {
     uint8_t hw_read[PCI_SPACE], hw_write[PCI_SPACE], hw_clear[PCI_SPACE];
     uint8_t own[PCI_SPACE], own_write[PCI_SPACE];
     uint8_t pm, msi, msix, express, af; /* registers of these capabilities, 0: none */
+    struct pass_ext ext[PASS_EXT];
+    unsigned ext_count;
     bool msi_64, msi_masking;
     unsigned nirq; /* entries of irq: MSI-X's, else one */
     struct pass_irq *irq;
@@ -58,6 +67,7 @@ struct pass {
     struct pass_fn store[PASS_FUNCTIONS];
     struct p2m_device range[PASS_RANGES];
     unsigned nranges;
+    hpa_t ports; /* of its I/O BARs: as vcpu.io_map, 0: it has none */
     struct pass_irq *_Atomic by_vector[256];
     _Atomic uint32_t next_vector; /* each is given once */
     _Atomic uint64_t deadline;    /* of the next storm to go on, UINT64_MAX: none; release in
@@ -69,6 +79,12 @@ struct pass {
 void pass_rules(struct pass_fn *f);
 uint32_t pass_get(const uint8_t *bytes, unsigned reg, unsigned size);
 void pass_put(uint8_t *bytes, unsigned reg, unsigned size, uint32_t value);
+
+/* --- extended.c --- */
+/* The list of extended capabilities; after pass_rules. */
+void pass_extended_rules(struct pass_fn *f);
+/* A register beyond the first 256 bytes, inside a dword. Lock held. */
+uint32_t pass_extended_read(const struct pass_fn *f, unsigned reg, unsigned size);
 
 /* --- config.c --- */
 /* The guest's view after a reset of the function: nothing decoded, no message. Lock held, or nobody
@@ -88,6 +104,12 @@ void pass_irq_restore(struct pass_fn *f, uint32_t from);
 /* --- bus.c --- */
 enum hv_err pass_bus_add(struct pass_fn *f) HV_MUST_CHECK;
 void pass_bus_leave(struct pass *p);
+
+/* --- ports.c; before the VM's CPUs run --- */
+/* No port is the guest's. HV_NOMEM: there is no room for the map, every access exits. */
+enum hv_err pass_ports_close(struct pass *p) HV_MUST_CHECK;
+/* The ports of an I/O BAR are. */
+void pass_ports_open(struct pass *p, const struct port_pci_bar *b);
 
 /* --- reset.c --- */
 void pass_bars_restore(const struct pass_fn *f);

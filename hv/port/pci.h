@@ -40,6 +40,10 @@ void *port_device_map(hpa_t at, uint64_t len);
 /* size 1, 2, 4 or 8; one access. */
 uint64_t port_device_read(const void *at, unsigned size);
 void port_device_write(void *at, unsigned size, uint64_t value);
+/* A map of ports that exit, a 1 each, as both vendors have it: its last page is all ones (APM
+ * volume 2, 15.10.1 "I/O Permissions Map": accesses that end beyond FFFFh). It does not change
+ * while a VCPU of its VM runs. */
+#define PORT_IO_MAP_BYTES (3 * PAGE_SIZE)
 uint32_t port_io_read(uint16_t port, unsigned size);
 void port_io_write(uint16_t port, unsigned size, uint32_t value);
 

@@ -364,6 +364,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
         input_start();
     atomic_fetch_or(&vm->up, 1u << s->cpu);
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
+    s->vcpu.io_map = vm->pass ? pass_ports(vm->pass) : hpa(0);
     TRY(vcpu_ops->init(&s->vcpu));
     cpuid_power_on(s);
     native_init(&s->native, &pool, &pool_hpa, &pool_bytes, &nasids);

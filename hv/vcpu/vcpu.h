@@ -79,6 +79,7 @@ struct vcpu {
     bool int_shadow;  /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
     bool pveoi_armed; /* the guest may clear the word instead of EOI */
     void *arch;       /* the vendor's, struct svm_vcpu */
+    hpa_t io_map;     /* PORT_IO_MAP_BYTES, set before init; 0: every port exits */
     uint64_t xcr0;
     uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
     uint64_t iret_rip; /* RIP of the IRET that ends NMI blocking, while it has not run */
@@ -109,7 +110,8 @@ struct vcpu_ops {
     uint8_t hypercall[3]; /* the instruction that exits as EXIT_VMMCALL */
     /* Enables the extension on this CPU (EFER.SVME, host save area). After the feature check. */
     enum hv_err (*enable)(void);
-    /* Builds the VCPU's control block with all intercepts; registers undefined until reset/put. */
+    /* Builds the VCPU's control block with all intercepts but the ports of v->io_map; registers
+     * undefined until reset/put. */
     enum hv_err (*init)(struct vcpu *v);
     /* Enters the guest with root, ASID and flush as last set by set_root, injects v->... nothing by
      * itself, returns on the next VMEXIT with *x filled and v->regs current. Called with interrupts

@@ -137,6 +137,11 @@ deep serve -DREQUESTS=4
 for v in WAIT_NO_SERVE ACK_BEFORE_DROP ACTION_FIRST MAILBOX_FIRST TAKES_WHAT_IT_LEAVES; do
     bad serve -D$v
 done
+good vms
+deep vms -DSTORES=2
+for v in MATRIX_FOREIGN BELL_CROSSES TRACE_KEPT MAILBOX_KEPT MADE_UNDER_A_CPU; do
+    bad vms -D$v
+done
 
 if [ "$only" = list ]; then
     cat "$jobs"

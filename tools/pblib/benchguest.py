@@ -46,10 +46,12 @@ class Counters:
 
 
 class Sample:
-    """One measurement: seconds of host CPU, seconds and TSC units in the guest, counters."""
+    """One measurement: seconds of host CPU, seconds and TSC units in the guest, counters; of a device's operation its
+    interrupts and packets as the guest's kernel counts them."""
 
     def __init__(self, cpu, wall, counts, tsc=0):
         self.cpu, self.wall, self.counts, self.tsc = cpu, wall, counts, tsc
+        self.interrupts = self.packets = 0
 
 
 class Machine:
@@ -199,6 +201,9 @@ class Machine:
         cpu = self._cpu_seconds() - cpu
         after = self._counts()
         self._send("done")
+        sample = Sample(cpu, int(words[2]) / 1e9, {k: after[k] - counts[k] for k in after}, int(words[3]))
+        if op.group == "device":
+            sample.interrupts, sample.packets = (int(word) for word in self._wait("PBB device").split()[2:])
         time.sleep(SETTLE_SECONDS)
         self.stop()
-        return Sample(cpu, int(words[2]) / 1e9, {k: after[k] - counts[k] for k in after}, int(words[3]))
+        return sample

@@ -62,6 +62,18 @@ class Machine:
                 return bool(re.search(pattern, self.text)) if not source else False
         return False
 
+    def until(self, condition):
+        """Waits until condition() holds."""
+        while time.monotonic() < self.end:
+            if condition():
+                return True
+            if not self.pump(0.5):
+                return False
+        return False
+
+    def said(self, pattern):
+        return re.search(pattern, self.text)
+
     def send(self, text):
         self.child.stdin.write(text.encode())
 

@@ -21,23 +21,10 @@ def needs_root():
         raise steps.Skip("make disk needs root")
 
 
-class DiskMachine(Machine):
-    """On a copy of the disk, which is there until remove()."""
+class Logged(Machine):
+    """A machine with Debian's login prompt on its serial console, on which commands are typed."""
 
-    def __init__(self, name, keep=False, **fields):
-        copy = os.path.join(OUT, "disk-%s.copy" % name)
-        if not keep:
-            subprocess.run(["cp", "--sparse=always", "--reflink=auto", DISK, copy], check=True)
-        super().__init__("disk-" + name, kernel="none", direct=False, disk=copy, machine="q35",
-                         **dict({"smp": 2, "mem": 1024, "test": False}, **fields))
-        self.copy, self.commands = copy, 0
-        self.end += LIMIT
-
-    def remove(self):
-        self.close()
-        for path in (self.copy, self.run.file("ovmf-vars"), self.run.file("debugcon")):
-            if os.path.exists(path):
-                os.remove(path)
+    commands = 0
 
     def after(self, pattern, start):
         """Like expect, in what comes after `start` of the text."""
@@ -48,15 +35,15 @@ class DiskMachine(Machine):
                 return bool(re.search(pattern, self.text[start:]))
         return False
 
-    def log_in(self, start=0):
+    def log_in(self, start=0, host="patchbay"):
         """The login prompt of systemd's getty, and a root shell behind it."""
-        if not self.after(r"patchbay login: ", start):
+        if not self.after(r"%s login: " % host, start):
             return False
         self.send("root\r")
         if not self.after(r"Password: ", start):
             return False
         self.send("patchbay\r")
-        if not self.after(r"root@patchbay:\S*# ", start):
+        if not self.after(r"root@%s:\S*# " % host, start):
             return False
         return self.command("export TERM=dumb LC_ALL=C; stty -echo cols 200; dmesg -n 1; PS1='> '")[0] == 0
 
@@ -69,3 +56,22 @@ class DiskMachine(Machine):
             return -1, self.text[start:]
         found = re.search(r"(?s)(.*?)%s=(\d+)\n" % mark, self.text[start:])
         return int(found.group(2)), found.group(1)
+
+
+class DiskMachine(Logged):
+    """On a copy of the disk, which is there until remove()."""
+
+    def __init__(self, name, keep=False, **fields):
+        copy = os.path.join(OUT, "disk-%s.copy" % name)
+        if not keep:
+            subprocess.run(["cp", "--sparse=always", "--reflink=auto", DISK, copy], check=True)
+        super().__init__("disk-" + name, kernel="none", direct=False, disk=copy, machine="q35",
+                         **dict({"smp": 2, "mem": 1024, "test": False}, **fields))
+        self.copy = copy
+        self.end += LIMIT
+
+    def remove(self):
+        self.close()
+        for path in (self.copy, self.run.file("ovmf-vars"), self.run.file("debugcon")):
+            if os.path.exists(path):
+                os.remove(path)

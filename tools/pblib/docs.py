@@ -15,6 +15,7 @@ COVERED = [  # pattern of the whole command, the step that runs it
     (r"tools/(stats|trace)\.py build/run\.log.*", RUN),
     (r"GDB_COMMANDS=.* make gdb", RUN),
     (r"make run( </dev/null)?", "boot/terminal-exit"),
+    (r"(sudo )?make root|make run .*VMS=.*kernel=debian.*", "vms/debian"),
     (r"make run VMS=.*", "vms/two"),
     (r"make run .*pb\.script=\w+.*", "linux/full-4"),
     (r"make run BARE=1", "boot/bare"), (r"make run DIRECT=1 SMP=1", "boot/multiboot1"),

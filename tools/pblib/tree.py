@@ -21,10 +21,11 @@ class Failed(Exception):
 
 
 class Tree:
-    """A Debian below the folder `root`."""
+    """A Debian below the folder `root`: `packages`, which the cache keeps as NAME-SUITE.tar."""
 
-    def __init__(self, suite, cache, root, log, epoch):
+    def __init__(self, suite, cache, root, log, epoch, name="debian", packages=PACKAGES):
         self.suite, self.cache, self.root, self.log = suite, cache, root, log
+        self.name, self.packages = name, packages
         self.env = dict(os.environ, SOURCE_DATE_EPOCH=str(epoch), LC_ALL="C.UTF-8", DEBIAN_FRONTEND="noninteractive",
                         ROOT_UUID=ROOT_UUID, ROOT_PARTUUID=ROOT_PARTUUID, PATH="/usr/sbin:/usr/bin:/sbin:/bin")
 
@@ -62,7 +63,7 @@ class Tree:
         print("disk: debootstrap %s, once: some minutes" % self.suite, file=sys.stderr)
         tree = tar + ".tree"
         shutil.rmtree(tree, ignore_errors=True)
-        self.run(["debootstrap", "--variant=minbase", "--include=" + PACKAGES, self.suite, tree,
+        self.run(["debootstrap", "--variant=minbase", "--include=" + self.packages, self.suite, tree,
                   os.environ.get("DEBIAN_MIRROR") or "http://deb.debian.org/debian"])
         for path in UNUSED:
             shutil.rmtree(os.path.join(tree, path), ignore_errors=True)
@@ -72,7 +73,7 @@ class Tree:
 
     def unpack(self, without=()):
         """The base system, but for the paths that these patterns fit."""
-        tar = os.path.join(self.cache, "debian-%s.tar" % self.suite)
+        tar = os.path.join(self.cache, "%s-%s.tar" % (self.name, self.suite))
         if not os.path.exists(tar):
             self._bootstrap(tar)
         shutil.rmtree(self.root, ignore_errors=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The modules of several VMs from one line: "a:cpus=0-1 b:cpus=2-3,kernel=686-pae". Words of a VM are separated by commas,
-a list of CPUs has + instead. Tested by tools/tests/test_pblib.py and the vms group of tools/check.py."""
+a list of CPUs has + instead. kernel=debian is the Debian of make root with its disk, its name and an address. Tested by tools/tests/test_pblib.py and the vms group of tools/check.py."""
 import os
 
 # Words that are the module string's own.
@@ -9,14 +9,28 @@ PASSED = ("cpus", "mem", "onend", "console")
 LISTS = ("virtio", "pci")
 SHORT = {"686-pae": ("vmlinuz-686-pae", "initrd-i386.gz"), "686": ("vmlinuz-686", "initrd-i386.gz"), "rt": ("vmlinuz-rt", "initrd.gz")}
 
+# The addresses of Debian VMs with a network port, by their places in the line.
+ADDRESS = "10.0.0.%d"
+
+
+def debian(out):
+    """The stem of the files of make root."""
+    return os.path.join(out, "root-" + (os.environ.get("SUITE") or "bookworm"))
+
+
+def debian_line(name, place, has_net):
+    """The kernel's command line for the Debian of make root, which has its name and address from there."""
+    line = "root=/dev/vda rw console=ttyS0 systemd.hostname=" + name
+    return line + (" ip=%s:::255.255.255.0:%s::off" % (ADDRESS % place, name) if has_net else "")
+
 
 class Wrong(ValueError):
     """The line cannot be read; the text says what is allowed."""
 
 
-def _one(text, out, append):
+def _one(text, out, append, place):
     name, _, words = text.partition(":")
-    kernel, initrd, mine = "", None, ["vm=" + name]
+    kernel, initrd, disks, mine = "", None, [], ["vm=" + name]
     for word in filter(None, words.split(",")):
         key, _, value = word.partition("=")
         if key in PASSED and value:
@@ -27,15 +41,22 @@ def _one(text, out, append):
             kernel = value
         elif key == "initrd":
             initrd = value
+        elif key == "disk" and value:
+            disks.append(value.replace("+", " "))
         elif key == "append":
             append = value.replace("+", " ")
         elif key == "role":
             mine.append(word)
         else:
-            raise Wrong("VMS: %s: words are cpus= mem= onend= console= virtio= pci= kernel= initrd= append= role=" % word)
+            raise Wrong("VMS: %s: words are cpus= mem= onend= console= virtio= pci= kernel= initrd= disk= append= role=" % word)
     if not name:
         raise Wrong("VMS: %r has no name before its colon" % text)
-    if kernel in SHORT:
+    if kernel == "debian":
+        own, kernel = debian(out) + ".initrd", debian(out) + ".vmlinuz"
+        disks.insert(0, debian(out) + ".ext4 cow=256M")
+        if not any(w.startswith("append=") for w in words.split(",")):
+            append = debian_line(name, place, any(w.startswith("virtio=") and "net" in w for w in mine))
+    elif kernel in SHORT:
         own = os.path.join(out, SHORT[kernel][1])
         kernel = os.path.join(out, "cache", SHORT[kernel][0])
     else:
@@ -44,14 +65,18 @@ def _one(text, out, append):
     initrd = own if initrd is None else initrd
     role = [] if any(w.startswith("role=") for w in mine) else ["role=linux"]
     found = [(kernel, " ".join(mine + role) + " -- " + append)]
-    return found + ([(initrd, "vm=%s role=initrd" % name)] if initrd else [])
+    found += [(initrd, "vm=%s role=initrd" % name)] if initrd else []
+    for disk in disks:
+        path, _, how = disk.partition(" ")
+        found.append((path, ("vm=%s role=disk %s" % (name, how)).strip()))
+    return found
 
 
 def modules_of(line, out, append):
     """[(file, string)] of all VMs in their order. Raises Wrong."""
     found = []
-    for text in line.split():
-        found += _one(text, out, append)
+    for place, text in enumerate(line.split(), 1):
+        found += _one(text, out, append, place)
     return found
 
 

@@ -5,9 +5,10 @@ import importlib
 
 FILES = [  # in the order of their results
     "steps.build", "steps.unit", "steps.lint", "steps.model", "steps.guest", "steps.bochs", "steps.vmx", "steps.linux", "steps.vms",
-    "steps.virtio", "steps.boot",
+    "steps.vms_debian", "steps.virtio", "steps.boot",
     "pblib.menu", "pblib.kinds", "pblib.guests", "pblib.badinput", "pblib.consoles", "pblib.typist", "pblib.monitor",
-    "pblib.gdbsteps", "steps.package", "steps.devices", "steps.devices_disk", "steps.docs",
+    "pblib.gdbsteps", "steps.package", "steps.devices", "steps.devices_screen",
+    "steps.devices_io", "steps.devices_disk", "steps.devices_session", "steps.docs",
 ]
 
 

@@ -15,7 +15,10 @@
 #include <string.h>
 
 #define SIM_CPUS 4
+#define SIM_VMS 2
 #define SIM_GRANULES 4
+#define SIM_ARENA 0x10000000ull
+#define SIM_HOST_GRANULES (SIM_VMS * SIM_GRANULES + 1)
 /* Frames of which two groups of eight words are followed, at the beginning and in the middle, where
  * the second half of a two-level table begins: tables 0..15, then data, both in any role. */
 #define SIM_TABLES 16
@@ -80,6 +83,7 @@ struct sim_config {
     uint32_t audit_every; /* steps; 0: never */
     enum sim_mode mode;
     bool drain_at_exit; /* the loop drains at each exit, as hv/vcpu does; else only events do */
+    unsigned nvms;      /* among which the CPUs are divided evenly */
 };
 
 struct sim_tlb {
@@ -112,16 +116,27 @@ struct sim_cpu {
     uint32_t store_access;
 };
 
+/* Its own memory, square of the matrix, and words; CPU first + i of the machine is its VCPU i. */
+struct sim_vm {
+    struct coherency co;
+    struct p2m p2m;
+    uint32_t granule[SIM_GRANULES];
+    uint32_t ungranule[SIM_HOST_GRANULES];
+    void *words;
+    struct channel (*matrix)[HV_MAX_CPUS];
+    unsigned first, ncpus;
+    unsigned life, stopped, left; /* resets so far; its CPUs that wait for the next life; ended */
+    bool ends;                    /* a reset has been asked for */
+};
+
 struct sim {
     const struct sim_config *cfg;
     const struct sim_step *steps;
     unsigned nsteps, executed;
     struct hv_options opt;
-    struct coherency co;
-    struct p2m p2m;
-    uint32_t granule[SIM_GRANULES];
-    uint32_t ungranule[SIM_GRANULES + 1];
-    void *words;
+    struct sim_vm vm[SIM_VMS];
+    unsigned nvms;
+    uint64_t resets;
     unsigned cur, ncpus;
     uint64_t sched_rng;
     uint32_t until_switch, relaxes;
@@ -130,6 +145,14 @@ struct sim {
     char why[512];
 };
 extern struct sim sim;
+static inline unsigned sim_vm_number(unsigned c)
+{
+    return c * sim.nvms / sim.ncpus;
+}
+static inline struct sim_vm *sim_vm(unsigned c)
+{
+    return &sim.vm[sim_vm_number(c)];
+}
 extern bool sim_quiet; /* while a program is minimised */
 extern struct sim_cpu sim_cpu[SIM_CPUS];
 
@@ -146,7 +169,8 @@ bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn);
 void sim_hw_flush(unsigned c, uint32_t asid);
 /* Fills the TLB with everything the current shadow offers and checks all of it. */
 void sim_hw_sweep(unsigned c);
-uint64_t sim_gfn_of(uint64_t pfn);
+/* Fails if it is not a frame of the CPU's VM. */
+uint64_t sim_gfn_of(unsigned c, uint64_t pfn);
 unsigned sim_slot(uint64_t va);
 
 /* --- sim_modes.c --- */
@@ -159,12 +183,24 @@ void sim_latch(unsigned c); /* what loads the PDPTEs of a PAE guest */
 void sim_regs(struct mmu_regs *r, enum sim_mode mode);
 
 /* --- sim_machine.c: a CPU's loop --- */
+void sim_cpu_up(unsigned c);
 /* Executes a program; true if nothing was wrong, else sim.why. */
 bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, unsigned n,
                  uint64_t sched_seed);
 
+/* --- sim_vm.c --- */
+void sim_vms_up(void);
+void sim_vms_down(void);
+/* A CPU's VM is to begin anew: each of its CPUs does its part when it comes to sim_vm_look. */
+void sim_vm_reset(unsigned c);
+void sim_vm_look(unsigned c);
+/* The CPU has come to the end of the program: its VM does not wait for it. */
+void sim_vm_leave(unsigned c);
+
 /* --- sim_oracle.c --- */
 void oracle_reset(void);
+/* A VM begins anew, with the memory it has now. */
+void oracle_reset_vm(unsigned vm);
 void oracle_done(unsigned c); /* the CPU runs no guest any more */
 /* The guest instruction of CPU c has retired: what it replaced is old from now on. */
 void oracle_retire(unsigned c);
@@ -185,7 +221,7 @@ void oracle_print(uint64_t va, unsigned c);
 /* --- sim_program.c --- */
 void program_generate(struct sim_step *s, unsigned n, unsigned ncpus, uint64_t seed);
 /* The guest's memory before the first step. */
-void program_memory(void);
+void program_memory(struct sim_vm *vm);
 void program_print(const struct sim_step *s, unsigned n);
 
 /* --- sim_minimise.c --- */

@@ -32,7 +32,7 @@ $(O)/$(1)/tools/tests/sim_%.c.o: tools/tests/sim_%.c tools/tests/sim.mk
 	$$(Q)$$(HOSTCC) $$(HOSTCFLAGS) $$(SIM_FLAGS_$(1)) -MMD -MP -c $$< -o $$@
 $(O)/$(1)/sim: $$(patsubst %,$(O)/$(1)/%.o,$$(SIM_HV) $$(SIM_OWN)) $$(patsubst %,$(O)/$$(SIM_LIB_$(1))/%.o,$$(SIM_BASE))
 	@$$(call say,LINK,$$@)
-	$$(Q)$$(HOSTCC) $$(SIM_LINK_$(1)) -Wl,--wrap=hv_panic $$^ -o $$@ -lpthread
+	$$(Q)$$(HOSTCC) $$(SIM_LINK_$(1)) -Wl,--wrap=hv_panic,--wrap=coherency_of $$^ -o $$@ -lpthread
 -include $$(patsubst %,$(O)/$(1)/%.d,$$(SIM_HV) $$(SIM_OWN))
 endef
 $(eval $(call sim_flavour,sim))

@@ -15,13 +15,14 @@ unsigned sim_slot(uint64_t va)
                       ((va >> 12) & 31));
 }
 
-uint64_t sim_gfn_of(uint64_t pfn)
+uint64_t sim_gfn_of(unsigned c, uint64_t pfn)
 {
+    const struct sim_vm *vm = sim_vm(c);
     uint64_t g = pfn >> 9;
-    if (g - 128 > SIM_GRANULES || sim.ungranule[g - 128] == P2M_NONE)
+    if (g - 128 >= SIM_HOST_GRANULES || vm->ungranule[g - 128] == P2M_NONE)
         sim_fail("a translation to host frame 0x%llx, which is not the guest's",
                  (unsigned long long)pfn);
-    return ((uint64_t)sim.ungranule[g - 128] << 9) | (pfn & 511);
+    return ((uint64_t)vm->ungranule[g - 128] << 9) | (pfn & 511);
 }
 
 void sim_hw_flush(unsigned c, uint32_t asid)
@@ -102,7 +103,7 @@ bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn)
     struct sim_tlb t;
     if (e->gen == s->gen[s->asid] && dice(c, 24)) {
         if (rights_allow(c, e, access)) {
-            *gfn = sim_gfn_of(e->pfn);
+            *gfn = sim_gfn_of(c, e->pfn);
             return true;
         }
         e->gen = 0; /* a fault, or a better walk, replaces it */
@@ -112,14 +113,14 @@ bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn)
     if (!walk(c, va, &t) || !rights_allow(c, &t, access))
         return false;
     *e = t;
-    *gfn = sim_gfn_of(t.pfn);
+    *gfn = sim_gfn_of(c, t.pfn);
     return true;
 }
 
 static void check(unsigned c, uint64_t va, const struct sim_tlb *t)
 {
     uint32_t access = (t->w ? PFEC_W : 0) | (t->u ? PFEC_U : 0) | (t->nx ? 0 : PFEC_I);
-    uint64_t f = sim_gfn_of(t->pfn);
+    uint64_t f = sim_gfn_of(c, t->pfn);
     if ((access & PFEC_I) && !(access & PFEC_U) && t->u)
         access &= ~(uint32_t)PFEC_I;
     if (oracle_allows(c, va, access, f))

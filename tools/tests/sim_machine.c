@@ -5,7 +5,6 @@
 #include "tools/tests/sim.h"
 #include "tools/tests/fake/fake.h"
 
-#define ARENA 0x10000000ull
 #define POOL_HPA 0x40000000ull
 #define TRIES 300
 /* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a
@@ -15,7 +14,6 @@
 
 struct sim sim;
 struct sim_cpu sim_cpu[SIM_CPUS];
-static struct channel matrix[HV_MAX_CPUS][HV_MAX_CPUS];
 static size_t pool_bytes;
 
 static uint64_t dice(unsigned c, uint64_t n)
@@ -28,10 +26,10 @@ void sim_wrote(const volatile void *p)
 {
     uint64_t h = (uint64_t)((uintptr_t)p - port_direct_base);
     unsigned c = port_cpu();
-    if (h - ARENA >= (SIM_GRANULES + 1) * REGION_SIZE)
+    if (h - SIM_ARENA >= SIM_HOST_GRANULES * REGION_SIZE)
         return;
-    uint64_t at = (sim_gfn_of(h >> 12) << 12) | (h & 4095);
-    uint64_t name = sim.co.cpu[c].storing;
+    uint64_t at = (sim_gfn_of(c, h >> 12) << 12) | (h & 4095);
+    uint64_t name = sim_cpu[c].coh.own->storing;
     oracle_wrote(c, at);
     if (!sim_cpu[c].storing || !sim_cpu[c].store_va || !(name & STORING_BUSY))
         return;
@@ -108,7 +106,7 @@ static enum outcome fault(unsigned c, uint64_t va, uint32_t access, bool *again)
             sim_fail("cpu %u va 0x%llx access 0x%x: frame 0x%llx to emulate is not there", c,
                      (unsigned long long)va, access, (unsigned long long)out.gpa.v >> 12);
         }
-        if (!p2m_ptr(&sim.p2m, out.gpa))
+        if (!p2m_ptr(&sim_vm(c)->p2m, out.gpa))
             return FAULT; /* no device there: nothing happens */
         if (dice(c, 8) || sim.opt.mmu == MMU_REF)
             return EMULATE;
@@ -203,7 +201,7 @@ static void store(unsigned c, uint64_t va, unsigned width, bool user, uint64_t v
             continue;
         }
         uint64_t at = (f << 12) | (va & 4088);
-        uint64_t *p = p2m_ptr(&sim.p2m, gpa(at));
+        uint64_t *p = p2m_ptr(&sim_vm(c)->p2m, gpa(at));
         if (!expected || *p == *expected)
             *p = insert(*p, va, width, value);
         oracle_wrote(c, at);
@@ -216,7 +214,7 @@ static bool load(unsigned c, uint64_t va, uint32_t access, uint64_t *value)
     uint64_t f;
     if (reach(c, va, access, &f) != HIT)
         return false;
-    *value = *(uint64_t *)p2m_ptr(&sim.p2m, gpa((f << 12) | (va & 4088)));
+    *value = *(uint64_t *)p2m_ptr(&sim_vm(c)->p2m, gpa((f << 12) | (va & 4088)));
     return true;
 }
 
@@ -451,6 +449,10 @@ static void event_step(unsigned c, const struct sim_step *program)
         break;
     case OP_RESET:
         vmexit(c);
+        if (sim.nvms > 1 && (t->dice & 4)) {
+            sim_vm_reset(c);
+            break;
+        }
         oracle_flush(c);
         mmu_reset(&s->mmu, &s->regs);
         break;
@@ -483,6 +485,7 @@ static void cpu_body(unsigned c)
         const struct sim_step *t = &sim.steps[s->next];
         if (t->cpu % sim.ncpus != c)
             continue;
+        sim_vm_look(c);
         sim_step_end(); /* the earliest step of all CPUs first, unless the dice say otherwise */
         s->step = t;
         s->dice = t->dice;
@@ -510,29 +513,29 @@ static void cpu_body(unsigned c)
     mmu_idle(&s->mmu, true);
     action_offline(&s->coh);
     oracle_done(c);
+    sim_vm_leave(c);
     s->done = true;
 }
 
 /* --- up and down --- */
 
-static void cpu_up(unsigned c)
+void sim_cpu_up(unsigned c)
 {
     struct sim_cpu *s = &sim_cpu[c];
     struct mmu_config cfg = {.coh = &s->coh,
-                             .p2m = &sim.p2m,
+                             .p2m = &sim_vm(c)->p2m,
                              .opt = &sim.opt,
-                             .cpu = c,
+                             .cpu = c - sim_vm(c)->first,
                              .pool_hpa = hpa(POOL_HPA + c * 0x1000000ull),
                              .nasids = 5,
                              .phys_bits = 40};
     cfg.pool_bytes = pool_bytes = (uint64_t)(sim.cfg->pool_pages + 8) * 6800;
     fake_set_cpu(c);
     s->in_guest = s->ipi = s->done = s->storing = false;
-    s->next = 0;
     s->dice = c;
     for (unsigned a = 0; a <= MMU_ROOTS; a++)
         s->gen[a]++;
-    coh_cpu_init(&s->coh, &sim.co, c, NULL, NULL);
+    coh_cpu_init(&s->coh, &sim_vm(c)->co, c - sim_vm(c)->first, NULL, NULL);
     cfg.pool = s->pool = aligned_alloc(4096, (pool_bytes + 4095) & ~4095ull);
     if (mmu_init(&s->mmu, &cfg) != HV_OK)
         sim_fail("mmu_init");
@@ -542,48 +545,34 @@ static void cpu_up(unsigned c)
     mmu_reset(&s->mmu, &s->regs);
 }
 
-static void memory_up(void)
-{
-    static bool made;
-    if (!made)
-        fake_arena(ARENA, (SIM_GRANULES + 1) * REGION_SIZE);
-    made = true;
-    for (unsigned g = 0; g <= SIM_GRANULES; g++)
-        sim.ungranule[g] = P2M_NONE;
-    for (unsigned g = 0; g < SIM_GRANULES; g++) {
-        unsigned h = (g * 2 + 1) % (SIM_GRANULES + 1); /* not the identity */
-        sim.granule[g] = (uint32_t)(ARENA >> 21) + h;
-        sim.ungranule[h] = g;
-    }
-    sim.p2m = (struct p2m){.granule = sim.granule, .ngranules = SIM_GRANULES};
-}
-
 bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, unsigned n,
                  uint64_t sched_seed)
 {
     uint64_t switches = sim.switches, points = sim.points, checks = sim.checks, f = sim.faults;
     unsigned executed = sim.executed;
+    uint64_t resets = sim.resets;
     sim = (struct sim){.cfg = cfg, .steps = steps, .nsteps = n, .ncpus = cfg->ncpus};
     sim.switches = switches;
     sim.points = points;
     sim.checks = checks;
     sim.faults = f;
+    sim.resets = resets;
     sim.executed = executed;
     sim.sched_rng = sched_seed;
     options_parse(&sim.opt, cfg->options, NULL);
     sim.opt.pool_pages = cfg->pool_pages;
     fake_set_ncpus(cfg->ncpus);
     fake_console_clear();
-    memory_up();
-    sim.words = calloc(1, coherency_bytes(SIM_GRANULES * 512));
-    coherency_init(&sim.co, cfg->ncpus, SIM_GRANULES * 512, sim.words, matrix, &sim.opt);
-    program_memory();
+    sim.nvms = cfg->nvms;
+    sim_vms_up();
     oracle_reset();
-    for (unsigned c = 0; c < cfg->ncpus; c++)
-        cpu_up(c);
+    for (unsigned c = 0; c < cfg->ncpus; c++) {
+        sim_cpu[c].next = 0;
+        sim_cpu_up(c);
+    }
     sim_run_fibers(cpu_body);
     for (unsigned c = 0; c < cfg->ncpus; c++)
         free(sim_cpu[c].pool);
-    free(sim.words);
+    sim_vms_down();
     return !sim.bad;
 }

@@ -54,7 +54,7 @@ static void latch(unsigned c)
     struct sim_cpu *s = &sim_cpu[c];
 
     for (unsigned i = 0; i < 3; i++) {
-        const uint64_t *p = p2m_ptr(&sim.p2m, gpa((s->regs.cr3 & 0xffffffe0) + i * 8ull));
+        const uint64_t *p = p2m_ptr(&sim_vm(c)->p2m, gpa((s->regs.cr3 & 0xffffffe0) + i * 8ull));
         s->pdpte[i] = p ? *p & (PTE_P | MASK(39, 12)) : 0;
     }
     s->pdpte[3] = (SIM_WINDOW_GFN + 1) << 12 | PTE_P;

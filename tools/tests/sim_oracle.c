@@ -32,9 +32,9 @@ struct times {
     uint32_t page_psc[SIM_SLOTS]; /* ... and of what was used to translate it */
     uint32_t region[SIM_REGIONS], huge[SIM_HUGE];
 };
-static struct history hist[SIM_TRACKED][SIM_ENTRIES];
+static struct history hist[SIM_VMS][SIM_TRACKED][SIM_ENTRIES];
 /* Frames without a history that were stored to; a paging entry may lead there by accident. */
-static bool written[SIM_GRANULES << (REGION_SHIFT - PAGE_SHIFT)];
+static bool written[SIM_VMS][SIM_GRANULES << (REGION_SHIFT - PAGE_SHIFT)];
 static struct times times[SIM_CPUS][SIM_PCIDS];
 static struct { /* of global translations: INVLPG under any PCID */
     uint32_t page[SIM_SLOTS], region[SIM_REGIONS], huge[SIM_HUGE];
@@ -82,31 +82,44 @@ static int index_of(uint64_t word)
     return word - SIM_MIDDLE < SIM_GROUP ? (int)(word - SIM_MIDDLE + SIM_GROUP) : -1;
 }
 
-static uint64_t memory_at(uint64_t gpa_v)
+static uint64_t memory_at(const struct sim_vm *vm, uint64_t gpa_v)
 {
-    const uint64_t *p = p2m_ptr(&sim.p2m, gpa(gpa_v));
+    const uint64_t *p = p2m_ptr(&vm->p2m, gpa(gpa_v));
     return p ? *p : ~0ull;
 }
 
-void oracle_reset(void)
+void oracle_reset_vm(unsigned vm)
 {
-    now = 1;
-    memset(times, 0, sizeof(times));
-    memset(global, 0, sizeof(global));
-    memset(pending, 0, sizeof(pending));
-    memset(retired_cpu, 0, sizeof(retired_cpu));
-    memset(written, 0, sizeof(written));
+    now++;
+    memset(written[vm], 0, sizeof(written[vm]));
+    for (unsigned c = 0; c < sim.ncpus; c++) {
+        if (sim_vm_number(c) != vm)
+            continue;
+        memset(times[c], 0, sizeof(times[c]));
+        memset(&global[c], 0, sizeof(global[c]));
+        memset(&pending[c], 0, sizeof(pending[c]));
+    }
     for (unsigned t = 0; t < SIM_TRACKED; t++)
         for (unsigned i = 0; i < SIM_ENTRIES; i++) {
             uint64_t f = t < SIM_TABLES   ? SIM_TABLE_GFN + t
                          : t < SIM_MAPPED ? SIM_DATA_GFN + t - SIM_TABLES
                                           : SIM_WINDOW_GFN + t - SIM_MAPPED;
-            hist[t][i].n = 1;
-            hist[t][i].lost = false;
+            struct history *h = &hist[vm][t][i];
             uint64_t word = i < SIM_GROUP ? i : SIM_MIDDLE + i - SIM_GROUP;
-            hist[t][i].v[0] = (struct version){
-                .value = memory_at((f << 12) + word * 8), .from = {1, 1}, .to = NEVER};
+            h->n = 1;
+            h->lost = false;
+            h->v[0] = (struct version){.value = memory_at(&sim.vm[vm], (f << 12) + word * 8),
+                                       .from = {now, now},
+                                       .to = NEVER};
         }
+}
+
+void oracle_reset(void)
+{
+    now = 0;
+    memset(retired_cpu, 0, sizeof(retired_cpu));
+    for (unsigned vm = 0; vm < sim.nvms; vm++)
+        oracle_reset_vm(vm);
 }
 
 void oracle_done(unsigned c)
@@ -115,12 +128,12 @@ void oracle_done(unsigned c)
 }
 
 /* Versions that ended before every CPU's last full flush can be seen by nobody. */
-static void prune(struct history *h)
+static void prune(struct history *h, unsigned vm)
 {
     uint32_t oldest = NEVER;
     unsigned k = 0;
     for (unsigned c = 0; c < sim.ncpus; c++)
-        for (unsigned p = 0; p < SIM_PCIDS && !retired_cpu[c]; p++)
+        for (unsigned p = 0; p < SIM_PCIDS && !retired_cpu[c] && sim_vm_number(c) == vm; p++)
             if (times[c][p].all < oldest)
                 oldest = times[c][p].all;
     for (unsigned i = 0; i < h->n; i++)
@@ -154,7 +167,7 @@ static void note(struct history *h, unsigned c, uint64_t value)
     bool same_high = value >> 32 == (last->value >> 32 | (value >> 32 & ad));
     uint32_t from[2] = {same ? last->from[0] : now, same_high ? last->from[1] : now};
     if (h->n == VERSIONS)
-        prune(h);
+        prune(h, sim_vm_number(c));
     h->v[h->n++] = (struct version){.value = value, .from = {from[0], from[1]}, .to = NEVER};
 }
 
@@ -162,10 +175,11 @@ void oracle_wrote(unsigned c, uint64_t gpa_v)
 {
     int t = tracked_of(gpa_v >> 12);
     int i = index_of((gpa_v & 4095) / 8);
-    if (t < 0 && gpa_v >> 12 < ARRAY_SIZE(written))
-        written[gpa_v >> 12] = true;
+    unsigned vm = sim_vm_number(c);
+    if (t < 0 && gpa_v >> 12 < ARRAY_SIZE(written[vm]))
+        written[vm][gpa_v >> 12] = true;
     if (t >= 0 && i >= 0)
-        note(&hist[t][i], c, memory_at(gpa_v & ~7ull));
+        note(&hist[vm][t][i], c, memory_at(&sim.vm[vm], gpa_v & ~7ull));
 }
 
 void oracle_retire(unsigned c)
@@ -344,7 +358,7 @@ static bool search_value(const struct query *q, uint64_t v, unsigned level, uint
     r.u = r.u && (v & PTE_U);
     r.nx = r.nx || ((v & PTE_NX) && (sim_cpu[q->c].regs.efer & EFER_NXE)); /* none in 4 bytes */
     if (!leaf) {
-        if (!p2m_ptr(&sim.p2m, gpa(v & PTE_ADDR)))
+        if (!p2m_ptr(&sim_vm(q->c)->p2m, gpa(v & PTE_ADDR)))
             return fault_is(q, PFEC_P | PFEC_RSVD);
         return search(q, (v & PTE_ADDR) >> 12, level - 1, t, r);
     }
@@ -377,12 +391,13 @@ static bool search(const struct query *q, uint64_t table, unsigned level, uint32
 {
     unsigned half, word = word_of(q, level, &half);
     int k = tracked_of(table), i = index_of(word);
-    if (table < SIM_WINDOW_GFN || (table < ARRAY_SIZE(written) && written[table]))
+    unsigned vm = sim_vm_number(q->c);
+    if (table < SIM_WINDOW_GFN || (table < ARRAY_SIZE(written[vm]) && written[vm][table]))
         return true;    /* changed, through large pages, and not followed */
     if (k < 0 || i < 0) /* never changes */
-        return search_value(q, value_of(q, memory_at((table << 12) + word * 8ull), half), level, t,
-                            r);
-    const struct history *h = &hist[k][i];
+        return search_value(
+            q, value_of(q, memory_at(&sim.vm[vm], (table << 12) + word * 8ull), half), level, t, r);
+    const struct history *h = &hist[vm][k][i];
     if (h->lost)
         return true;
     for (unsigned n = h->n; n-- > 0;) {
@@ -410,7 +425,7 @@ static bool start(const struct query *q)
         level = 2;
         if (!(table & PTE_P))
             return fault_is(q, 0);
-        if (!p2m_ptr(&sim.p2m, gpa(table & PTE_ADDR)))
+        if (!p2m_ptr(&sim_vm(q->c)->p2m, gpa(table & PTE_ADDR)))
             return fault_is(q, PFEC_P | PFEC_RSVD);
     }
     return search(q, (table & PTE_ADDR) >> 12, level, 0, (struct rights){.w = true, .u = true});
@@ -466,6 +481,7 @@ void oracle_print(uint64_t va, unsigned c)
     printf("# cpu %u va 0x%llx: structure caches since %u, all since %u, page since %u, now %u\n",
            c, (unsigned long long)va, ti->npsc ? ti->psc[ti->npsc - 1] : ti->all, ti->all,
            ti->page[sim_slot(va)], now);
+    const struct sim_vm *vm = sim_vm(c);
     struct query q = {.c = c, .va = va};
     unsigned level = sim_mode(&sim_cpu[c].regs) == MODE_LONG ? 4 : 2, half;
     if (sim_mode(&sim_cpu[c].regs) == MODE_PAE)
@@ -473,13 +489,13 @@ void oracle_print(uint64_t va, unsigned c)
     for (; level >= 1; level--) {
         unsigned word = word_of(&q, level, &half);
         int k = tracked_of(table), i = index_of(word);
-        uint64_t v = value_of(&q, memory_at((table << 12) + word * 8ull), half);
+        uint64_t v = value_of(&q, memory_at(vm, (table << 12) + word * 8ull), half);
         printf("#  level %u table 0x%llx [%u.%u] = 0x%llx", level, (unsigned long long)table, word,
                half, (unsigned long long)v);
-        for (unsigned n = 0; k >= 0 && i >= 0 && n + 1 < hist[k][i].n; n++)
-            printf(" (0x%llx %u..%u)",
-                   (unsigned long long)value_of(&q, hist[k][i].v[n].value, half),
-                   hist[k][i].v[n].from[half], hist[k][i].v[n].to);
+        const struct history *h = k >= 0 && i >= 0 ? &hist[sim_vm_number(c)][k][i] : NULL;
+        for (unsigned n = 0; h && n + 1 < h->n; n++)
+            printf(" (0x%llx %u..%u)", (unsigned long long)value_of(&q, h->v[n].value, half),
+                   h->v[n].from[half], h->v[n].to);
         printf("\n");
         if (!(v & PTE_P) || is_leaf(&q, v, level))
             break;

@@ -152,9 +152,9 @@ void program_generate(struct sim_step *s, unsigned n, unsigned ncpus, uint64_t s
     }
 }
 
-static uint64_t *frame(uint64_t f)
+static uint64_t *frame(const struct sim_vm *vm, uint64_t f)
 {
-    return p2m_ptr(&sim.p2m, gpa(f << 12));
+    return p2m_ptr(&vm->p2m, gpa(f << 12));
 }
 
 /* Two entries of a two-level table. */
@@ -163,15 +163,15 @@ static uint64_t pair(unsigned low, unsigned high, uint64_t rights)
     return entry(gfn_tracked(low), rights) | entry(gfn_tracked(high), rights) << 32;
 }
 
-void program_memory(void)
+void program_memory(struct sim_vm *vm)
 {
     const uint64_t all = PTE_P | PTE_W | PTE_U | PTE_A, dirty = all | PTE_D;
     for (unsigned t = 0; t < SIM_MAPPED; t++)
-        memset(frame(gfn_tracked(t)), 0, PAGE_SIZE);
+        memset(frame(vm, gfn_tracked(t)), 0, PAGE_SIZE);
     for (unsigned w = 0; w < SIM_TRACKED - SIM_MAPPED; w++)
-        memset(frame(SIM_WINDOW_GFN + w), 0, PAGE_SIZE);
+        memset(frame(vm, SIM_WINDOW_GFN + w), 0, PAGE_SIZE);
     for (unsigned r = 0; r < SIM_ROOTS; r++) {
-        uint64_t *root = frame(gfn_tracked(r));
+        uint64_t *root = frame(vm, gfn_tracked(r));
         root[0] = entry(gfn_tracked(2), all);
         root[1] = entry(gfn_tracked(3), all);
         root[SIM_MIDDLE + 2] = entry(gfn_tracked(r), all);
@@ -179,27 +179,28 @@ void program_memory(void)
     }
     for (unsigned t = 2; t < 4; t++)
         for (unsigned i = 0; i < 2; i++)
-            frame(gfn_tracked(t))[i] = entry(gfn_tracked(t * 2 + i), all);
+            frame(vm, gfn_tracked(t))[i] = entry(gfn_tracked(t * 2 + i), all);
     for (unsigned t = 4; t < 8; t++)
         for (unsigned i = 0; i < 2; i++)
-            frame(gfn_tracked(t))[i] = entry(gfn_tracked(t * 2 + i), all);
+            frame(vm, gfn_tracked(t))[i] = entry(gfn_tracked(t * 2 + i), all);
     for (unsigned t = 8; t < 16; t++)
         for (unsigned i = 0; i < SIM_GROUP; i++) {
-            frame(gfn_tracked(t))[i] = entry(gfn_tracked(SIM_TABLES + (t + i) % SIM_DATA), dirty);
-            frame(gfn_tracked(t))[SIM_MIDDLE + i] =
+            frame(vm, gfn_tracked(t))[i] =
+                entry(gfn_tracked(SIM_TABLES + (t + i) % SIM_DATA), dirty);
+            frame(vm, gfn_tracked(t))[SIM_MIDDLE + i] =
                 pair(SIM_TABLES + (t + i) % SIM_DATA, SIM_TABLES + (t + i + 1) % SIM_DATA, dirty);
         }
-    frame(SIM_WINDOW_GFN)[0] = entry(SIM_WINDOW_GFN + 1, all);
-    frame(SIM_WINDOW_GFN + 1)[0] = entry(SIM_WINDOW_GFN + 2, all);
+    frame(vm, SIM_WINDOW_GFN)[0] = entry(SIM_WINDOW_GFN + 1, all);
+    frame(vm, SIM_WINDOW_GFN + 1)[0] = entry(SIM_WINDOW_GFN + 2, all);
     for (unsigned t = 0; t < SIM_MAPPED; t++)
-        frame(SIM_WINDOW_GFN + 2)[t] = entry(gfn_tracked(t), dirty);
+        frame(vm, SIM_WINDOW_GFN + 2)[t] = entry(gfn_tracked(t), dirty);
     /* The same for two-level tables, of which any frame may be the root. */
     for (unsigned t = 0; t < SIM_MAPPED; t += 2)
-        frame(SIM_WINDOW_GFN + 3)[t / 2] = pair(t, t + 1, dirty);
+        frame(vm, SIM_WINDOW_GFN + 3)[t / 2] = pair(t, t + 1, dirty);
     for (unsigned t = 0; t < SIM_MAPPED; t++)
-        frame(gfn_tracked(t))[SIM_WINDOW_WORD] = entry(SIM_WINDOW_GFN + 3, all);
+        frame(vm, gfn_tracked(t))[SIM_WINDOW_WORD] = entry(SIM_WINDOW_GFN + 3, all);
     for (unsigned t = 4; t < 8; t++)
-        frame(gfn_tracked(t))[SIM_MIDDLE] = pair(t + 4, t + 5, all);
+        frame(vm, gfn_tracked(t))[SIM_MIDDLE] = pair(t + 4, t + 5, all);
 }
 
 void program_print(const struct sim_step *s, unsigned n)

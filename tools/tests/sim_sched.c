@@ -133,6 +133,8 @@ void sim_step_end(void)
 
 static void on_doorbell(uint32_t cpu)
 {
+    if (cpu >= sim.ncpus || (running != MAIN && sim_vm(running) != sim_vm(cpu)))
+        sim_fail("cpu %u rings for cpu %u of another VM", running, cpu);
     sim_cpu[cpu].ipi = true;
 }
 

@@ -2,6 +2,7 @@
 /* ACPI tables: found from the RSDP as an operating system does it, checksums, the facts they state,
  * and iasl's disassembler accepting each of them without a complaint. */
 #include "hv/port/machine.h"
+#include "hv/vdev/pci/pci.h"
 #include "hv/vm/tables/tables.h"
 #include "tools/tests/fake/fake.h"
 #include "tools/tests/tap.h"
@@ -9,12 +10,14 @@
 
 static uint32_t granules[16];
 static uint8_t *ram;
+static struct vm vm;
 
-static void build(uint32_t ncpus, gpa_t *rsdp)
+static void build(uint32_t ncpus, struct vpc *pc, gpa_t *rsdp)
 {
-    static struct vm vm;
     memset(&vm, 0, sizeof(vm));
-    fake_reset();
+    vm.pc = pc;
+    if (!pc) /* else its maker did */
+        fake_reset();
     ram = fake_arena(0, sizeof(granules) / sizeof(granules[0]) << REGION_SHIFT);
     for (uint32_t i = 0; i < ARRAY_SIZE(granules); i++)
         granules[i] = i;
@@ -116,7 +119,7 @@ static void check_madt(const uint8_t *t, uint32_t ncpus)
 static void check(uint32_t ncpus, const char *dir)
 {
     gpa_t at;
-    build(ncpus, &at);
+    build(ncpus, NULL, &at);
     const uint8_t *r = ram + at.v;
     tap_eq(at.v, 0xe0000, "RSDP in the BIOS area");
     tap_ok(!memcmp(r, "RSD PTR ", 8) && sum_is_0(r, 20) && sum_is_0(r, 36), "RSDP");
@@ -137,6 +140,61 @@ static void check(uint32_t ncpus, const char *dir)
     }
 }
 
+/* The descriptor of an address space that begins with tag and length, fields of n bytes. */
+static uint64_t field(const uint8_t *dsdt, uint8_t tag, unsigned at, unsigned n)
+{
+    uint64_t v = 0;
+
+    for (uint32_t i = 36; i + 46 < get32(dsdt + 4); i++)
+        if (dsdt[i] == tag && (dsdt[i + 1] == 0x17 || dsdt[i + 1] == 0x2b) && !dsdt[i + 3]) {
+            memcpy(&v, dsdt + i + at, n);
+            break;
+        }
+    return v;
+}
+
+/* With a function on the bus: MCFG, and the windows as the bus has them. */
+static void check_bus(const char *dir)
+{
+    static const struct pci_ops none = {0};
+    static struct pci_function f;
+    const struct pci_identity id = {.id = 0x10001af4, .devfn = PCI_DEVFN(2, 0)};
+    struct vpc *pc = calloc(1, vpc_sizeof());
+    gpa_t at;
+
+    fake_reset();
+    vpc_init(pc, &(struct vpc_config){.ncpus = 2, .tsc_hz = 1000000000});
+    vpc_pci_window(pc, 0x800000000, 0xa00000000);
+    vpc_pci_low(pc, 0x80000000);
+    pci_function_init(&f, &id, &none, NULL);
+    tap_eq(vpc_pci_add(pc, &f), HV_OK, "a function on the bus");
+    build(2, pc, &at);
+    const uint8_t *xsdt = ram + get32(ram + at.v + 24), *rsdt = ram + get32(ram + at.v + 16);
+    tap_eq(get32(xsdt + 4), 36 + 3 * 8, "one table more");
+    tap_eq(get32(xsdt + 36 + 16), get32(rsdt + 36 + 8), "in both roots");
+    check_table(xsdt, dir);
+    check_table(rsdt, dir);
+    const uint8_t *mcfg = ram + get32(xsdt + 36 + 16), *fadt = ram + get32(xsdt + 36);
+    tap_ok(!memcmp(mcfg, "MCFG", 4), "MCFG");
+    check_table(mcfg, dir);
+    tap_eq(get32(mcfg + 44), PCI_ECAM_BASE, "where configuration space is");
+    tap_eq(get32(mcfg + 52), 0, "of segment 0, buses 0 to 0");
+    const uint8_t *dsdt = ram + get32(fadt + 40);
+    check_table(dsdt, dir);
+    tap_eq(field(dsdt, 0x87, 10, 4), 0x80000000, "_CRS: the window below 4 GiB begins with BARs");
+    tap_eq(field(dsdt, 0x87, 14, 4), 0xfebfffff, "... and ends before the I/O APIC");
+    tap_eq(field(dsdt, 0x87, 22, 4), 0x7ec00000, "... its length");
+    tap_eq(field(dsdt, 0x8a, 14, 8), 0x800000000, "_CRS: the window above");
+    tap_eq(field(dsdt, 0x8a, 22, 8), 0x9ffffffff, "... to there");
+    tap_eq(field(dsdt, 0x8a, 38, 8), 0x200000000, "... its length");
+    struct guest_range r[GUEST_RANGES_MAX];
+    unsigned n = guest_ranges(&vm, EBDA_GPA, r), told = 0;
+    for (unsigned i = 0; i < n; i++)
+        told += r[i].base == PCI_ECAM_BASE && r[i].type == 2;
+    tap_eq(told, 1, "... and the memory map reserves configuration space");
+    free(pc);
+}
+
 int main(void)
 {
     char dir[] = "/tmp/test_acpi.XXXXXX", cmd[64];
@@ -145,6 +203,7 @@ int main(void)
     check(1, dir);
     check(4, dir);
     check(HV_MAX_CPUS, dir);
+    check_bus(dir);
     snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
     return system(cmd) == 0 ? tap_done() : 1;
 }

@@ -10,7 +10,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from pblib import benchguest, benchops, benchplot, benchreport, elfsym  # pylint: disable=wrong-import-position
+from pblib import benchguest, benchops, benchplot, benchreport, elfsym, ioops  # pylint: disable=wrong-import-position
 from pblib.benchreport import BARE, HOSTED  # pylint: disable=wrong-import-position
 
 TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -123,6 +123,31 @@ def test_bounds():
     ok(benchops.bound(shoot, {}, None) is None, "nothing to compare with")
 
 
+def io_sample(cpu, interrupts, packets=0, **counts):
+    s = sample(cpu, **counts)
+    s.interrupts, s.packets = interrupts, packets
+    return s
+
+
+def test_devices():
+    read, recv = next(op for op in ioops.OPS if op.workers == 16), next(op for op in ioops.OPS if op.name == "recv")
+    n = read.count
+    null = ([io_sample(1.0, 0)] * 3, [io_sample(1.0, 0, **{"exit:PF": 0, "exit:INTR": 4, "mmio": 0})] * 3)
+    bare = [io_sample(1.0 + n * 1e-5, n // 2)] * 2
+    hosted = [io_sample(1.0 + n * 1.3e-5, n // 2, **{"exit:PF": 0, "exit:INTR": n // 2 + 4, "mmio": 0})] * 2
+    good = ioops.Figures(read, bare, hosted, null)
+    ok(near(good.ratio, 1.3) and near(good.interrupts, 0.5) and near(good.exits_an_interrupt(), 1.0), "a read: ratio, interrupts, exits")
+    worse = [io_sample(1.0 + n * 1.5e-5, n // 2, **{"exit:PF": n, "exit:INTR": n // 2 + 4, "mmio": n})] * 2
+    bad_one = ioops.Figures(read, bare, worse, null)
+    figures = {read: bad_one}
+    ok(ioops.trapped([read], figures) == [read] and ioops.trapped([read], {read: good}) == [], "registers that are trapped")
+    ok(ioops.too_many_exits([read], figures) == [read] and ioops.too_many_exits([read], {read: good}) == [], "exits beyond the interrupts")
+    ok("MISSED" in "\n".join(ioops.cost_table([read], figures)) and "met" in "\n".join(ioops.cost_table([read], {read: good})), "its target")
+    ok("PF" in "\n".join(ioops.exit_table([read], figures)) and ioops.as_json([read], figures)[0]["counters"]["mmio"] == 1, "its tables")
+    few = ioops.Figures(recv, [io_sample(1.5, 10, 100)], [io_sample(2.0, 10, 200)], null)
+    ok(near(few.bare[0], 5000) and near(few.hosted[0], 5000), "packets as the card counts them")
+
+
 def test_plots(folder):
     path = os.path.join(folder, "x.svg")
     benchplot.bars(path, "a < b", [("fork/1", 3.0, 2.3), ("loop/1", 0.9, None), ("none", None, None)])
@@ -142,6 +167,7 @@ def main():
     test_choose()
     test_report()
     test_bounds()
+    test_devices()
     print("1..%d" % count)
     return 1 if bad else 0
 

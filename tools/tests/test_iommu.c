@@ -92,6 +92,22 @@ static void test_dmar(void)
     tap_ok(!dmar() && !out.nreserved, "a range that ends before it begins");
 }
 
+/* What I/O APICs are tagged with; as QEMU and as machines have it: a device on a bus of its own. */
+static void test_dmar_ioapics(void)
+{
+    begin(48);
+    unit(1, 0xfed90000, 16);
+    b1(3), b1(8), b2(0), b1(2), b1(0xff), b1(0), b1(0);  /* I/O APIC 2: ff:00.0 */
+    b1(3), b1(8), b2(0), b1(9), b1(0xf0), b1(40), b1(0); /* no such device */
+    tap_ok(dmar() && out.nioapics == 1 && out.ioapic[0].id == 2 && out.ioapic[0].as == 0xff00,
+           "an I/O APIC's tag");
+    begin(48);
+    unit(1, 0xfed90000, 20 * 8);
+    for (unsigned i = 0; i < 20; i++)
+        b1(3), b1(8), b2(0), b1(i), b1(0xff), b1(i), b1(0);
+    tap_ok(dmar() && out.nioapics == IOMMU_IOAPICS && out.truncated, "more than fit");
+}
+
 static unsigned block(unsigned type, unsigned id, uint64_t base)
 {
     unsigned at = n;
@@ -250,6 +266,7 @@ static void test_tables(void)
 int main(void)
 {
     test_dmar();
+    test_dmar_ioapics();
     test_dmar_ends();
     test_ivrs();
     test_mcfg();

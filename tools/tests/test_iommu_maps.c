@@ -12,6 +12,7 @@
 #define port_iommu_take the_take
 #define port_iommu_faults the_faults
 #define port_iommu_late the_late
+#include "arch-x86/iommu/acs.c"
 #include "arch-x86/iommu/dmar.c"
 #include "arch-x86/iommu/iommu.c"
 #include "arch-x86/iommu/tables.c"
@@ -106,6 +107,14 @@ int main(void)
     tap_eq(the_give(0x0509, &place), HV_OK, "the same VM's it may be");
     the_take(0x0508);
     tap_eq(the_give(0x0508, &place), HV_OK, "and again, when the VM begins anew");
+
+    struct fake_pci *left = fake_pci_add(0x0020, 0x11111234, 0x020000, 0);
+    (void)fake_pci_add(0x0021, 0x11111234, 0x020000, 0);
+    tap_ok(left && the_give(0x0020, &place) == HV_OK, "a function of a device with two");
+    tap_ok(the_give(0x0021, &other) != HV_OK, "the other one, which reaches it, not another VM's");
+    hv_opt.acs_ignore = true;
+    tap_eq(the_give(0x0021, &other), HV_OK, "... but by acs=ignore");
+    hv_opt.acs_ignore = false;
 
     uint64_t address;
     uint32_t data;

@@ -34,6 +34,78 @@ static void test_shown(void)
     tap_eq(cfg_r(B, 0x82, 2) & 0x007e, 0, "MSI: one message");
 }
 
+static unsigned chosen(const char *words)
+{
+    memset((void *)pass, 0, pass_sizeof());
+    return pass_choose(pass, words, strlen(words), NULL);
+}
+
+/* Header of an extended capability. */
+static void ext(struct fake_pci *d, unsigned at, unsigned id, unsigned next)
+{
+    put_dword(d->config, at, id | 1u << 16 | next << 20);
+    memset(d->writable + at + 4, 0xff, 16);
+}
+
+static uint32_t x_r(unsigned device, unsigned reg, unsigned size)
+{
+    return (uint32_t)mem_r(PCI_ECAM_BASE + (device << 15 | reg), size);
+}
+
+/* SR-IOV first, then ATS, a vendor's with a length that lies, AER, a serial number, a circle. */
+static void test_extended(void)
+{
+    pass_rig("none");
+    ext(dev_a, 0x100, 0x10, 0x140);
+    ext(dev_a, 0x140, 0x0f, 0x180);
+    ext(dev_a, 0x180, 0x0b, 0x200);
+    put_dword(dev_a->config, 0x184, 0xfff00001);
+    put_dword(dev_a->config, 0x1fc, 0x12345678);
+    ext(dev_a, 0x200, 0x01, 0x240);
+    put_dword(dev_a->config, 0x204, 0x55555555);
+    ext(dev_a, 0x240, 0x03, 0x180);
+    put_dword(dev_a->config, 0x244, 0xcafe0001);
+    (void)chosen("03:02.0,00:1f.2");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_eq(x_r(A, 0, 4), 0x10d38086, "configuration space as memory");
+    tap_eq(x_r(A, 0x100, 4), 0x18000000, "a hidden first one leads on");
+    tap_eq(x_r(A, 0x104, 4), 0, "... and says nothing");
+    tap_eq(x_r(A, 0x140, 4), 0, "ATS is not there");
+    tap_eq(x_r(A, 0x180, 4), 0x2401000b, "a vendor's structure, AER passed over");
+    tap_eq(x_r(A, 0x1fc, 4), 0x12345678, "... up to its end");
+    tap_eq(x_r(A, 0x204, 4), 0, "... and no further than the next capability");
+    tap_eq(x_r(A, 0x240, 4), 0x00010003, "the serial number is the last");
+    tap_eq(x_r(A, 0x244, 4), 0xcafe0001, "... as the hardware has it");
+    tap_eq(x_r(A, 0x246, 2), 0xcafe, "... by halves");
+    tap_eq(x_r(A, 0x24c, 4), 0, "... up to its end");
+    (void)rig_io(0, true, PCI_ECAM_BASE + (A << 15 | 0x244), 4, true, 7);
+    (void)rig_io(0, true, PCI_ECAM_BASE + (A << 15 | 0x108), 4, true, 7);
+    tap_eq(hw(dev_a, 0x244, 4), 0xcafe0001, "it is not written");
+    tap_eq(hw(dev_a, 0x108, 4), 0, "nor SR-IOV's control");
+    tap_eq(x_r(B, 0x100, 4), 0, "a conventional function has none");
+    (void)rig_io(0, true, PCI_ECAM_BASE + (A << 15 | PCI_COMMAND), 2, true, 6);
+    tap_eq(cfg_r(A, PCI_COMMAND, 2), 6, "the command by memory");
+}
+
+static void test_high(void)
+{
+    pass_rig("none");
+    dev_b->id.bar[0].base = 0x90000000;
+    dev_b->id.bar[2] = (struct port_pci_bar){
+        .base = 0x4000000000, .size = 0x100000000, .wide = true, .prefetch = true};
+    dev_a->id.bar[2] = (struct port_pci_bar){.base = 0x3fffff0000, .size = 0x10000, .wide = true};
+    (void)chosen("all");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_eq(pass_count(pass), 2, "BARs above 4 GiB");
+    tap_eq(cfg_r(B, PCI_BAR0 + 12, 4), 0x40, "the upper half");
+    tap_eq(vpc_pci(&pc)->high.base, 0x3fffe00000, "the window that _CRS names begins with them");
+    tap_eq(vpc_pci(&pc)->high.end, 0x4100000000, "... and ends with them");
+    tap_eq(vpc_pci(&pc)->told_low, 0x90000000, "the one below begins with the lowest");
+    tap_ok(vpc_pci(&pc)->next_high == 0x4100000000, "virtual functions' are not placed among them");
+    hpa_t h;
+    tap_ok(p2m_device(&rig_p2m, gpa(0x40ffffffff), &h) && h.v == 0x40ffffffff, "mapped");
+}
+
 static void test_bars(void)
 {
     pass_rig("all");
@@ -101,12 +173,6 @@ static bool none_taken(pci_bdf_t f)
     return f == 0x0310;
 }
 
-static unsigned chosen(const char *words)
-{
-    memset((void *)pass, 0, pass_sizeof());
-    return pass_choose(pass, words, strlen(words), NULL);
-}
-
 static void test_choose(void)
 {
     pass_rig("none");
@@ -164,6 +230,46 @@ static void test_neighbours(void)
     tap_eq(pass_count(pass), PASS_FUNCTIONS, "... with all their ports");
 }
 
+/* Ports that do not exit: [begin, end) and no other. */
+static bool open_are(uint32_t begin, uint32_t end)
+{
+    const uint8_t *map = port_ptr(pass_ports(pass));
+
+    for (uint32_t port = 0; port < PORT_IO_MAP_BYTES * 8; port++)
+        if (!(map[port / 8] >> port % 8 & 1) != (port >= begin && port < end))
+            return false;
+    return true;
+}
+
+static void test_ports(void)
+{
+    pass_rig("all");
+    tap_eq(pass_ports(pass).v, 0, "no I/O BAR: every port exits");
+    pass_rig("none");
+    dev_b->id.bar[4] = (struct port_pci_bar){.base = 0xffe0, .size = 0x20, .io = true};
+    (void)chosen("00:1f.2");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(open_are(0xffe0, 0x10000), "the ports of its BAR do not exit, all others do");
+    cfg_w(A, PCI_COMMAND, 2, 0);
+    cfg_w(A, PCI_BAR0 + 16, 4, 0x1001);
+    cfg_w(A, PCI_COMMAND, 2, PCI_COMMAND_IO);
+    tap_eq(cfg_r(A, PCI_BAR0 + 16, 4), 0xffe1, "they do not move");
+    tap_ok(open_are(0xffe0, 0x10000), "... nor does the map");
+    phys_seal();
+    rig_init(RIG_CPUS);
+    fake_arena(0x1000000, 16 << 20);
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(open_are(0xffe0, 0x10000), "the same in the VM's next life");
+    pass->fn[0]->bar[4].size = 0;
+    rig_init(RIG_CPUS);
+    fake_arena(0x1000000, 16 << 20);
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(open_are(0, 0), "what it does not own any more is closed");
+    pass_rig("none");
+    dev_b->id.bar[4] = (struct port_pci_bar){.base = 0x3f8, .size = 8, .io = true};
+    tap_eq(chosen("00:1f.2"), 0, "a BAR among the chipset's ports");
+}
+
 static bool legal(const struct fake_pci *d, uint64_t base)
 {
     uint32_t command = hw(d, PCI_COMMAND, 2), bar = hw(d, PCI_BAR0, 4);
@@ -206,11 +312,14 @@ static void test_random(void)
 int main(void)
 {
     test_shown();
+    test_extended();
+    test_high();
     test_bars();
     test_command();
     test_no_flr();
     test_choose();
     test_neighbours();
+    test_ports();
     test_random();
     return tap_done();
 }

@@ -173,6 +173,10 @@ def test_vms():
     modules = vms.modules_of("a:cpus=0+2,virtio=rng+net2,pci=03:00.0+00:1f.2,append=x+y b:kernel=k", "o", "z")
     ok(modules[0] == ("o/cache/vmlinuz", "vm=a cpus=0+2 virtio=rng,net2 pci=03:00.0,00:1f.2 role=linux -- x y") and
        modules[1:] == [("o/initrd.gz", "vm=a role=initrd"), ("k", "vm=b role=linux -- z")], "VMS= is modules with their VMs")
+    modules = vms.modules_of("a:kernel=k,disk=d+ro b:kernel=debian,virtio=net", "o", "z")
+    ok(modules[1] == ("d", "vm=a role=disk ro") and modules[2][1].endswith("ip=10.0.0.2:::255.255.255.0:b::off") and
+       "systemd.hostname=b" in modules[2][1] and [os.path.splitext(m[0])[1] for m in modules[2:]] == [".vmlinuz", ".initrd", ".ext4"],
+       "disks follow, Debian's with its kernel, its name and an address")
     try:
         vms.modules_of("a:cpu=1", "o", "")
         ok(False, "an unknown word of VMS= is refused")

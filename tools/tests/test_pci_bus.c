@@ -117,6 +117,28 @@ static void test_config(void)
     tap_eq(rig_io(0, false, 0xcfe, 4, false, 0), 0xffffffff, "not over a dword");
 }
 
+/* The same registers as memory. */
+static void test_ecam(void)
+{
+    const uint64_t at_ = PCI_ECAM_BASE + A * 4096ull;
+
+    make();
+    tap_eq(mem_r(PCI_ECAM_BASE, 4), 0x00081b36, "the host bridge");
+    tap_eq(mem_r(PCI_ECAM_BASE + 0x100, 4), 0xffffffff, "... which has no extended space");
+    tap_eq(mem_r(at_, 4), 0x10441af4, "a function");
+    tap_eq(mem_r(at_ + 2, 2), 0x1044, "a word");
+    tap_eq(mem_r(at_ + 0x3d, 1), 1, "a byte");
+    tap_eq(mem_r(at_ + 8, 8), 0x0000ff01 | (uint64_t)cfg_r(A, 12, 4) << 32, "two dwords at once");
+    tap_eq(mem_r(at_ + 2, 4), 0xffffffff, "not over a dword");
+    tap_eq(mem_r(at_ + 0x100, 4), 0xffffffff, "a virtual function has no extended space");
+    tap_eq(mem_r(PCI_ECAM_BASE + (A + 8) * 4096ull, 4), 0xffffffff, "nobody");
+    rig_io(0, true, at_ + 0x3c, 1, true, 0x5a);
+    tap_eq(cfg_r(A, 0x3c, 1), 0x5a, "written there, seen by the ports");
+    rig_io(0, true, at_ + 0x100, 4, true, 0x5a5a);
+    rig_io(0, true, PCI_ECAM_BASE, 4, true, 0);
+    tap_eq(mem_r(PCI_ECAM_BASE, 4), 0x00081b36, "the bridge is read-only");
+}
+
 static void test_bars(void)
 {
     make();
@@ -229,6 +251,7 @@ static void test_msix(void)
 int main(void)
 {
     test_config();
+    test_ecam();
     test_bars();
     test_intx();
     test_msix();

@@ -181,7 +181,8 @@ static bool is_fresh(const struct vm *vm)
         any |= w[i];
     for (uint32_t c = 0; c < vm->ncpus; c++)
         any |= vm->co->cpu[c].pending | vm->co->cpu[c].action | vm->co->cpu[c].storing |
-               vm->co->cpu[c].mailbox[0].seq;
+               vm->co->cpu[c].mailbox[0].seq | vm->co->cpu[c].mailbox[0].ack |
+               vm->co->cpu[c].flush_owed;
     return !any && !posts(vm) && !vm->active && !vm->stopped && !vm->finisher;
 }
 

@@ -124,6 +124,8 @@ struct pci_bus *vpc_pci(struct vpc *pc);
 enum hv_err vpc_pci_add(struct vpc *pc, struct pci_function *f) HV_MUST_CHECK;
 /* Gives the bus its window above 4 GiB, [base, end), multiples of 2 MiB. Boot, before functions. */
 void vpc_pci_window(struct vpc *pc, uint64_t base, uint64_t end);
+/* The window below 4 GiB begins there already, a multiple of 2 MiB above RAM. Likewise. */
+void vpc_pci_low(struct vpc *pc, uint64_t base);
 /* One text line of device state each. */
 void vpc_dump(struct vpc *pc, void (*emit)(const char *line));
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* PCI configuration mechanism 1 with a host bridge, by which systems recognise that it works; the
- * reset control register in its midst; and where the interrupts of the bus behind it end. The
- * address register and the lines are guarded by the device lock. Tested by
+/* PCI configuration mechanism 1 with a host bridge, by which systems recognise that it works, and
+ * the same space as memory (PCI Express 4.0, 7.2.2 "PCI Express Enhanced Configuration Access
+ * Mechanism (ECAM)"); the reset control register in its midst; and where the interrupts of the bus
+ * behind it end. The address register and the lines are guarded by the device lock. Tested by
  * tools/tests/test_vdev_misc.c and test_pci_bus.c. */
 #include "hv/vdev/pc/vpc_state.h"
 
@@ -67,6 +68,41 @@ static bool address_access(struct vmisc *m, struct vio *io)
         return reset;
     }
     return false;
+}
+
+/* The page of a function, the register in it. An access of 8 bytes is two. */
+static void ecam_dword(struct vpc *pc, struct vio *io)
+{
+    unsigned at = (unsigned)(io->addr - PCI_ECAM_BASE), devfn = at / PCI_ECAM_FUNCTION;
+    unsigned reg = at % PCI_ECAM_FUNCTION;
+
+    if (io->write && devfn)
+        pci_config_write(&pc->pci, io->cpu, devfn, reg, io->size, (uint32_t)io->value);
+    else if (!io->write && devfn)
+        io->value = pci_config_read(&pc->pci, io->cpu, devfn, reg, io->size);
+    else if (!io->write && reg < PCI_CONFIG_BYTES)
+        io->value = bridge_read(reg & REGISTER) >> 8 * (reg & 3);
+}
+
+static void ecam_access(void *dev, struct vio *io)
+{
+    struct vio half = *io;
+
+    if (io->addr % io->size) /* a bridge need not carry it out */
+        return;
+    if (io->size <= 4) {
+        ecam_dword(dev, io);
+        return;
+    }
+    half.size = 4;
+    half.value = (uint32_t)io->value;
+    ecam_dword(dev, &half);
+    uint64_t low = (uint32_t)half.value;
+    half.addr += 4;
+    half.value = io->value >> 32;
+    ecam_dword(dev, &half);
+    if (!io->write)
+        io->value = half.value << 32 | low;
 }
 
 /* A dword access that begins inside a dword reaches two registers: no bridge carries it out. */
@@ -147,6 +183,8 @@ struct pci_bus *vpc_pci(struct vpc *pc)
 enum hv_err vpc_pci_add(struct vpc *pc, struct pci_function *f)
 {
     TRY(pci_bus_add(&pc->pci, f));
+    if (pc->pci.count == 1)
+        vbus_add_mmio(&pc->bus, PCI_ECAM_BASE, PCI_ECAM_BYTES, ecam_access, pc);
     pc->pic.chip[1].elcr |= 3u << (VPC_PCI_IRQ - 8); /* as firmware leaves it: level */
     return HV_OK;
 }
@@ -155,6 +193,12 @@ void vpc_pci_window(struct vpc *pc, uint64_t base, uint64_t end)
 {
     pci_bus_window(&pc->pci, base, end);
     vbus_add_mmio(&pc->bus, base, end - base, pci_bus_mmio, &pc->pci);
+}
+
+void vpc_pci_low(struct vpc *pc, uint64_t base)
+{
+    pc->pci.told_low = base;
+    vbus_add_mmio(&pc->bus, base, PCI_WINDOW_LOW - base, pci_bus_mmio, &pc->pci);
 }
 
 void vpci_init(struct vpc *pc)

@@ -15,6 +15,7 @@ void pci_bus_init(struct pci_bus *b, const struct pci_irq_ops *irq, void *ctx)
     memset(b, 0, sizeof(*b));
     b->lock.level = LOCK_PCI;
     b->low = (struct pci_window){PCI_WINDOW_LOW, PCI_WINDOW_LOW_END};
+    b->told_low = PCI_WINDOW_LOW;
     b->next_low = PCI_WINDOW_LOW_END; /* downwards: large ones stay aligned, RAM's end is far */
     b->next_io = PCI_IO_BEGIN;
     b->irq = irq;
@@ -28,12 +29,14 @@ void pci_bus_window(struct pci_bus *b, uint64_t base, uint64_t end)
     b->next_high = base;
 }
 
-void pci_bus_leave(struct pci_bus *b, uint64_t low_end, uint32_t io)
+void pci_bus_leave(struct pci_bus *b, uint64_t low_end, uint32_t io, uint64_t high)
 {
     if (low_end < b->next_low)
         b->next_low = low_end > b->low.base ? low_end : b->low.base;
     if (io > b->next_io)
         b->next_io = io < PCI_IO_END ? io : PCI_IO_END;
+    if (high > b->next_high)
+        b->next_high = high;
 }
 
 static struct pci_function *find(struct pci_bus *b, unsigned bus_devfn)
@@ -105,14 +108,22 @@ enum hv_err pci_bus_add(struct pci_bus *b, struct pci_function *f)
     return HV_OK;
 }
 
+/* Is there such a register? */
+static bool reaches(const struct pci_function *f, unsigned reg, unsigned size)
+{
+    return f && reg + size <= (f->extended ? PCI_ECAM_FUNCTION : PCI_CONFIG_BYTES);
+}
+
 uint32_t pci_config_read(struct pci_bus *b, uint32_t from, unsigned bus_devfn, unsigned reg,
                          unsigned size)
 {
     struct pci_function *f = find(b, bus_devfn);
     uint32_t v = ~0u;
-    if (!f || reg + size > PCI_CONFIG_BYTES)
+    if (!reaches(f, reg, size))
         return v;
     if (f->ops->config_read && f->ops->config_read(f, from, reg, size, &v))
+        return v;
+    if (reg + size > PCI_CONFIG_BYTES)
         return v;
     return pci_config_default_read(f, reg, size);
 }
@@ -121,9 +132,11 @@ void pci_config_write(struct pci_bus *b, uint32_t from, unsigned bus_devfn, unsi
                       unsigned size, uint32_t value)
 {
     struct pci_function *f = find(b, bus_devfn);
-    if (!f || reg + size > PCI_CONFIG_BYTES)
+    if (!reaches(f, reg, size))
         return;
     if (f->ops->config_write && f->ops->config_write(f, from, reg, size, value))
+        return;
+    if (reg + size > PCI_CONFIG_BYTES)
         return;
     pci_config_default_write(f, from, reg, size, value);
 }

@@ -21,6 +21,11 @@
 #define PCI_WINDOW_LOW_END 0xfec00000ull
 #define PCI_IO_BEGIN 0xc000u
 #define PCI_IO_END 0xf000u
+/* Configuration space as memory, of bus 0 alone: a page for each device and function. What MCFG
+ * names once there is a function. */
+#define PCI_ECAM_BASE 0xfef00000ull
+#define PCI_ECAM_BYTES 0x100000ull
+#define PCI_ECAM_FUNCTION 4096u
 struct pci_window {
     uint64_t base, end; /* [base, end); both 0: none */
 };
@@ -30,8 +35,8 @@ struct pci_function;
 
 /* What a device of the bus does. Each may be NULL. `from` is the CPU we are on. */
 struct pci_ops {
-    /* Configuration accesses before the bus looks at them: true: done. Does not cross a dword. No
-     * lock held. */
+    /* Configuration accesses before the bus looks at them: true: done. Does not cross a dword;
+     * beyond the first 256 bytes only where pci_function.extended. No lock held. */
     bool (*config_read)(struct pci_function *f, uint32_t from, unsigned reg, unsigned size,
                         uint32_t *value);
     bool (*config_write)(struct pci_function *f, uint32_t from, unsigned reg, unsigned size,
@@ -75,6 +80,7 @@ struct pci_function {
     const struct pci_ops *ops;
     void *dev;
     uint8_t devfn;
+    bool extended; /* its ops answer for 4096 bytes of configuration space; else all ones */
     /* Guarded by the bus's lock. */
     uint8_t config[PCI_CONFIG_BYTES];
     uint8_t writable[PCI_CONFIG_BYTES]; /* bits that a plain write changes */
@@ -96,6 +102,8 @@ struct pci_bus {
     struct pci_function *fn[PCI_FUNCTIONS];
     unsigned count;
     struct pci_window low, high;
+    uint64_t told_low; /* where the window below 4 GiB begins for the guest: at low.base, or below
+                        * it, where functions are that place themselves */
     uint64_t next_low, next_high; /* where the next BAR is placed at boot */
     uint32_t next_io;
     const struct pci_irq_ops *irq;
@@ -107,15 +115,17 @@ struct pci_bus {
 void pci_bus_init(struct pci_bus *b, const struct pci_irq_ops *irq, void *ctx);
 /* The window above 4 GiB, a multiple of 2 MiB; before functions are added. */
 void pci_bus_window(struct pci_bus *b, uint64_t base, uint64_t end);
-/* BARs placed from now on lie below gpa `low_end` and from port `io` on: the rest of the windows is
- * for functions that place themselves. Before functions are added. */
-void pci_bus_leave(struct pci_bus *b, uint64_t low_end, uint32_t io);
+/* BARs placed from now on lie below gpa `low_end`, above 4 GiB from gpa `high` and from port `io`
+ * on: the rest of the windows is for functions that place themselves. Before functions are added.
+ */
+void pci_bus_leave(struct pci_bus *b, uint64_t low_end, uint32_t io, uint64_t high);
 /* Adds a function that pci_function_init and the calls below have made: its BARs are placed in the
  * windows and decoded, as firmware would. Boot, one CPU. HV_NOMEM: no room; HV_INVALID: the place
  * is taken, or function 0 of the device is missing. */
 enum hv_err pci_bus_add(struct pci_bus *b, struct pci_function *f) HV_MUST_CHECK;
 /* A configuration access of 1, 2 or 4 bytes that does not cross a dword. bus_devfn: 15:8 the bus,
- * 7:0 device and function. Nobody there: all ones; the caller answers for the host bridge. */
+ * 7:0 device and function. reg: below 4096. Nobody there: all ones; the caller answers for the host
+ * bridge. */
 uint32_t pci_config_read(struct pci_bus *b, uint32_t from, unsigned bus_devfn, unsigned reg,
                          unsigned size);
 void pci_config_write(struct pci_bus *b, uint32_t from, unsigned bus_devfn, unsigned reg,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The ACPI tables of a virtual machine: RSDP, RSDT, XSDT, FADT, FACS, MADT, DSDT in the BIOS area.
+/* The ACPI tables of a virtual machine: RSDP, RSDT, XSDT, FADT, FACS, MADT, DSDT, with a PCI bus
+ * MCFG, in the BIOS area.
  * Structures of ACPI 6.4, chapter 5 "ACPI Software Programming Model". Tested by
  * tools/tests/test_acpi.c, which has iasl read them back. */
 #include "hv/vm/tables/tables.h"
@@ -39,14 +40,24 @@ struct PACKED acpi_header {
 };
 _Static_assert(sizeof(struct acpi_header) == 36, "table header");
 
+#define TABLES_MAX 3 /* FADT, MADT, MCFG */
 struct PACKED acpi_rsdt {
     struct acpi_header h;
-    uint32_t table[2];
+    uint32_t table[TABLES_MAX]; /* only as many as there are */
 };
 struct PACKED acpi_xsdt {
     struct acpi_header h;
-    uint64_t table[2];
+    uint64_t table[TABLES_MAX];
 };
+struct PACKED acpi_mcfg { /* PCI Firmware Specification 3.2, 4.1.2 "MCFG Table Description" */
+    struct acpi_header h;
+    uint64_t reserved0;
+    uint64_t base;
+    uint16_t segment;
+    uint8_t first, last; /* buses */
+    uint32_t reserved1;
+};
+_Static_assert(sizeof(struct acpi_mcfg) == 60, "MCFG");
 
 struct PACKED acpi_gas { /* Generic Address Structure, 5.2.3.2 */
     uint8_t space, bits, offset, access;
@@ -186,6 +197,11 @@ static struct acpi_gas gas_io(uint8_t bits, uint8_t access, uint64_t port)
     return (struct acpi_gas){GAS_IO, bits, 0, access, port};
 }
 
+static bool has_functions(const struct vm *vm)
+{
+    return vm->pc && vpc_pci(vm->pc)->count;
+}
+
 static enum hv_err build_fadt(struct acpi_place *p, uint64_t facs, uint64_t dsdt, uint64_t *at)
 {
     struct acpi_fadt f = {
@@ -215,7 +231,7 @@ static enum hv_err build_fadt(struct acpi_place *p, uint64_t facs, uint64_t dsdt
         .x_pm1a_cnt = gas_io(16, 2, VPC_PM_BASE + 4),
         .x_pm_tmr = gas_io(32, 3, VPC_PM_BASE + 8),
     };
-    if (!p->vm->pc || !vpc_pci(p->vm->pc)->count)
+    if (!has_functions(p->vm))
         f.boot_arch |= BOOT_NO_MSI; /* nothing there would send one */
     header_fill(&f.h, "FACP", 5, sizeof(f));
     return place_table(p, &f.h, at);
@@ -238,14 +254,32 @@ static enum hv_err build_madt(struct acpi_place *p, uint32_t ncpus, uint64_t *at
     return place_table(p, &m.h, at);
 }
 
-static enum hv_err build_roots(struct acpi_place *p, uint64_t fadt, uint64_t madt,
-                               struct acpi_rsdp *rsdp)
+/* *at 0: there is no function, and so no such table. */
+static enum hv_err build_mcfg(struct acpi_place *p, uint64_t *at)
 {
-    struct acpi_rsdt r = {.table = {(uint32_t)fadt, (uint32_t)madt}};
-    struct acpi_xsdt x = {.table = {fadt, madt}};
+    struct acpi_mcfg m = {.base = PCI_ECAM_BASE}; /* bus 0, all there is */
+
+    *at = 0;
+    if (!has_functions(p->vm))
+        return HV_OK;
+    header_fill(&m.h, "MCFG", 1, sizeof(m));
+    return place_table(p, &m.h, at);
+}
+
+/* table: of TABLES_MAX, 0 behind the last. */
+static enum hv_err build_roots(struct acpi_place *p, const uint64_t *table, struct acpi_rsdp *rsdp)
+{
+    struct acpi_rsdt r = {0};
+    struct acpi_xsdt x = {0};
     uint64_t rsdt, xsdt;
-    header_fill(&r.h, "RSDT", 1, sizeof(r));
-    header_fill(&x.h, "XSDT", 1, sizeof(x));
+    unsigned n = 0;
+
+    for (; n < TABLES_MAX && table[n]; n++) {
+        r.table[n] = (uint32_t)table[n];
+        x.table[n] = table[n];
+    }
+    header_fill(&r.h, "RSDT", 1, offsetof(struct acpi_rsdt, table) + n * sizeof(r.table[0]));
+    header_fill(&x.h, "XSDT", 1, offsetof(struct acpi_xsdt, table) + n * sizeof(x.table[0]));
     TRY(place_table(p, &r.h, &rsdt));
     TRY(place_table(p, &x.h, &xsdt));
     *rsdp = (struct acpi_rsdp){
@@ -262,16 +296,17 @@ enum hv_err vm_acpi_build(struct vm *vm, gpa_t *rsdp)
     struct acpi_place p = {vm, ACPI_AREA + sizeof(struct acpi_rsdp)};
     struct acpi_facs facs = {.length = sizeof(facs), .version = 2};
     struct acpi_rsdp root;
-    uint64_t facs_at, dsdt_at, fadt_at, madt_at;
+    uint64_t facs_at, dsdt_at, table[TABLES_MAX];
     size_t dsdt_bytes;
     const uint8_t *dsdt = vm_acpi_dsdt(vm, &dsdt_bytes);
 
     memcpy(facs.signature, "FACS", 4);
     TRY(place(&p, &facs, sizeof(facs), &facs_at));
     TRY(place(&p, dsdt, dsdt_bytes, &dsdt_at));
-    TRY(build_fadt(&p, facs_at, dsdt_at, &fadt_at));
-    TRY(build_madt(&p, vm->ncpus, &madt_at));
-    TRY(build_roots(&p, fadt_at, madt_at, &root));
+    TRY(build_fadt(&p, facs_at, dsdt_at, &table[0]));
+    TRY(build_madt(&p, vm->ncpus, &table[1]));
+    TRY(build_mcfg(&p, &table[2]));
+    TRY(build_roots(&p, table, &root));
     TRY(vm_copy_in(vm, gpa(ACPI_AREA), &root, sizeof(root)));
     *rsdp = gpa(ACPI_AREA);
     if (vm->pc && vm_acpi_fwcfg(vm, *rsdp, p.next - ACPI_AREA) != HV_OK)

@@ -20,18 +20,25 @@ DefinitionBlock ("", "DSDT", 2, "PTCHBY", "PATCHBAY", 1)
             Name (_UID, 0)
             Name (_CRS, ResourceTemplate ()
             {
+#ifdef FUNCTIONS
+                // the one that MCFG names: there are no bridges
+                WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,
+                    0, 0, 0, 0, 1)
+#else
                 WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,
                     0, 0, 0xff, 0, 0x100)
+#endif
                 IO (Decode16, 0x0cf8, 0x0cf8, 1, 8)
                 WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
                     0, 0, 0x0cf7, 0, 0x0cf8)
                 WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
                     0, 0x0d00, 0xffff, 0, 0xf300)
-                // RAM ends at C0000000 at the latest, the I/O APIC is at FEC00000
+                // RAM ends at C0000000 at the latest, the I/O APIC is at FEC00000; with FUNCTIONS,
+                // hv/vm/tables/acpi_pci.c fills in where real BARs begin
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable,
                     ReadWrite, 0, 0xc0000000, 0xfebfffff, 0, 0x3ec00000)
 #ifdef FUNCTIONS
-                // filled in by hv/vm/tables/acpi_pci.c: vpc_pci_window
+                // filled in likewise: vpc_pci_window
                 QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable,
                     ReadWrite, 0, 0x100000000, 0x1ffffffff, 0, 0x100000000)
 #endif
@@ -120,6 +127,9 @@ DefinitionBlock ("", "DSDT", 2, "PTCHBY", "PATCHBAY", 1)
                         IO (Decode16, 0x0080, 0x0080, 1, 1)
                         IO (Decode16, 0x0092, 0x0092, 1, 1)
                         IO (Decode16, 0x0600, 0x0600, 1, 0x0c)
+#ifdef FUNCTIONS
+                        Memory32Fixed (ReadWrite, 0xfef00000, 0x100000) // PCI_ECAM_BASE
+#endif
                     })
                 }
             }

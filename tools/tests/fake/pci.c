@@ -217,14 +217,14 @@ uint32_t port_pci_read(pci_bdf_t f, unsigned reg, unsigned size)
 {
     struct fake_pci *d = find(f);
 
-    return d && reg + size <= PCI_SPACE ? get(d->config, reg, size) : ~0u >> (32 - 8 * size);
+    return d && reg + size <= PCI_SPACE_X ? get(d->config, reg, size) : ~0u >> (32 - 8 * size);
 }
 
 void port_pci_write(pci_bdf_t f, unsigned reg, unsigned size, uint32_t value)
 {
     struct fake_pci *d = find(f);
 
-    if (!d || reg + size > PCI_SPACE)
+    if (!d || reg + size > PCI_SPACE_X)
         return;
     for (unsigned i = 0; i < size; i++) {
         uint8_t v = (uint8_t)(value >> 8 * i), *c = &d->config[reg + i];

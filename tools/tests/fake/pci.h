@@ -9,9 +9,10 @@
 #define FAKE_PCI_MEMORY 0x4000u
 struct fake_pci {
     struct port_pci id;
-    uint8_t config[PCI_SPACE], writable[PCI_SPACE], clear[PCI_SPACE]; /* clear: by a 1 */
-    uint8_t memory[FAKE_PCI_MEMORY];                                  /* what its memory BAR 0 is */
-    unsigned pm, msi, msix, express;                                  /* registers, 0: none */
+    uint8_t config[PCI_SPACE_X];
+    uint8_t writable[PCI_SPACE_X], clear[PCI_SPACE_X]; /* clear: by a 1 */
+    uint8_t memory[FAKE_PCI_MEMORY];                   /* what its memory BAR 0 is */
+    unsigned pm, msi, msix, express;                   /* registers, 0: none */
     uint32_t table_at, pba_at, count;
     bool msi_pending;
     unsigned resets, torn; /* FLRs; live MSI-X entries whose data changed */

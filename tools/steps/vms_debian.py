@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Two Debian VMs as a person has them: log in to both over one serial line, ping, copy a file, reboot one, look at both with the
+monitor, power both off. With the times of each part. Run by tools/check.py."""
+import os
+import time
+
+from pblib import vms
+from pblib.diskguest import LIMIT, Logged
+from pblib.linux import OUT
+from pblib.steps import HEAVY, IMAGE, Skip, Step
+from steps.build import MAKE
+
+NAMES = ("left", "right")
+# As boot/README.md has it.
+LINE = "left:cpus=0-1,kernel=debian,virtio=net right:cpus=2-3,kernel=debian,virtio=net"
+ADDRESSES = dict(zip(NAMES, (vms.ADDRESS % 1, vms.ADDRESS % 2)))
+KEYS = "\x14\x14"
+READY = r"patchbay> $"
+
+
+class Pair(Logged):
+    """The two, one of them in front."""
+
+    def __init__(self):
+        super().__init__("vms-debian", kernel="none", direct=False, vms=LINE, smp=4, mem=3072, test=False)
+        self.end += 2 * LIMIT
+
+    def monitor_keys(self, *keys):
+        """Opens the monitor, types each of these, leaves it; what it said."""
+        start = len(self.text)
+        self.send(KEYS)
+        self.after(READY, start)
+        for key in keys:
+            at = len(self.text)
+            self.send(key)
+            self.after(r"(?s)\n.*" + READY, at)
+        at = len(self.text)
+        self.send("q")
+        self.after("monitor left", at)
+        return self.text[start:]
+
+    def front(self, name):
+        """That VM gets the keys from now on; a prompt of it is asked for."""
+        said = self.monitor_keys("v%s\r" % name)
+        start = len(self.text)
+        self.send("\r")
+        return "VM %s is in front" % name in said, start
+
+
+class Clock:
+    """The seconds of each part, for the console."""
+
+    def __init__(self, results):
+        self.results, self.last, self.parts = results, time.monotonic(), []
+
+    def part(self, name):
+        now = time.monotonic()
+        self.parts.append("%s %.0f s" % (name, now - self.last))
+        self.last = now
+
+    def say(self):
+        self.results.notes.append("         " + ", ".join(self.parts))
+
+
+def log_in(results, m, name):
+    front, start = m.front(name)
+    return results.expect(front and m.log_in(start, name), "no login on %s: %s" % (name, m.text[-400:]))
+
+
+def does(results, m, command, word=""):
+    """A command in the VM in front, its status and a word of what it says."""
+    status, text = m.command(command)
+    return results.expect(status == 0 and word in text, "%s: status %s: %s" % (command, status, text.strip()[-300:]))
+
+
+def talk(results, m, clock):
+    for name in NAMES:
+        if not results.expect(m.expect(r"%s *\| Debian GNU/Linux \d+ %s ttyS0" % (name, name)), "%s does not come to its login" % name):
+            return
+    clock.part("boot of both to the login")
+    for name in NAMES:
+        if not log_in(results, m, name):
+            return
+    clock.part("login on both")
+    does(results, m, "ip -br addr; nproc", ADDRESSES["right"])
+    does(results, m, "ping -c 5 -W 20 " + ADDRESSES["left"], "5 received")
+    clock.part("ping")
+    does(results, m, "(nc -l 9000 </dev/null >got) 2>err & sleep 1; ss -ltn | grep -q :9000 || sleep 5")
+    m.front("left")
+    does(results, m, "head -c 8M /dev/urandom >sent && nc -N %s 9000 <sent && sha256sum <sent" % ADDRESSES["right"])
+    _, ours = m.command("sha256sum <sent")
+    m.front("right")
+    _, theirs = m.command("wait; cat err; sha256sum <got")
+    digest = ours.split("-")[0].strip()[-64:]
+    results.expect(len(digest) == 64 and digest in theirs, "8 MiB, not the same: %s and %s" % (ours.strip(), theirs.strip()))
+    clock.part("8 MiB copied")
+    start = len(m.text)
+    m.send("reboot\r")
+    results.expect(m.after(r"VM right: guest reset", start) and m.after(r"VM right: starts again", start), "no reboot")
+    results.expect(m.log_in(start, "right"), "no login after the reboot: " + m.text[-400:])
+    does(results, m, "ping -c 2 -W 20 %s; ls got 2>&1" % ADDRESSES["left"] + " | grep -q 'No such'", "2 received")
+    clock.part("reboot of one to its shell")
+    for name in NAMES:
+        said = m.monitor_keys("v%s\r" % name, "s", "m")
+        results.expect("VM %s:" % name in said and "consumer 1" in said, "s and m of %s: %s" % (name, said[-300:]))
+        results.log(said)
+    m.front("left")
+    does(results, m, "nproc", "2")
+    clock.part("s and m of both")
+    start = len(m.text)
+    m.send("poweroff\r")
+    results.expect(m.after(r"VM left: off; the others go on", start), "left does not power off")
+    m.front("right")
+    start = len(m.text)
+    m.send("poweroff\r")
+    results.expect(m.after("no VM runs any more", start) and m.ended() == 0, "the machine does not end with status 0")
+    clock.part("power-off of both")
+
+
+def debian(results):
+    root = vms.debian(OUT) + ".ext4"
+    if os.geteuid() != 0 and not os.path.exists(root):
+        raise Skip("make root needs root")
+    results.command(MAKE + ["O=" + OUT, root], 3000)
+    if not results.expect(os.path.exists(root), "there is no Debian"):
+        return
+    clock = Clock(results)
+    m = Pair()
+    try:
+        talk(results, m, clock)
+    finally:
+        clock.say()
+        results.log(m.text)
+        m.close()
+
+
+STEPS = [
+    Step("vms/debian", debian, IMAGE, HEAVY, packages=("debootstrap",), shares=("make",), asked=True, bound=7200),
+]
