@@ -323,6 +323,9 @@ static void test_code(void)
     (void)reach(0, VA(3), false);
     (void)mmu_code(&mmu[0], VA(3), &where);
     tap_ok(mmu_code_there(&mmu[0], &where), "found anew");
+    *entry(PD, 2) = PT << 12 | USER; /* so that the table stays */
+    (void)reach(0, gva(2ull << 21 | 3 << 12), false);
+    tap_ok(mmu_code_there(&mmu[0], &where), "... a new link hides nothing");
     store(1, PD, 0, 0);
     fake_set_cpu(0);
     mmu_event_invlpg(&mmu[0], VA(3));
