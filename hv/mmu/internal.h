@@ -120,8 +120,8 @@ uint32_t role_child(uint32_t role, uint64_t gpte, unsigned idx);
  * flushes every ASID that is older than the generation. f: first frame mapped if `spte` is a leaf.
  * Children left without a parent are freed by the caller through sp_orphan(). */
 void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
-/* Drops every spte of a page of level 1, of one that goes: a table's worth at the price of few. */
-void spte_drop_leaves(struct mmu *m, uint32_t page);
+/* Drops the read-only ones of the 64 sptes of word w of the bitmap, in a page of level 1. */
+void spte_drop_word(struct mmu *m, uint32_t page, unsigned w);
 /* Raw table write of the reference pager: no map, no links; same flush generation. */
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte);
 /* Drops every writable spte of frame f and a writable 2 MiB spte over it, then clears this

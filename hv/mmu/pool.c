@@ -176,9 +176,11 @@ static void zap_one(struct mmu *m, uint32_t page)
     }
     if (s->is_root)
         forget_root(m, page);
-    if (s->level == 1)
-        spte_drop_leaves(m, page);
     for (unsigned w = 0; w < 8 && s->npresent; w++) {
+        if (s->level == 1) {
+            spte_drop_word(m, page, w);
+            serve_point(m); /* which may make others read-only */
+        }
         while (s->present[w]) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(s->present[w]);
             uint64_t e = *sp_spte(m, page, idx);

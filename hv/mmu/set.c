@@ -2,7 +2,7 @@
 /* The one writer of sptes: reverse map, parent links, writer bits and the flush generation follow
  * from here. Tested by tools/tests/test_mmu.c. */
 /* Rules.
- * 1. spte_set, spte_drop_leaves for all of a page, and for mmu=ref spte_set_ref are the only
+ * 1. spte_set, spte_drop_word for what goes together, and for mmu=ref spte_set_ref are the only
  *    functions that store to an spte.
  * 2. What is not present is 0. What is present was checked: a leaf maps RAM of the VM, a link leads
  *    to a page in use one level below.
@@ -292,38 +292,30 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     }
 }
 
-void spte_drop_leaves(struct mmu *m, uint32_t page)
+void spte_drop_word(struct mmu *m, uint32_t page, unsigned w)
 {
     struct sp *s = sp_at(m, page);
-    uint64_t *spte = sp_spte(m, page, 0);
+    uint64_t *spte = sp_spte(m, page, 0), stay = 0;
+    uint16_t n = 0;
 
-    ASSERT(s->level == 1);
-    for (unsigned w = 0; w < 8; w++) {
-        uint64_t stay = 0;
-        uint16_t n = 0;
-        for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
-            unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
-            if (spte[idx] & PTE_W) { /* has a chain and perhaps a writer bit */
-                stay |= bits & -bits;
-                continue;
-            }
-            __atomic_store_n(&spte[idx], 0, __ATOMIC_RELAXED);
-            n++;
+    ASSERT(s->level == 1 && w < 8);
+    for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+        unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
+        if (spte[idx] & PTE_W) { /* has a chain and perhaps a writer bit */
+            stay |= bits & -bits;
+            continue;
         }
-        if (n) {
-            s->present[w] = stay;
-            s->npresent -= n;
-            m->sets += n;
-            m->work += n;
-            m->downgrades++;
-            m->xlate_gen++;
-        }
-        serve_point(m);
-        while (s->present[w]) { /* a request may have made some of them read-only */
-            spte_set(m, page, w * 64 + (unsigned)__builtin_ctzll(s->present[w]), 0, s->gfn);
-            serve_point(m);
-        }
+        __atomic_store_n(&spte[idx], 0, __ATOMIC_RELAXED);
+        n++;
     }
+    if (!n)
+        return;
+    s->present[w] = stay;
+    s->npresent -= n;
+    m->sets += n;
+    m->work += n;
+    m->downgrades++;
+    m->xlate_gen++;
 }
 
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte)
