@@ -144,7 +144,8 @@ void diag(const char *fmt, ...)
 
 void console_init(void)
 {
-    use_com1 = inb(0xe9) != 0xe9; /* QEMU's and Bochs's debug console reads back its own number */
+    use_com1 = options.com1 ||
+               inb(0xe9) != 0xe9; /* QEMU's and Bochs's debug console reads back its own number */
 }
 
 void *memset(void *d, int c, size_t n)

@@ -21,11 +21,13 @@ void vdiag(const char *prefix, const char *fmt, va_list ap);
 
 /* --- the command line (options.c) --- */
 struct options {
-    char test[64];     /* glob over test names */
+    char test[64];     /* globs over test names, with | between them */
     unsigned scale;    /* multiplies operation counts */
     unsigned watchdog; /* seconds a test may take, at 2.5 GHz */
     unsigned cpus;     /* CPUs expected; 0: as ACPI says */
     unsigned keys;     /* to be typed for each step of console.echo; 0: nobody does */
+    unsigned aim_mib;  /* from there to 512 MiB and beyond pci.dma_aimed writes; 0: nowhere */
+    bool com1;         /* output goes to COM1 */
     bool bochs;        /* bare on Bochs, a real processor as far as CPUID tells */
     bool hosted;       /* runs under Patchbay: no allowance for known deviations of bare QEMU */
     bool tasks;        /* hosted where task switches can be intercepted: not QEMU */
@@ -38,7 +40,7 @@ static inline bool on_patchbay(void)
 {
     return options.hosted && !options.bochs;
 }
-bool glob_match(const char *glob, const char *s);
+bool glob_match(const char *globs, const char *s);
 /* n operations, scaled. */
 static inline unsigned ops(unsigned n)
 {
@@ -254,7 +256,7 @@ struct test_group {
 extern const struct test_group tests_basic, tests_cpu, tests_smp, tests_trans, tests_flush,
     tests_prot, tests_table, tests_store, tests_race, tests_hostile, tests_platform, tests_apic,
     tests_devices, tests_modes, tests_memory, tests_task, tests_pcid, tests_hostile32, tests_x87,
-    tests_xsave, tests_events, tests_native, tests_console, tests_pit;
+    tests_xsave, tests_events, tests_native, tests_console, tests_pit, tests_pci;
 void test_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void test_skip(const char *why);

@@ -10,6 +10,7 @@ static const struct test_group *const groups[] = {
     &tests_store, &tests_xsave,   &tests_native,
 #ifdef __x86_64__
     &tests_table, &tests_hostile, &tests_platform, &tests_apic,   &tests_devices, &tests_console,
+    &tests_pci,
 #else
     &tests_modes,  &tests_task,  &tests_hostile32,
 #endif
@@ -173,8 +174,8 @@ void guest_main(const uint8_t *boot_params)
     unsigned number = 0, failed = 0, expected;
 
     cpu_init(0);
-    console_init();
     options_init(boot_params);
+    console_init();
     expected = acpi_init(boot_params);
     high_end = ram_high_end(boot_params);
     if (options.cpus != 0)

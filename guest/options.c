@@ -6,7 +6,8 @@
 
 struct options options = {.test = "*", .scale = 1, .watchdog = 120};
 
-bool glob_match(const char *glob, const char *s)
+/* Up to the end of the glob, which another one may follow. */
+static bool one_matches(const char *glob, const char *s)
 {
     const char *star = NULL, *resume = NULL;
 
@@ -26,7 +27,18 @@ bool glob_match(const char *glob, const char *s)
     }
     while (*glob == '*')
         glob++;
-    return *glob == '\0';
+    return *glob == '\0' || *glob == '|';
+}
+
+bool glob_match(const char *globs, const char *s)
+{
+    while (!one_matches(globs, s)) {
+        while (*globs != '\0' && *globs != '|')
+            globs++;
+        if (*globs++ == '\0')
+            return false;
+    }
+    return true;
 }
 
 /* If the word at p begins with key, returns what follows. */
@@ -65,6 +77,10 @@ static void take_word(const char *p)
         options.cpus = number(v);
     } else if ((v = value_of(p, "keys=")) != NULL) {
         options.keys = number(v);
+    } else if ((v = value_of(p, "aim=")) != NULL) {
+        options.aim_mib = number(v);
+    } else if (value_of(p, "console=com1") != NULL) {
+        options.com1 = true;
     } else if (value_of(p, "idle=spin") != NULL) {
         options.idle_spin = true;
     } else if ((v = value_of(p, "bochs=")) != NULL) {

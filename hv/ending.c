@@ -69,6 +69,7 @@ void vm_start_again(struct vm *vm)
     if (vm_make_again(vm)) {
         said(vm, "starts again");
         vm_go_on(vm);
+        vm_order_late(vm);
         return;
     }
     said(vm, "cannot start again");
@@ -86,6 +87,11 @@ void vm_ended(struct vm *vm, uint32_t how)
 
     vm_last_words(vm);
     said(vm, what[how]);
+    uint32_t order = vm_order_take(vm);
+    if (order) {
+        how = order;
+        said(vm, what[how]);
+    }
     if (vm->onend == ONEND_MACHINE ||
         (vm_count == 1 && vm->onend == ONEND_AUTO && how < VM_ORDER_STOP))
         machine_ends(vm, how);

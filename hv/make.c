@@ -240,9 +240,7 @@ bool vm_make(struct vm *vm, const struct vm_plan *p)
 bool vm_make_again(struct vm *vm)
 {
     vm_making(vm);
-    for (uint64_t g = 0; g < vm->p2m.ngranules; g++)
-        if (vm->p2m.granule[g] != P2M_NONE)
-            phys_clear(port_ptr(hpa((uint64_t)vm->p2m.granule[g] << REGION_SHIFT)), REGION_SIZE);
+    vm_clear(vm);
     vm->entry_rip = vm->entry_rsi = vm->entry_rsp = vm->entry_cr3 = 0;
     vm->entry_rax = vm->entry_rbx = 0;
     vm->entry_long = vm->entry_real = false;

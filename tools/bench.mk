@@ -49,7 +49,11 @@ bench-count-budget: ## are the recorded counts kept? RENEW=1 records today's in 
 	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
 	@$(PYTHON) tools/benchcount.py budget
-.PHONY: bench-count bench-count-growth bench-count-budget
+bench-vms: ## what a fork of one VM costs with 0, 1 and 2 neighbours: instructions, exits, CPU time (ARGS="--loaded --ops fork")
+	@tools/setup.sh $(O) run
+	@$(MAKE) --no-print-directory $(BENCH_NEEDS)
+	@$(PYTHON) tools/benchvms.py $(ARGS)
+.PHONY: bench-count bench-count-growth bench-count-budget bench-vms
 
 # On the host's own CPUs, with the objects of the simulator's plain build.
 MICRO := $(patsubst tools/micro/%.c,$(O)/micro/%,$(wildcard tools/micro/*.c))

@@ -114,7 +114,7 @@ static bool apart_behind(pci_bdf_t bridge, pci_bdf_t a, pci_bdf_t b)
 
 bool acs_apart(pci_bdf_t f, pci_bdf_t g)
 {
-    pci_bdf_t a[LEVELS_MAX], b[LEVELS_MAX];
+    pci_bdf_t a[LEVELS_MAX] = {0}, b[LEVELS_MAX] = {0};
     unsigned n = path(f, a), m = path(g, b);
 
     if (a[n - 1] != b[m - 1]) /* devices of the root complex, or below its ports */

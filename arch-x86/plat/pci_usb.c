@@ -32,8 +32,15 @@ static uint8_t *registers(pci_bdf_t f)
     if ((bar & PCI_BAR_TYPE) == PCI_BAR_64)
         bar |= (uint64_t)port_pci_read(f, PCI_BAR0 + 4, 4) << 32;
     bar &= ~15ull;
-    if (!bar || bar >= paging_identity_end() - 0x10000)
+    if (!bar)
         return NULL;
+    if (bar >= paging_identity_end() - 0x10000) {
+        log_warn("pci",
+                 "%02x:%02x.%u: registers at 0x%llx, out of reach: the firmware is not asked for "
+                 "this USB controller",
+                 f >> 8, f >> 3 & 31u, f & 7u, (unsigned long long)bar);
+        return NULL;
+    }
     return paging_map_mmio(hpa(bar), 0x10000);
 }
 

@@ -8,7 +8,7 @@
 enum ring_kind {
     RING_NONE,
     RING_EXIT,   /* a: vmexit kind | TSC at entry << 8 (its low 56 bits), b: guest RIP */
-    RING_PF,     /* a: gva, b: error code */
+    RING_PF,     /* a: gva, b: error code; not for a plain fault with its RING_FILL */
     RING_POST,   /* a: gpa | flags, b: consumers */
     RING_DRAIN,  /* a: event, b: patches */
     RING_FILL,   /* a: gva, b: spte */

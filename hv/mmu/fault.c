@@ -95,11 +95,22 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     uint32_t access = (pfec & (PFEC_W | PFEC_U | PFEC_I)) | (rflags_ac ? ACCESS_AC : 0);
     uint64_t sets = m->sets;
 
-    ring_add(m->pcpu, RING_PF, va.v, pfec);
     /* permission promotion needs no flush: never forward what only a stale shadow caused */
     mmu_drain(m);
-    if (m->cfg.opt->mmu == MMU_REF)
+    if (m->cfg.opt->mmu == MMU_REF) {
+        ring_add(m->pcpu, RING_PF, va.v, pfec);
         return ref_fault(m, va, access, out);
+    }
+    switch (plain_fault(m, va, access, out)) {
+    case PLAIN_FILLED:
+        return MMU_RESUME; /* RING_FILL says it all */
+    case PLAIN_FORWARD:
+        ring_put(m->pcpu, RING_PF, va.v, pfec);
+        return MMU_FORWARD;
+    case PLAIN_NOT:
+        break;
+    }
+    ring_add(m->pcpu, RING_PF, va.v, pfec);
     switch (walk_guest(m, va, access, &w)) {
     case HV_OK:
         break;

@@ -123,7 +123,7 @@ static uint64_t neighbour_w(struct mmu *m, uint64_t g, gfn_t f, hpa_t h)
 
 /* Neighbours with A set in the same source table: saves their hidden faults. A process that comes
  * from another CPU has most of its entries in use: it is given more at a time. */
-static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsigned idx)
+void fill_batch(struct mmu *m, bool w, uint32_t page, unsigned idx)
 {
     struct sp *s = sp_at(m, page);
     const unsigned size = BATCH << s->ahead, first = idx & ~(size - 1);
@@ -144,7 +144,7 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
                 continue;
             gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
             uint64_t spte = h.v | PTE_P | PTE_A | (g & mirrored);
-            if ((g & PTE_W) && (g & PTE_D) && w->eff_w)
+            if ((g & PTE_W) && (g & PTE_D) && w)
                 spte |= neighbour_w(m, g, f, h);
             spte_set(m, page, i, spte, f);
             found++;
@@ -152,6 +152,7 @@ static void fill_batch(struct mmu *m, const struct walk *w, uint32_t page, unsig
         }
     }
     stat_add(m->pcpu, STAT_fill_batch, found);
+    s->barren = found ? 0 : (uint8_t)(s->barren + (s->barren < BATCH_BARREN));
     if (found + 1 < size / 2)
         s->ahead = 0;
     else if (s->ahead < BATCH_GROWS)
@@ -189,7 +190,8 @@ static enum fill_result fill_4k(struct mmu *m, const struct walk *w, uint32_t pa
     }
     if (write && !(rights & PTE_W))
         return FILL_TRACED;
-    fill_batch(m, w, page, idx);
+    if (batch_likely(m, &m->sps[page], page, idx))
+        fill_batch(m, w->eff_w, page, idx);
     return FILL_DONE;
 }
 

@@ -138,6 +138,17 @@ bool rmap_is_full(struct mmu *m, hpa_t h);
 /* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with
  * a 2 MiB spte. NULL: not so far. Valid until a link or the root changes. */
 const struct mmu_path *path_of(struct mmu *m, gva_t va);
+/* The same as far as it is remembered. */
+static inline const struct mmu_path *path_known(const struct mmu *m, gva_t va)
+{
+    uint64_t region1 = (va.v >> REGION_SHIFT) + 1;
+    const struct mmu_path *p = &m->path[(region1 ^ region1 >> 9) % MMU_PATHS];
+
+    return p->region1 == region1 && p->unlinks == m->unlinks && m->root != SP_NONE &&
+                   p->root == m->roots[m->root].sp
+               ? p
+               : NULL;
+}
 
 /* --- pool.c --- */
 enum hv_err pool_init(struct mmu *m);
@@ -199,8 +210,35 @@ enum hv_err walk_guest(struct mmu *m, gva_t va, uint32_t access, struct walk *w)
 /* --- fill.c --- */
 enum fill_result { FILL_DONE, FILL_TRACED, FILL_MMIO };
 enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at);
+/* Neighbours of (page, idx), just filled, whose entries have A; w: as far as the levels above are
+ * asked they may be written. */
+void fill_batch(struct mmu *m, bool w, uint32_t page, unsigned idx);
+/* Is a batch worth its while? In a page where the last ones found nothing, as in memory that is
+ * used for the first time, only if an entry next to the one filled is in use and has no spte. A
+ * wrong answer costs a fault or a look, nothing else. */
+#define BATCH_BARREN 2
+static inline bool batch_likely(const struct mmu *m, const struct sp *s, uint32_t page,
+                                unsigned idx)
+{
+    const uint64_t *spte = &m->sptes[(size_t)page << 9];
+    unsigned up = (idx + 1) & 511, down = (idx - 1) & 511;
+
+    if (s->barren < BATCH_BARREN || !s->table)
+        return true;
+    /* relaxed: a guess */
+    return (!spte[up] && (__atomic_load_n(&s->table[up], __ATOMIC_RELAXED) & PTE_A)) ||
+           (!spte[down] && (__atomic_load_n(&s->table[down], __ATOMIC_RELAXED) & PTE_A));
+}
 /* The spte made for walk.flip, at location loc1 - 1, is for the next entry ... */
 void flip_made(struct mmu *m, uint32_t loc1);
+
+/* --- plain.c --- */
+enum mmu_plain {
+    PLAIN_NOT,    /* it is not: by the long way */
+    PLAIN_FILLED, /* the spte is made */
+    PLAIN_FORWARD /* out->fault is the guest's */
+};
+enum mmu_plain plain_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_fault_out *out);
 
 /* --- device.c --- */
 /* Does the guest's entry, of such a level, ask for write-combining? */
@@ -219,6 +257,20 @@ void repair_entry(struct mmu *m, gpa_t entry);
 void repair_leaf(struct mmu *m, uint32_t page, unsigned idx);
 /* Re-reads every present spte of a page. */
 void repair_page(struct mmu *m, uint32_t page);
+
+/* Would repair_4k make of entry `g` the very spte that is there? What it may have now and has not
+ * (W, where the frame was traced) it is asked for. */
+static inline bool is_repaired(const struct mmu *m, uint64_t must_be_0, uint64_t mirrored,
+                               uint64_t spte, uint64_t g)
+{
+    uint64_t want = PTE_P | PTE_A | (g & mirrored);
+    hpa_t h;
+
+    if ((g & (PTE_W | PTE_D)) == (PTE_W | PTE_D))
+        want |= PTE_W | PTE_D;
+    return (g & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !(g & must_be_0) &&
+           p2m_lookup(m->cfg.p2m, gpa(g & PTE_ADDR), &h) && (h.v | want) == spte;
+}
 
 /* --- unsync_list.c --- */
 /* Is it dropped at the next event in place of re-read? Non-leaf pages; with unsync=off every one.

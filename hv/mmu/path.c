@@ -31,20 +31,34 @@ static bool follow(struct mmu *m, gva_t va, struct mmu_path *p)
     return true;
 }
 
+/* What plain.c need not ask again: the mode is the root's, and the pages keep what they are. */
+static void path_plain(const struct mmu *m, struct mmu_path *p)
+{
+    const struct sp *s = &m->sps[p->sp];
+
+    p->table = NULL;
+    if (!p->region1 || p->level > 1 || m->top != 4 || (s->role & ~(uint32_t)ROLE_NXE))
+        return;
+    p->table = s->table;
+    p->grants = ~(PTE_W | PTE_U) | (p->w ? PTE_W : 0) | (p->u ? PTE_U : 0);
+    p->must_be_0 = gpte_reserved_4k(m, s->role);
+    p->mirrored = PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
+}
+
 const struct mmu_path *path_of(struct mmu *m, gva_t va)
 {
+    const struct mmu_path *known = path_known(m, va);
     uint64_t region1 = (va.v >> REGION_SHIFT) + 1;
     struct mmu_path *p = &m->path[(region1 ^ region1 >> 9) % MMU_PATHS];
 
-    if (m->root == SP_NONE)
-        return NULL;
+    if (known || m->root == SP_NONE)
+        return known;
     uint32_t root = m->roots[m->root].sp;
-    if (p->region1 == region1 && p->unlinks == m->unlinks && p->root == root)
-        return p;
     if (root == SP_NONE || !m->sps[root].used)
         return NULL;
     p->root = root;
     p->unlinks = m->cfg.opt->shortcuts ? m->unlinks : ~0ull; /* ~0: for this once */
     p->region1 = follow(m, va, p) ? region1 : 0;
+    path_plain(m, p);
     return p->region1 ? p : NULL;
 }

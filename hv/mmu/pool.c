@@ -84,6 +84,7 @@ enum hv_err pool_init(struct mmu *m)
     m->rlink = (uint32_t *)(void *)(m->sps + n);
     m->rhash = m->rlink + n * 512;
     m->rhash_mask = pow2_at_most(n * 64) - 1;
+    m->rhash_shift = 64u - (uint32_t)__builtin_ctz(m->rhash_mask + 1);
     m->shash = m->rhash + m->rhash_mask + 1;
     m->shash_mask = pow2_at_most(n) - 1;
     phys_clear(m->cfg.pool, (uint64_t)((char *)m->shash - (char *)m->cfg.pool));
@@ -351,6 +352,9 @@ uint32_t sp_get(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
     page = sp_alloc(m, f, level, role);
     if (!direct)
         register_source(m, page, first);
+    if (!direct && !first)
+        for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
+            m->sps[p].alias = true;
     return page;
 }
 

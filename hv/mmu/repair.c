@@ -148,20 +148,6 @@ void repair_entry(struct mmu *m, gpa_t entry)
     m->changed = changed;
 }
 
-/* Would repair_4k make of entry `g` the very spte that is there? What it may have now and has not
- * (W, where the frame was traced) it is asked for. */
-static inline bool is_repaired(const struct mmu *m, uint64_t must_be_0, uint64_t mirrored,
-                               uint64_t spte, uint64_t g)
-{
-    uint64_t want = PTE_P | PTE_A | (g & mirrored);
-    hpa_t h;
-
-    if ((g & (PTE_W | PTE_D)) == (PTE_W | PTE_D))
-        want |= PTE_W | PTE_D;
-    return (g & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !(g & must_be_0) &&
-           p2m_lookup(m->cfg.p2m, gpa(g & PTE_ADDR), &h) && (h.v | want) == spte;
-}
-
 void repair_leaf(struct mmu *m, uint32_t page, unsigned idx)
 {
     const struct sp *s = sp_at(m, page);

@@ -19,7 +19,7 @@
 static uint32_t rhash_of(const struct mmu *m, uint64_t frame_hpa)
 {
     uint64_t k = (frame_hpa >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull;
-    return (uint32_t)((k >> 32) * (m->rhash_mask + 1ull) >> 32); /* the upper bits spread evenly */
+    return (uint32_t)(k >> m->rhash_shift); /* the upper bits spread evenly */
 }
 
 static void chain_add(struct mmu *m, uint32_t *head, sploc_t loc)
@@ -84,7 +84,8 @@ static gfn_t hpa_to_gfn(const struct mmu *m, uint64_t h)
 /* What a leaf of RAM maps is f's, and belongs to the VM. */
 static HV_INLINE void check_frame(const struct mmu *m, uint64_t spte, gfn_t f)
 {
-    ASSERT(p2m_owns(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
+    hpa_t h;
+    ASSERT(p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h) && h.v == (spte & PTE_ADDR));
 }
 
 /* Every spte's target belongs to the VM or is a shadow page of the next level: always checked. */
@@ -130,6 +131,14 @@ static void unhook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
     }
 }
 
+static void count_rmap(struct mmu *m)
+{
+    if (++m->rmap_used <= m->rmap_high)
+        return;
+    m->rmap_high = m->rmap_used;
+    stat_max(m->pcpu, STAT_rmap_high, m->rmap_high);
+}
+
 static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
 {
     if (!spte_is_leaf(s->level, new)) {
@@ -137,8 +146,7 @@ static void hook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t new)
         s->nlinks++;
     } else if (spte_mapped_rw(s->level, new)) {
         chain_add(m, &m->rhash[rhash_of(m, new &PTE_ADDR)], loc);
-        m->rmap_used++;
-        stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
+        count_rmap(m);
     }
 }
 
@@ -177,23 +185,46 @@ static HV_APART void hook_new_leaf(struct mmu *m, sploc_t loc, uint64_t spte, gf
         }
     }
     chain_add(m, head, loc);
-    m->rmap_used++;
-    stat_max(m->pcpu, STAT_rmap_high, m->rmap_used);
+    count_rmap(m);
     if (n > MMU_ALIASES) {
         stat_inc(m->pcpu, STAT_crowded);
         spte_set(m, (last - 1) >> 9, (last - 1) & 511, m->sptes[last - 1] & ~(PTE_W | PTE_D), f);
     }
 }
 
-/* A read-only leaf of level 1 goes: it is in no chain, and is a downgrade always. */
-static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc)
+/* Takes loc out of the chain of the frame at `h`, which it mapped writable. Does another spte? */
+static bool rmap_take(struct mmu *m, sploc_t loc, uint64_t h)
 {
+    bool found = false, other = false;
+
+    for (uint32_t *p = &m->rhash[rhash_of(m, h)]; *p; m->work++) {
+        if (*p == loc + 1) {
+            *p = m->rlink[loc];
+            found = true;
+        } else {
+            other |= rmap_is(m, *p, h, false);
+            p = &m->rlink[*p - 1];
+        }
+    }
+    ASSERT(found);
+    m->rmap_used--;
+    return other;
+}
+
+/* A leaf of level 1 goes, which is a downgrade always: in one pass over its chain, if it is in one.
+ */
+static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
+{
+    bool last = spte_mapped_rw(1, old) && !rmap_take(m, loc, old & PTE_ADDR);
+
     __atomic_store_n(&m->sptes[loc], 0, __ATOMIC_RELAXED);
     s->present[(loc & 511) >> 6] &= ~BIT(loc & 63);
     s->npresent--;
     m->sets++;
     m->downgrades++;
     m->xlate_gen++;
+    if (last)
+        (void)trace_clear_writer(m->coh, hpa_to_gfn(m, old & PTE_ADDR));
 }
 
 /* After `spte`, of such a level and for frame f, was made. A link that goes is not one of the walk
@@ -281,8 +312,8 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
         m->sets++;
         if (spte_mapped_rw(1, spte))
             hook_new_leaf(m, loc, spte, f);
-    } else if (s->level == 1 && !spte && old && !(old & PTE_W)) {
-        drop_leaf(m, s, loc);
+    } else if (s->level == 1 && !spte && old) {
+        drop_leaf(m, s, loc, old);
     } else if (s->level == 1 && spte && !((old ^ spte) & ~(PTE_W | PTE_D | PTE_U | PTE_NX)) &&
                !(old & SPTE_DEVICE)) {
         if (old != spte)

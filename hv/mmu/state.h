@@ -64,8 +64,10 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     uint32_t list_prev, list_next; /* unsync list */
     uint32_t orphan_next;          /* pages about to be freed */
     bool orphan;
+    bool alias;          /* while this page was there, another of its table has been */
     uint8_t quiet;       /* re-reads in a row that changed nothing */
     uint8_t ahead;       /* how often the batch of the next fill is doubled */
+    uint8_t barren;      /* batches in a row that found nothing */
     uint64_t stamp;      /* walk that used it last */
     uint64_t listed_at;  /* event number when listed or last re-read */
     uint64_t present[8]; /* bitmap of present sptes */
@@ -96,7 +98,13 @@ struct mmu_path {     /* where the links of a root lead for a region of 2 MiB */
     uint32_t sp;
     uint8_t level; /* of sp: 1, or 2 where a 2 MiB spte ends the way */
     bool w, u, nx; /* rights that all links on the way leave */
+    /* For plain.c. NULL: not of level 1, of another mode, or without a table of 8-byte entries. */
+    const uint64_t *table;
+    uint64_t grants;    /* PTE_W and PTE_U as above, and all other bits */
+    uint64_t must_be_0; /* in an entry */
+    uint64_t mirrored;  /* from an entry in its spte, beside W */
 };
+_Static_assert(sizeof(struct mmu_path) == 64, "a cache line");
 
 struct mmu_hot { /* write-trap history of a frame */
     uint64_t gfn, epoch;
@@ -137,15 +145,15 @@ struct mmu {
 
     /* pool */
     uint32_t npages, nfree, clock;
-    uint64_t *sptes; /* [page * 512 + index] */
-    uint32_t *rlink; /* [location]: next in the reverse-map or parent chain */
-    uint32_t *rhash; /* heads, location + 1 */
-    uint32_t rhash_mask;
-    struct sp *sps;  /* [page] */
-    uint32_t *shash; /* heads, page or SP_NONE */
+    uint64_t *sptes;                  /* [page * 512 + index] */
+    uint32_t *rlink;                  /* [location]: next in the reverse-map or parent chain */
+    uint32_t *rhash;                  /* heads, location + 1 */
+    uint32_t rhash_mask, rhash_shift; /* heads - 1; of a 64-bit hash to them */
+    struct sp *sps;                   /* [page] */
+    uint32_t *shash;                  /* heads, page or SP_NONE */
     uint32_t shash_mask;
     uint32_t free_head; /* through sp.hash_next */
-    uint32_t rmap_used;
+    uint32_t rmap_used, rmap_high;
     uint32_t orphan_head;
     uint32_t *m2p; /* host granule -> guest granule, P2M_NONE */
     uint64_t nm2p;

@@ -68,10 +68,10 @@ void mon_vm_choose(struct subvmm *s, const char *text)
 
 static void order_stop(struct subvmm *s, struct vm *vm, uint32_t how)
 {
-    if (vm_state(vm) == VM_ON)
-        vm_end_from(&s->coh, vm, how);
+    if (vm_state(vm) == VM_OFF)
+        mon_say("it is off");
     else
-        mon_say("it is %s", state_text(vm));
+        vm_end_from(&s->coh, vm, how);
 }
 
 static void order_start(struct vm *vm)

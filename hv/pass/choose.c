@@ -126,7 +126,7 @@ static const char *refusal(const struct pass_fn *f, const struct port_pci *m)
         return "is the IOMMU";
     for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
         if (!bar_placed(&m->bar[i]))
-            return "has a BAR that the firmware placed nowhere";
+            return "has a BAR that the firmware placed nowhere, or among the chipset's ports";
     for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
         if (bar_in_ram(&m->bar[i]))
             return "has a BAR where the machine's memory is";

@@ -49,7 +49,7 @@ static bool is_in(const uint32_t *at, unsigned n, uint32_t what)
 
 void pass_extended_rules(struct pass_fn *f)
 {
-    uint32_t seen[HEADERS_MAX], at = FIRST;
+    uint32_t seen[HEADERS_MAX] = {0}, at = FIRST;
     unsigned n = 0;
 
     f->ext_count = 0;

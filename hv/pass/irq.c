@@ -56,7 +56,8 @@ static bool vector_get(struct pass_irq *e)
     n = atomic_fetch_add_explicit(&p->next_vector, 1, memory_order_relaxed);
     if (n >= PASS_VECTORS) {
         atomic_store_explicit(&p->next_vector, PASS_VECTORS, memory_order_relaxed);
-        e->fn->no_vector = true; /* said by pass_complain, without the lock */
+        /* relaxed: it stands for itself; pass_complain takes it, without the lock */
+        atomic_store_explicit(&e->fn->no_vector, true, memory_order_relaxed);
         return false;
     }
     e->vector = (uint8_t)(PORT_MSI_FIRST + n);
@@ -196,10 +197,13 @@ void pass_irq_restore(struct pass_fn *f, uint32_t from)
 
 void pass_complain(struct pass_fn *f)
 {
-    if (f->no_vector && log_ratelimit(&f->lines))
+    /* relaxed: pairs with vector_get; looked at first, since it is nearly always false */
+    if (!atomic_load_explicit(&f->no_vector, memory_order_relaxed) ||
+        !atomic_exchange_explicit(&f->no_vector, false, memory_order_relaxed))
+        return;
+    if (log_ratelimit(&f->lines))
         log_warn("pass", "%02x:%02x.%u: a VM has %u interrupts at most, one more stays masked",
                  f->host >> 8, f->host >> 3 & 31u, f->host & 7u, PASS_VECTORS);
-    f->no_vector = false;
 }
 
 /* --- the table --- */

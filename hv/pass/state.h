@@ -54,7 +54,7 @@ struct pass_fn {
     uint32_t table_first, table_bytes;
     uint8_t *small[PCI_BAR_COUNT]; /* BARs that share their page with others, mapped here */
     uint64_t storm_window, storm_until;
-    bool no_vector;
+    _Atomic bool no_vector; /* to be said; set with the lock, taken by pass_complain without */
     uint64_t storms, arrivals, lines; /* counters; rate limit of lines */
 };
 

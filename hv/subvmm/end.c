@@ -11,13 +11,17 @@ void (*subvmm_end_hook)(struct vm *vm, uint32_t how);
 void (*subvmm_start_hook)(struct vm *vm);
 
 #define END_WAIT_S 2 /* a CPU that does not stop in this time does not keep the machine on */
+/* Of several VMs one whose CPU does not stop stays off for good: a host that is slow is waited for,
+ * while the others go on. */
+#define END_WAIT_MANY_S 60
 #define INPUT_POLL_HZ 10
 
 void subvmm_finish(struct subvmm *s)
 {
     struct vm *vm = s->vm;
     cpuset_t others = (cpuset_t)(BIT(vm->ncpus) - 1) & ~(1u << s->cpu);
-    uint64_t until = port_tsc() + END_WAIT_S * port_tsc_hz();
+    uint64_t wait_s = vm_count > 1 ? END_WAIT_MANY_S : END_WAIT_S;
+    uint64_t until = port_tsc() + wait_s * port_tsc_hz();
 
     if (vm_count <= 1) /* the machine ends: one that never came up is not waited for */
         others &= atomic_load(&vm->up);
@@ -67,9 +71,11 @@ void subvmm_off(struct subvmm *s)
             subvmm_start_hook(vm);
             continue;
         }
+        if (vm_clear_help(vm))
+            continue;
         port_irq_off();
         if (atomic_load_explicit(&vm->epoch, memory_order_acquire) != s->epoch ||
-            action_peek(&s->coh) || atomic_load(&vm->start)) {
+            action_peek(&s->coh) || atomic_load(&vm->start) || vm_clear_waits(vm)) {
             port_irq_on();
             port_relax();
             continue;

@@ -215,11 +215,11 @@ static bool makes_double_fault(uint8_t first, uint8_t second)
     return first == VEC_PF && (second == VEC_PF || contributory(second));
 }
 
-static void inject(struct subvmm *s, struct vcpu_event e)
+/* Something is pending already. */
+static HV_RARE void inject_second(struct subvmm *s, struct vcpu_event e)
 {
     struct vcpu_event *p = &s->vcpu.pending;
 
-    e.type = EVENT_EXCEPTION;
     if (p->type == EVENT_EXCEPTION && p->vector == VEC_DF) {
         subvmm_triple_fault(s);
         return;
@@ -227,6 +227,15 @@ static void inject(struct subvmm *s, struct vcpu_event e)
     if (p->type == EVENT_EXCEPTION && makes_double_fault(p->vector, e.vector))
         e = (struct vcpu_event){.type = EVENT_EXCEPTION, .vector = VEC_DF, .has_error = true};
     *p = e;
+}
+
+static HV_INLINE void inject(struct subvmm *s, struct vcpu_event e)
+{
+    e.type = EVENT_EXCEPTION;
+    if (s->vcpu.pending.type != EVENT_NONE)
+        inject_second(s, e);
+    else
+        s->vcpu.pending = e;
 }
 
 void vcpu_inject_exception(struct subvmm *s, uint8_t vector, bool has_error, uint32_t error)

@@ -56,12 +56,13 @@ static _Atomic uint32_t vms_on;
 
 enum vm_state vm_state(const struct vm *vm)
 {
-    return (enum vm_state)atomic_load_explicit(&vm->state, memory_order_acquire);
+    return (enum vm_state)atomic_load_explicit(&vm->state, memory_order_seq_cst);
 }
 
 uint32_t vm_go_off(struct vm *vm)
 {
     atomic_store_explicit(&vm->state, VM_OFF, memory_order_seq_cst);
+    (void)vm_order_take(vm); /* it is for a VM that runs; pairs with vm_end_from */
     vm->counted = false;
     return atomic_fetch_sub_explicit(&vms_on, 1, memory_order_seq_cst) - 1;
 }
@@ -137,9 +138,34 @@ HV_ANCHOR void vm_end(struct vm *vm, uint32_t cpu, uint32_t how)
             action_post(vm->co, cpu, c, ACTION_STOP);
 }
 
+uint32_t vm_order_take(struct vm *vm)
+{
+    return atomic_exchange_explicit(&vm->order, 0, memory_order_seq_cst);
+}
+
+/* What has ended already is not ended twice: an order of that time is kept for whoever decides what
+ * follows. */
 void vm_end_from(struct coh_cpu *self, struct vm *vm, uint32_t how)
 {
-    if (end_by(vm, 0, how))
+    while (!end_by(vm, 0, how)) {
+        /* Store, then loads: pairs with vm_order_late, which comes behind the stores of vm_go_on,
+         * and with vm_go_off. */
+        atomic_store_explicit(&vm->order, how, memory_order_seq_cst);
+        if (vm_state(vm) == VM_OFF)
+            (void)vm_order_take(vm);
+        if (vm_state(vm) != VM_ON || atomic_load_explicit(&vm->ended, memory_order_seq_cst) ||
+            !vm_order_take(vm))
+            return; /* taken, or seen by whoever is at it */
+    }
+    for (uint32_t c = 0; c < vm->ncpus; c++)
+        action_manage(self, vm_pcpu(vm, c), ACTION_STOP);
+}
+
+void vm_order_late(struct vm *vm)
+{
+    uint32_t how = vm_order_take(vm);
+
+    if (how && end_by(vm, 0, how))
         for (uint32_t c = 0; c < vm->ncpus; c++)
-            action_manage(self, vm_pcpu(vm, c), ACTION_STOP);
+            action_post(vm->co, ACTION_OUTSIDE, c, ACTION_STOP);
 }

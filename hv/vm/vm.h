@@ -84,6 +84,10 @@ struct vm {
      * devices from outside; the monitor wants it to start */
     _Atomic uint32_t state, epoch, users;
     _Atomic bool start;
+    _Atomic uint32_t order; /* an enum vm_how that came while the VM was ending or starting */
+    /* clear.c: granules that nobody has taken yet; that are not zeroed yet */
+    _Atomic int64_t clear_left;
+    _Atomic uint64_t clear_open;
     bool counted; /* among the VMs that are not off; of whoever changes its state */
     struct vm_clock clock;
     struct vm_watch watch;
@@ -119,6 +123,14 @@ void vm_poison_guard(void);
 /* When the VM has ended: host-physical address of the first word that changed, 0 none. */
 uint64_t vm_poison_damage(void);
 
+/* --- clear.c --- */
+/* Zeroes its RAM with the help of its CPUs in subvmm_off; returns when all of it is zero. On the
+ * one of its CPUs that makes it anew. */
+void vm_clear(struct vm *vm);
+/* Zeroes one granule of it; false: there is none left to take. Any CPU in subvmm_off. */
+bool vm_clear_help(struct vm *vm);
+bool vm_clear_waits(const struct vm *vm);
+
 /* --- life.c; any CPU --- */
 /* Has this CPU a guest to run, be it halted: not before SIPI, not parked? Each says it of itself.
  */
@@ -128,8 +140,13 @@ cpuset_t vm_active_set(const struct vm *vm);
 /* Ends the VM, how as in enum vm_how. Marks it and tells the other CPUs; the loop of this CPU, the
  * finisher, does the rest. The first call counts. */
 void vm_end(struct vm *vm, uint32_t cpu, uint32_t how);
-/* The same from a CPU of another VM or its own: VCPU 0 becomes the finisher. */
+/* The same from a CPU of another VM or its own: VCPU 0 becomes the finisher. While the VM is ending
+ * or starting, the order is kept and carried out then; one that is off stays so. */
 void vm_end_from(struct coh_cpu *self, struct vm *vm, uint32_t how);
+/* The order that was kept, 0: none; whoever takes it carries it out. On the finisher. */
+uint32_t vm_order_take(struct vm *vm);
+/* After vm_go_on: one that came while the VM was made. */
+void vm_order_late(struct vm *vm);
 /* The VM stays off, or goes on from the beginning: its CPUs leave subvmm_off. On the finisher or
  * whoever made it anew. vm_go_off returns how many VMs are not off. */
 uint32_t vm_go_off(struct vm *vm);

@@ -183,9 +183,10 @@ static void op_receive(const struct work *w)
 }
 
 static const struct op ops[] = {
-    {"null", "/dev/null", "no such interrupt", NULL}, {"nvme", "/dev/nvme0n1", "nvme0q", op_read},
-    {"ahci", "/dev/sda", "ahci[", op_read},           {"recv", NULL, CARD, op_receive},
-    {"recv-virtio", NULL, "virtio", op_receive},
+    {"null", "/dev/null", "no such interrupt", NULL},
+    {"nvme", "/dev/nvme0n1", "nvme0q", op_read},
+    {"ahci", "/dev/sda", "ahci[", op_read},
+    {"recv", NULL, CARD, op_receive},
 };
 
 /* --- how they are run --------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class Run:
     serial: tuple = ("chardev:ser0",)  # what COM1.. are connected to; ser0 is the console that is read
     extra: tuple = ()  # more words of the emulator's command line
     count: bool = False  # the emulator's time is the number of instructions executed
+    count_idle: bool = False  # ... and idle time passes, for who waits for devices: else it is skipped
     disk: str = ""  # an image (raw or qcow2) that is the machine's disk
     dev: str = "ahci"  # what it hangs on
     nic: str = "none"  # and a network card, connected to the host's loopback

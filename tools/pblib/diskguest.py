@@ -55,7 +55,7 @@ class Logged(Machine):
         if not self.after(mark + r"=\d+\n", start):
             return -1, self.text[start:]
         found = re.search(r"(?s)(.*?)%s=(\d+)\n" % mark, self.text[start:])
-        return int(found.group(2)), found.group(1)
+        return int(found.group(2)), re.sub(r"^(> )+", "", found.group(1))  # the prompt before it
 
 
 class DiskMachine(Logged):

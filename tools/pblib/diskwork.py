@@ -16,6 +16,9 @@ ROOTS = {"ahci": "sda3", "nvme": "nvme0n1p3", "virtio": "vda3", "usb": "sda3"}
 ADDRESS = "for i in $(seq 60); do ip -br addr | grep -q 10.0.2 && break; sleep 1; done; ip -br addr"
 DEVICE_TROUBLE = re.compile(r"(?i)ata\d|nvme|virtio|usb|xhci|e1000|ext4|I/O error|irq|DMAR|AMD-Vi|BUG|lockup|rcu")
 
+# Linux from 6.9 on asks a drive that it lets go of; QEMU's CD drive has no such command (hw/ide/core.c: HD_CFA_OK).
+EMULATORS = re.compile(r"ata\d\.00: Check power mode failed .err_mask=0x1.")
+
 
 def looks(results, m):
     """What a person looks at first."""
@@ -49,7 +52,10 @@ class Served:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                try:
+                    self.wfile.write(data)
+                except OSError:
+                    pass  # whoever fetched has had enough of it
 
             def log_message(self, *_):  # pylint: disable=arguments-differ
                 pass
@@ -90,6 +96,8 @@ def to_each_cpu(results, m, word, work):
     """The device's interrupts are sent to each CPU in turn: there they arrive."""
     for cpu in range(m.run.smp):
         numbers = sorted(counts(m, word))
+        if not results.expect(numbers, "%s has no message interrupt" % word):
+            return
         m.command("for i in %s; do echo %d > /proc/irq/$i/smp_affinity_list; done" % (" ".join(numbers), cpu))
         before = counts(m, word)
         m.command(work)
@@ -105,7 +113,7 @@ def moving(m, word, work):
                              "for i in %s; do echo $c > /proc/irq/$i/smp_affinity_list; done; sleep 0.05; done; wait $!; s=$?; "
                              "cat /tmp/out; echo moved=$n; (exit $s)" % (work, m.run.smp, numbers))
     found = re.search(r"moved=(\d+)", text)
-    return status, text, int(found.group(1)) if found else 0
+    return status, text, int(found.group(1)) if found and numbers else 0
 
 
 READ = "dd if=/dev/%s of=/dev/null bs=4k count=64 iflag=direct"
@@ -162,7 +170,7 @@ def complaints(results, m):
     """What the kernel says of its devices."""
     status, text = m.command("dmesg -l emerg,alert,crit,err --notime")
     results.log(text)
-    found = [line for line in text.splitlines() if DEVICE_TROUBLE.search(line)]
+    found = [line for line in text.splitlines() if DEVICE_TROUBLE.search(line) and not EMULATORS.search(line)]
     results.expect(status == 0 and not found, "the kernel complains: " + " | ".join(found[:3]))
 
 

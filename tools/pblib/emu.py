@@ -98,7 +98,8 @@ def boot_args(run):
 
 
 def qemu_args(run):
-    accel = ["tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"] if run.count else ["tcg,thread=multi"]
+    icount = "shift=0,sleep=%s" % ("on" if run.count_idle else "off")
+    accel = ["tcg,thread=single", "-icount", icount, "-rtc", "clock=vm"] if run.count else ["tcg,thread=multi"]
     args = ["qemu-system-x86_64", "-accel"] + accel + machine_of(run) + ["-cpu", run.cpu,
             "-smp", str(run.smp), "-m", str(run.mem), "-nic", "none", "-display", "none", "-monitor", "none",
             "-chardev", "stdio,id=ser0,signal=off",

@@ -3,13 +3,14 @@
 Tested by tools/tests/test_pblib.py."""
 import re
 
-# Complaints of the kernel about CPUs, timers, interrupt controllers, or itself.
+# Complaints of the kernel about CPUs, timers, interrupt controllers, or itself. Linux measures the PM timer once, for a few
+# ms, against another clock: on a busy host a clock that is right seems a third too fast. One that is wrong is so by more.
 COMPLAINTS = [re.compile(p) for p in (
     r"Kernel panic|Oops:|\bBUG:|WARNING: CPU|Call Trace:|general protection fault|unable to handle|invalid opcode:",
     r"soft lockup|hard LOCKUP|rcu.*(stall|INFO:)|blocked for more than|watchdog: BUG",
     r"TSC.*(unstable|unsynchroni[sz]ed|unreliable|warp|disabled)|Marking clocksource|timekeeping watchdog",
     r"(?i)calibrat\w*.*(fail|disagree|disabl|unable|bad)|unable to calibrate|PIT calibration (?!matches)",
-    r"(?i)PM-?Timer (failed|had|running at invalid)|APIC frequency too slow|APIC timer disabled",
+    r"(?i)PM-?Timer (failed|had|running at invalid rate: (\d\d?|[2-9]\d\d|\d{4,})%)|APIC frequency too slow|APIC timer disabled",
     r"(?i)CPU\s?#?\d+.*(not responding|failed|stuck|unresponsive|offline)|do_boot_cpu failed",
     r"(?i)smpboot:.*(fail|bad|bogus|not)|more processors than|nr_cpus.*exceed",
     r"(?i)MP-BIOS bug|timer doesn't work|trying to set up timer as|\.\.\.\s*failed",
@@ -22,11 +23,24 @@ COMPLAINTS = [re.compile(p) for p in (
 )]
 
 
+# QEMU 10's `-cpu max` is an AMD processor of family 6, an Athlon to a 32-bit kernel, which warns with a trace that such
+# are not for SMP; bare as well. What other processors it warns of is still a complaint.
+ATHLON = re.compile(r"smpboot: CPU0: AMD QEMU .*family: 0x6,")
+ATHLON_TRACE = re.compile(r"WARNING: This combination of AMD processors is not suitable for SMP")
+END_OF_TRACE = re.compile(r"---\[ end trace")
+
+
 def complaints(lines):
     """The lines the kernel should not have printed."""
     found = []
+    athlon = any(ATHLON.search(line) for line in lines)
+    expected = False  # in the trace of that warning
     for line in lines:
         if line.startswith(("pb: irq:", "patchbay-stats:")):
+            continue
+        expected |= athlon and bool(ATHLON_TRACE.search(line))
+        if expected:
+            expected = not END_OF_TRACE.search(line)
             continue
         if any(p.search(line) for p in COMPLAINTS):
             found.append(line)

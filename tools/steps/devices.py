@@ -8,8 +8,8 @@ import random
 import re
 import threading
 
-from pblib import config
-from pblib.linux import OUT, boot, judge_linux
+from pblib import config, ktap
+from pblib.linux import OUT, boot, guest_tests, judge_linux
 from pblib.steps import IMAGE, Step, emulator
 from steps.build import MAKE
 
@@ -66,19 +66,25 @@ SAYS = {  # what the hypervisor says of isolation
 }
 
 
-def linux(iommu, smp, hv="audit=1"):
+# What leaves no room below 4 GiB: firmware places every BAR of 64 bits above. It has no message, and stays with Patchbay.
+BIG_BAR = ("-object", "memory-backend-ram,id=big,size=4G,reserve=off", "-device", "ivshmem-plain,memdev=big")
+PLACED_HIGH = r"root bus resource \[mem 0x0*[1-9a-f][0-9a-f]{8,}-"  # what the guest's kernel says of the window
+
+
+def linux(iommu, smp, hv="audit=1", name="", extra=()):
     """All devices given by pci=all; every one is driven by the kernel's own driver."""
+    name = name or iommu
 
     def action(results):
         results.command(MAKE + ["O=" + OUT, OUT + "/initrd-devices.gz"], 900)
-        paths = {kind: scratch("%s-%s" % (iommu, kind)) for kind in DISKS}
+        paths = {kind: scratch("%s-%s" % (name, kind)) for kind in DISKS}
         with Server() as port:
             append = "console=ttyS0 pb.script=devices pb.disks=%s pb.port=%d pb.sum=%s" % (
                 ",".join(DISKS), port, hashlib.sha256(PAYLOAD).hexdigest())
             run = config.Run(kernel=os.path.join(OUT, "cache/virtio-vmlinuz"), initrd=os.path.join(OUT, "initrd-devices.gz"),
                              append=append, hv=hv, words="role=linux pci=all", smp=smp, timeout=1500, test=True, own_initrd=True,
-                             machine="q35", iommu=iommu, extra=tuple(machine(paths, iommu != "none")))
-            s = boot(results, "devices-" + iommu, run)
+                             machine="q35", iommu=iommu, extra=tuple(machine(paths, iommu != "none")) + extra)
+            s = boot(results, "devices-" + name, run)
         for kind in DISKS:
             with open(paths[kind], "rb") as f:
                 results.expect(any(f.read()), "nothing was written to the disk on " + kind)
@@ -89,6 +95,8 @@ def linux(iommu, smp, hv="audit=1"):
         text = "\n".join(s.lines)
         results.expect(re.search(SAYS[iommu], text), "it does not say %s" % SAYS[iommu])
         results.expect(iommu == "none" or "NOT ISOLATED" not in text, "it says that the guest is not isolated")
+        results.expect(not extra or re.search(PLACED_HIGH, text), "no BAR lies above 4 GiB")
+        results.expect("MMCONFIG at" in text, "the guest does not use memory-mapped configuration")
         results.expect("iommu: blocked" not in text, "the IOMMU blocked something")
 
     return action
@@ -117,3 +125,44 @@ def hostile(iommu):
 STEPS = [Step("devices/hostile-" + iommu, hostile(iommu), IMAGE, emulator(2), ("make",)) for iommu in ("intel", "amd")]
 STEPS += [Step("devices/" + iommu, linux(iommu, smp), IMAGE, emulator(smp), ("make",), quick=iommu == "none", asked=iommu == "amd")
          for iommu, smp in (("none", 4), ("intel", 2), ("amd", 2))]
+STEPS.append(Step("devices/high", linux("none", 2, name="high", extra=BIG_BAR), IMAGE, emulator(2), ("make",), asked=True))
+# The guest's tests with devices: a device that means no good, and DMA into page tables, which an audit sees and nothing breaks by.
+TEST_DEVICES = ("-device", "edu", "-device", "e1000e,romfile=")
+STEPS += [Step("devices/guest-" + name, guest_tests("devices-guest-" + name, smp, bare, hv, "test=pci.*", mem=256 if bare else 512, machine="q35",
+                                                    iommu=iommu, words="role=linux pci=all", extra=TEST_DEVICES, findings=True),
+               IMAGE, emulator(smp))
+          # without an IOMMU no 32 MiB in a row lie at their own addresses, which the tests' kernel needs
+          for name, smp, bare, hv, iommu in (("bare", 2, True, "", "none"), ("intel", 4, False, "audit=2", "intel"),
+                                             ("amd", 2, False, "audit=1", "amd"))]
+# 20,000 accesses of ports of its own, and only the test's other ones exit.
+STEPS.append(Step("devices/guest-ports", guest_tests("devices-guest-ports", 1, False, "", "test=pci.ports scale=10", mem=512, machine="q35",
+                                                     iommu="intel", words="role=linux pci=all", extra=TEST_DEVICES, most=(("pio", 5000),)),
+                  IMAGE, emulator(1)))
+
+
+def neighbours(iommu):
+    """Two VMs with a device each, one of which aims it at all memory that is not its own: the other's, Patchbay's, the poison."""
+
+    def action(results):
+        image = os.path.join(OUT, "guest/tests.bin")
+        vm = "%s:cpus=%d,mem=%dM,kernel=%s,pci=00:%02x.0,append=console=com1+test=%s"
+        bad, good = (vm % ("bad", 0, 96, image, 4, "pci.dma_aimed+aim=96+watchdog=900"),
+                     vm % ("good", 1, 128, image, 5, "pci.dma_kept+watchdog=900"))
+        run = config.Run(vms=bad + " " + good, hv="test=1 audit=1", smp=2, mem=512, timeout=900, test=True, machine="q35", iommu=iommu,
+                         extra=("-device", "edu,addr=4,dma_mask=0xffffffff", "-device", "edu,addr=5,dma_mask=0xffffffff"))
+        s = boot(results, "devices-neighbours-" + iommu, run)
+        if s is None:
+            return
+        results.expect(s.status in (0, 33), "status %s: %s" % (s.status, s.reason))
+        for name in ("bad", "good"):
+            said = [m.group(1) for m in (re.match(r"%s *\| (.*)" % name, line) for line in s.lines) if m]
+            text = "\n".join(said)
+            results.report(name, ktap.parse(text[max(text.find("KTAP version"), 0):]))
+        lines = [line for line in s.lines if "iommu: blocked:" in line]
+        results.expect(iommu == "amd" or lines, "nothing was blocked")
+        results.expect(not [line for line in lines if "00:04.0" not in line], "the other VM's function was blocked")
+
+    return action
+
+
+STEPS += [Step("devices/neighbours-" + iommu, neighbours(iommu), IMAGE, emulator(2)) for iommu in ("intel", "amd")]

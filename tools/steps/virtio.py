@@ -59,25 +59,33 @@ def devices(name, append, interrupts):
     return action
 
 
-def between(results):
-    """Ping and TCP with checksums both ways between two VMs, one of which is reset in the middle of a transfer."""
+def between(name, size, timeout):
+    """Ping and TCP with checksums both ways between two VMs, one of which is reset in the middle of a transfer. size: of what is
+    sent each way, before the reset and after it."""
+    return lambda results: _between(results, name, size, timeout)
+
+
+def _between(results, name, size, timeout):
     if not prepare(results):
         return
-    common = "console=ttyS0 quiet pb.script=vmnet pb.blocks=32 "
+    common = "console=ttyS0 quiet pb.script=vmnet %s " % size
     other = "%s vm=b role=linux cpus=1 -- %s pb.ip=10.0.0.2,%s vm=b role=initrd" % (KERNEL, common, INITRD)
     run = config.Run(kernel=KERNEL, words="role=linux vm=a cpus=0", initrd=INITRD, modules=other, hv="audit=1 virtio=net",
-                     smp=2, timeout=1500, until="patchbay: no VM runs any more", append=common + "pb.ip=10.0.0.1 pb.peer=10.0.0.2")
-    s = boot(results, "virtio-between", run)
+                     smp=2, timeout=timeout, until="patchbay: no VM runs any more", append=common + "pb.ip=10.0.0.1 pb.peer=10.0.0.2")
+    s = boot(results, "virtio-" + name, run)
     if s is None:
         return
     results.expect(s.status == session.OK, "status %s: %s" % (s.status, s.reason))
     verdicts(results, s.lines, ["reach", "pings", "there first", "back first", "reset", "there second", "back second"], "a| ")
     results.expect("b| pb: ok served until reset" in s.lines and "b| pb: ok served until bye" in s.lines,
                    "VM b was not reset, or did not come back")
+    results.notes += ["         " + line[len("a| pb: "):] for line in s.lines if re.match(r"a\| pb: \d+ MiB", line)]
 
 
 STEPS = [
     Step("virtio/devices", devices("devices", "", r"PCI-MSI.*virtio"), IMAGE, shares=("make",)),
     Step("virtio/intx", devices("intx", "pci=nomsi", r"IO-APIC.*fasteoi.*virtio"), IMAGE, shares=("make",), asked=True),
-    Step("virtio/between", between, IMAGE, shares=("make",)),
+    Step("virtio/between", between("between", "pb.blocks=32", 1500), IMAGE, shares=("make",)),
+    # 1 GiB each way, half of it before the reset
+    Step("virtio/gigabyte", between("gigabyte", "pb.blocks=256 pb.times=32", 7000), IMAGE, shares=("make",), asked=True, bound=7200),
 ]

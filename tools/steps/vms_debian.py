@@ -22,7 +22,7 @@ class Pair(Logged):
     """The two, one of them in front."""
 
     def __init__(self):
-        super().__init__("vms-debian", kernel="none", direct=False, vms=LINE, smp=4, mem=3072, test=False)
+        super().__init__("vms-debian", kernel="none", vms=LINE, smp=4, mem=3072, test=False)
         self.end += 2 * LIMIT
 
     def monitor_keys(self, *keys):

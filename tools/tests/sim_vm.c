@@ -126,8 +126,7 @@ void sim_vm_look(unsigned c)
         return;
     if (s->in_guest)
         mode_leave(&s->coh);
-    mmu_idle(&s->mmu, true);
-    action_offline(&s->coh);
+    action_offline(&s->coh); /* with all its registrations and writable sptes, as it stands */
     vm->stopped++;
     while (vm->life == life && vm->ends) {
         if (vm->stopped + vm->left == vm->ncpus)

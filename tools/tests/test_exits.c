@@ -481,6 +481,44 @@ static void test_park(void)
     tap_eq(fake_run(one_round, bsp()), FAKE_POWEROFF, "the first one ends the machine");
 }
 
+static cpuset_t stopped_at_end;
+
+static void end_hook(struct vm *v, uint32_t how)
+{
+    (void)how;
+    stopped_at_end = vm_stopped_set(v);
+}
+
+static void late(uint32_t cpu)
+{
+    (void)cpu;
+    if (port_tsc() > 10 * port_tsc_hz())
+        vm_mark_stopped(&vm, 1);
+}
+
+/* CPU 1 needs 10 s to stop. */
+static cpuset_t finish(uint32_t vms)
+{
+    rig_new(2, false);
+    vm_count = vms;
+    atomic_store(&vm.up, 3);
+    subvmm_end_hook = end_hook;
+    fake_on_relax = late;
+    fake_set_cpu(0);
+    fake_set_tsc_hz(1000);
+    fake_set_tsc(0, 100);
+    subvmm_finish(bsp());
+    fake_on_relax = NULL;
+    vm_count = 0;
+    return stopped_at_end;
+}
+
+static void test_slow_stop(void)
+{
+    tap_eq(finish(1), 1, "a slow CPU does not keep the machine on");
+    tap_eq(finish(2), 3, "one of several VMs waits for it");
+}
+
 int main(void)
 {
     test_entry();
@@ -501,5 +539,6 @@ int main(void)
     test_invlpg();
     test_kvmclock();
     test_park();
+    test_slow_stop();
     return tap_done();
 }

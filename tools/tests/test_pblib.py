@@ -118,6 +118,8 @@ def test_linux():
         "[    1.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
         "[    1.0] mtrr: your CPUs had inconsistent MTRRdefType settings",
         "[    1.0] a.out[77]: segfault at 0 ip 0 sp 0 error 4",
+        "[    3.8] PM-Timer running at invalid rate: 231% of normal - aborting.",
+        "[    3.8] PM-Timer running at invalid rate: 50% of normal - aborting.",
     ]
     for line in bad_lines:
         ok(linuxlog.complaints([line]) == [line], "a complaint: " + line[13:60])
@@ -125,9 +127,18 @@ def test_linux():
             "[    0.2] tsc: Fast TSC calibration using PIT", "[    0.3] smp: Brought up 1 node, 4 CPUs",
             "[    0.1] tsc: Refined TSC clocksource calibration: 2449.999 MHz", "[    0.1] smpboot: Max logical packages: 1",
             "[    0.1] ACPI: PM-Timer IO Port: 0x608", "[    0.1] APIC: Switch to symmetric I/O mode setup",
+            "[    3.8] PM-Timer running at invalid rate: 131% of normal - aborting.",
             "pb: irq: SPU: 0 0 Spurious interrupts"]
     for line in fine:
         ok(not linuxlog.complaints([line]), "no complaint: " + line[13:60])
+    athlon = ["[    0.2] smpboot: CPU0: AMD QEMU TCG CPU version 2.5+ (family: 0x6, model: 0x6, stepping: 0x3)",
+              "[    0.8] WARNING: This combination of AMD processors is not suitable for SMP.",
+              "[    0.8] WARNING: CPU: 1 PID: 0 at arch/x86/kernel/cpu/amd.c:355 init_amd+0x9aa/0xa20", "[    0.8] Call Trace:",
+              "[    0.8] ---[ end trace 0000000000000000 ]---"]
+    again = [line for line in athlon[1:] if "WARNING: CPU" in line or "Call" in line]
+    ok(not linuxlog.complaints(athlon), "no complaint: QEMU 10's processor is an Athlon to a 32-bit kernel")
+    ok(linuxlog.complaints(athlon + again) == again, "a complaint: the same without that reason")
+    ok(linuxlog.complaints(athlon[1:]) == again, "a complaint: the same of another processor")
 
 
 def stats_of(**changes):

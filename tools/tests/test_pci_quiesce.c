@@ -190,6 +190,13 @@ static void test_handoff(void)
     tap_ok(!(get(xhci_legacy, 4) & BIOS_OWNS) && !(get(ehci_legacy, 4) & BIOS_OWNS),
            "and overruled");
     tap_ok(!(get(xhci_legacy + CONTROL, 4) & XHCI_SMI_ENABLES) && all_stopped(), "all the same");
+
+    machine_start();
+    put(function_at(XHCI)->space + PCI_BAR0, PCI_BAR_64);
+    put(function_at(XHCI)->space + PCI_BAR0 + 4, 1); /* at 4 GiB: beyond the boot's map */
+    pci_quiesce();
+    tap_ok(get(xhci_legacy, 4) == (BIOS_OWNS | LEGACY_ID) && all_stopped(),
+           "registers out of reach are left alone, the controller stops");
 }
 
 int main(void)

@@ -201,6 +201,9 @@ static void test_again(void)
         for (uint64_t f = 0; f < 200; f++)
             (void)trace_install(&coh[0][i & 1], gfn(f * 7), &ask, &self_drop);
         (void)producer_exchange(&coh[0][0], gpa(7 << 12), p2m_ptr(&a->p2m, gpa(7 << 12)), 8, i);
+        atomic_store(&a->co->cpu[1].mailbox[0].seq, 3);
+        atomic_store(&a->co->cpu[1].mailbox[0].ack, 3);
+        atomic_store(&a->co->cpu[1].flush_owed, 1);
         vm_set_active(a, 1, true);
         vm_mark_stopped(a, 0);
         vm_end(a, 0, VM_RESET);
@@ -218,6 +221,48 @@ static void test_again(void)
     tap_eq(doorbells(0, 1), bells, "the other VM heard nothing");
     tap_eq(atomic_load(&a->ended), 0, "it is running");
     tap_eq(vm_poison_damage(), 0, "nothing outside changed");
+}
+
+static int64_t held = -1; /* a granule that another CPU has taken and not zeroed yet */
+
+static void takes(uint32_t cpu)
+{
+    (void)cpu;
+    held = atomic_fetch_sub(&vm_table[0].clear_left, 1) - 1;
+}
+
+static void zeroes(uint32_t cpu)
+{
+    struct vm *a = &vm_table[0];
+    (void)cpu;
+    if (held < 0)
+        return;
+    memset(p2m_ptr(&a->p2m, gpa((uint64_t)held << REGION_SHIFT)), 0, REGION_SIZE);
+    held = -1;
+    atomic_fetch_sub(&a->clear_open, 1);
+}
+
+/* RAM is zeroed by all CPUs of the VM. */
+static void test_clear(void)
+{
+    struct vm *a = &vm_table[0];
+    uint64_t last = a->p2m.ngranules - 1;
+    uint8_t *at = p2m_ptr(&a->p2m, gpa(last << REGION_SHIFT));
+    *at = 0x55;
+    fake_set_cpu(2);
+    fake_on_doorbell = takes;
+    fake_on_relax = zeroes;
+    vm_clear(a);
+    fake_on_doorbell = fake_on_relax = NULL;
+    tap_ok(*at == 0 && held < 0, "who makes it waits for what another CPU has taken");
+    tap_ok(!vm_clear_help(a), "and hands out no more");
+}
+
+static void orders(uint32_t cpu)
+{
+    (void)cpu;
+    fake_on_doorbell = NULL; /* once */
+    vm_end_from(&coh[0][0], &vm_table[1], VM_ORDER_STOP);
 }
 
 static void ends(void *how)
@@ -263,6 +308,31 @@ static void test_policy(void)
     tap_eq(fake_run(ends, &how), FAKE_POWEROFF, "with the last VM the machine");
 }
 
+/* A VM that resets all the time can be stopped: an order that comes while it is ending or being
+ * made is not lost. */
+static void test_orders(void)
+{
+    struct vm *b = &vm_table[1];
+    uint32_t how = VM_RESET;
+    vm_end(b, 0, VM_RESET);
+    orders(0);
+    tap_eq(fake_run(ends, &how), FAKE_RETURNED, "a reset, and an order to stop while it ends:");
+    tap_ok(vm_state(b) == VM_OFF, "it is off");
+    orders(0);
+    vm_start_again(b);
+    tap_ok(vm_state(b) == VM_ON && !atomic_load(&b->ended), "an order to one that is off is none");
+    vm_end(b, 0, VM_RESET);
+    fake_on_doorbell = orders; /* while its RAM is zeroed */
+    tap_eq(fake_run(ends, &how), FAKE_RETURNED, "a reset, and an order to stop while it is made:");
+    tap_eq(atomic_load(&b->ended), VM_ORDER_STOP, "it ends at once");
+    tap_ok(vm_is_finisher(b, 0) && (atomic_load(&b->co->cpu[1].action) & ACTION_STOP),
+           "its CPUs are told");
+    how = VM_ORDER_STOP;
+    tap_eq(fake_run(ends, &how), FAKE_RETURNED, "and is over");
+    vm_start_again(b);
+    tap_ok(vm_state(b) == VM_ON && !atomic_load(&b->ended), "nothing is kept for the next time");
+}
+
 int main(void)
 {
     machine();
@@ -271,6 +341,8 @@ int main(void)
     test_doorbells();
     test_impossible();
     test_again();
+    test_clear();
+    test_orders();
     test_policy();
     return tap_done();
 }

@@ -2,6 +2,7 @@
 /* The fake machine's PCI functions. Tested by tools/tests/test_pass_irq.c. */
 #include "tools/tests/fake/pci.h"
 #include "hv/port/iommu.h"
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,8 @@
 #define QUEUE 256
 static struct fake_pci fakes[FAKES];
 static unsigned nfakes;
+/* A device is one thing, however many CPUs are at it. */
+static pthread_mutex_t hardware = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     uint8_t vector[QUEUE];
     unsigned n;
@@ -155,11 +158,19 @@ static bool msi_sends(struct fake_pci *d)
     return true;
 }
 
-bool fake_pci_raise(struct fake_pci *d, unsigned n)
+static bool raise_locked(struct fake_pci *d, unsigned n)
 {
     if (d->msix && (get(d->config, d->msix + 2, 2) & PCI_MSIX_ENABLE))
         return n < d->count && entry_sends(d, n);
     return d->msi && n == 0 && msi_sends(d);
+}
+
+bool fake_pci_raise(struct fake_pci *d, unsigned n)
+{
+    pthread_mutex_lock(&hardware);
+    bool sent = raise_locked(d, n);
+    pthread_mutex_unlock(&hardware);
+    return sent;
 }
 
 unsigned fake_msi_waiting(uint32_t cpu)
@@ -217,7 +228,11 @@ uint32_t port_pci_read(pci_bdf_t f, unsigned reg, unsigned size)
 {
     struct fake_pci *d = find(f);
 
-    return d && reg + size <= PCI_SPACE_X ? get(d->config, reg, size) : ~0u >> (32 - 8 * size);
+    pthread_mutex_lock(&hardware);
+    uint32_t v =
+        d && reg + size <= PCI_SPACE_X ? get(d->config, reg, size) : ~0u >> (32 - 8 * size);
+    pthread_mutex_unlock(&hardware);
+    return v;
 }
 
 void port_pci_write(pci_bdf_t f, unsigned reg, unsigned size, uint32_t value)
@@ -226,6 +241,7 @@ void port_pci_write(pci_bdf_t f, unsigned reg, unsigned size, uint32_t value)
 
     if (!d || reg + size > PCI_SPACE_X)
         return;
+    pthread_mutex_lock(&hardware);
     for (unsigned i = 0; i < size; i++) {
         uint8_t v = (uint8_t)(value >> 8 * i), *c = &d->config[reg + i];
         *c = (uint8_t)((*c & ~d->writable[reg + i]) | (v & d->writable[reg + i]));
@@ -236,6 +252,7 @@ void port_pci_write(pci_bdf_t f, unsigned reg, unsigned size, uint32_t value)
         reset(d);
     d->command_writes += reg == PCI_COMMAND;
     pending_send(d);
+    pthread_mutex_unlock(&hardware);
 }
 
 void port_pause_ms(unsigned ms)
@@ -255,11 +272,13 @@ uint64_t port_device_read(const void *at, unsigned size)
 {
     uint64_t v = 0;
 
+    pthread_mutex_lock(&hardware);
     memcpy(&v, at, size);
+    pthread_mutex_unlock(&hardware);
     return v;
 }
 
-void port_device_write(void *at, unsigned size, uint64_t value)
+static void device_write_locked(void *at, unsigned size, uint64_t value)
 {
     for (unsigned i = 0; i < nfakes; i++) {
         struct fake_pci *d = &fakes[i];
@@ -275,6 +294,13 @@ void port_device_write(void *at, unsigned size, uint64_t value)
         return;
     }
     memcpy(at, &value, size);
+}
+
+void port_device_write(void *at, unsigned size, uint64_t value)
+{
+    pthread_mutex_lock(&hardware);
+    device_write_locked(at, size, value);
+    pthread_mutex_unlock(&hardware);
 }
 
 uint32_t port_io_read(uint16_t port, unsigned size)
@@ -302,7 +328,10 @@ uint8_t port_msi_take(void)
 {
     uint32_t cpu = port_cpu();
 
-    return arrived[cpu].n ? arrived[cpu].vector[--arrived[cpu].n] : 0;
+    pthread_mutex_lock(&hardware);
+    uint8_t v = arrived[cpu].n ? arrived[cpu].vector[--arrived[cpu].n] : 0;
+    pthread_mutex_unlock(&hardware);
+    return v;
 }
 
 /* --- hv/port/iommu.h: there is none --- */
