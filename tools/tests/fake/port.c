@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/single_threaded.h>
 #include <time.h>
 
 #define CONSOLE_MAX (1u << 20)
@@ -177,12 +178,20 @@ bool port_random(uint64_t *out)
     return fake_has_random;
 }
 
+/* Without threads it would give the CPU to strangers alone: a wait of a virtual second is a million
+ * of them, for hours on a busy machine. */
+static void yield(void)
+{
+    if (!__libc_single_threaded)
+        sched_yield();
+}
+
 void port_relax(void)
 {
     atomic_fetch_add_explicit(&fake_cpu[this_cpu].relaxes, 1, memory_order_relaxed);
     if (fake_on_relax)
         fake_on_relax(this_cpu);
-    sched_yield();
+    yield();
 }
 uint64_t port_tsc(void)
 {
@@ -246,7 +255,7 @@ void port_halt(void)
     if (fake_on_halt)
         fake_on_halt(this_cpu);
     else
-        sched_yield();
+        yield();
     fake_cpu[this_cpu].irq_off = false;
 }
 void port_timer_arm(uint64_t tsc)
