@@ -13,6 +13,7 @@
 #include "hv/base/log.h"
 #include "hv/base/options.h"
 #include "hv/base/string.h"
+#include "hv/mmu/mmu.h"
 #include "hv/port/cpu.h"
 
 #define SUPPRESS_LINK UINT64_MAX
@@ -80,6 +81,13 @@ uint32_t vmx_nasids(void)
     return vmx_caps.vpid ? MANY_VPIDS : NO_VPIDS;
 }
 
+/* A reserved bit there must be, for faults that exit by it (SDM volume 3, 4.10.2.3 "Details of TLB
+ * Use": no translation is cached from such an entry). */
+static uint64_t vmx_absent(void)
+{
+    return cpu_features.phys_bits < 52 ? MMU_ABSENT : 0;
+}
+
 static void controls_write(struct vmx_vcpu *a)
 {
     vmcs_write(VMCS_PIN_CTLS, vmx_caps.pin | vmx_quirks_pin());
@@ -88,7 +96,7 @@ static void controls_write(struct vmx_vcpu *a)
         vmcs_write(VMCS_PROC2_CTLS, vmx_caps.proc2);
     vmcs_write(VMCS_EXIT_CTLS, vmx_caps.exit);
     vmcs_write(VMCS_ENTRY_CTLS, vmx_caps.entry);
-    vmcs_write(VMCS_PFEC_MASK, 0); /* every page fault exits */
+    vmcs_write(VMCS_PFEC_MASK, 0); /* every page fault exits, until vmx_exceptions_set */
     vmcs_write(VMCS_PFEC_MATCH, 0);
     /* A match would load CR3 with the guest's value: of no use where CR3 is a shadow's. */
     vmcs_write(VMCS_CR3_TARGET_COUNT, 0);
@@ -223,6 +231,7 @@ const struct vcpu_ops vmx_ops = {
     .nmi_mask = vmx_nmi_mask,
     .step = vmx_step,
     .nasids = vmx_nasids,
+    .absent = vmx_absent,
     .cpuid = vmx_cpuid,
     .dump = vmx_dump,
 };

@@ -96,6 +96,7 @@ void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void
     co->nframes = nframes;
     co->frame = mem;
     co->region = co->frame + nframes;
+    co->holders = NULL;
     atomic_init(&co->trace_counter, 1);
     co->matrix = matrix;
     for (uint32_t p = 0; p < ncpus; p++) {

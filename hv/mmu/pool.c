@@ -89,6 +89,8 @@ enum hv_err pool_init(struct mmu *m)
     phys_clear(m->cfg.pool, (uint64_t)((char *)m->shash - (char *)m->cfg.pool));
     memset(m->shash, 0xff, (m->shash_mask + 1ull) * sizeof(uint32_t));
     m2p_fill(m, m->shash + m->shash_mask + 1);
+    for (uint64_t i = 0; m->absent && i < n * 512; i++)
+        m->sptes[i] = m->absent;
     m->free_head = SP_NONE;
     for (uint32_t i = m->npages; i-- > 0;) {
         m->sps[i].hash_next = m->free_head;
@@ -179,7 +181,7 @@ static void zap_one(struct mmu *m, uint32_t page)
     for (unsigned w = 0; w < 8; w++) {
         while (s->present[w]) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(s->present[w]);
-            uint64_t e = *sp_spte(m, page, idx);
+            uint64_t e = spte_get(m, page, idx);
             uint32_t child = spte_is_leaf(s->level, e) ? SP_NONE : spte_child(m, e);
             spte_set(m, page, idx, 0, s->gfn);
             if (child != SP_NONE)
@@ -189,6 +191,8 @@ static void zap_one(struct mmu *m, uint32_t page)
     }
     unsync_unlist(m, page);
     hash_remove(m, page);
+    if (s->claimed || s->ndirect)
+        direct_dropped(m, page);
     if (!(s->role & ROLE_DIRECT) && sp_first(m, s->gfn) == SP_NONE)
         trace_drop(m->coh, s->gfn);
     gfn_t f = s->gfn;
@@ -227,7 +231,7 @@ void sp_orphan(struct mmu *m, uint32_t page)
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
 {
     unsigned level = m->sps[page].level;
-    uint64_t old = *sp_spte(m, page, idx);
+    uint64_t old = spte_get(m, page, idx);
     uint32_t child = (old & PTE_P) && !spte_is_leaf(level, old) ? spte_child(m, old) : SP_NONE;
 
     spte_set(m, page, idx, spte, f);

@@ -125,6 +125,15 @@ static void rig_up(const char *options, uint32_t npages)
     fake_set_cpu(0);
 }
 
+/* CPU c writes frame f without exits from now on. */
+__attribute__((unused)) static void give_up(unsigned c, uint64_t f)
+{
+    uint64_t old = 0;
+    if (!unsync_enter(&mmu[c], gfn(f), &old))
+        tap_ok(false, "a frame that others hold");
+    unsync_announce(&mmu[c], gfn(f), old);
+}
+
 __attribute__((unused)) static uint64_t stat_of(unsigned c, enum stat s)
 {
     return hv_stats[c].n[s];

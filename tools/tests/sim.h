@@ -86,6 +86,7 @@ struct sim_tlb {
     uint32_t gen; /* valid while equal to the ASID's */
     uint64_t pfn;
     bool w, u, nx;
+    bool direct; /* of a walk that failed: the fault is the guest's without an exit */
 };
 struct sim_psc { /* a paging-structure-cache entry: rights so far and the next table */
     uint32_t gen, page;
@@ -121,11 +122,11 @@ struct sim {
     struct p2m p2m;
     uint32_t granule[SIM_GRANULES];
     uint32_t ungranule[SIM_GRANULES + 1];
-    void *words;
+    void *words, *holders;
     unsigned cur, ncpus;
     uint64_t sched_rng;
     uint32_t until_switch, relaxes;
-    uint64_t switches, points, checks, faults;
+    uint64_t switches, points, checks, faults, direct;
     bool bad;
     char why[512];
 };
@@ -142,7 +143,8 @@ _Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2
 void sim_step_end(void);
 
 /* --- sim_hw.c: TLB, paging-structure caches, the walk of the shadow tables --- */
-bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn);
+/* false: a fault; *direct: one that does not exit. */
+bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn, bool *direct);
 void sim_hw_flush(unsigned c, uint32_t asid);
 /* Fills the TLB with everything the current shadow offers and checks all of it. */
 void sim_hw_sweep(unsigned c);

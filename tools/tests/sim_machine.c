@@ -3,6 +3,7 @@
  * exits), and each instruction of a guest program, natively where the TLB or the shadow lets it,
  * else as the pager's verdict says. Tested with the simulator. */
 #include "tools/tests/sim.h"
+#include "hv/coherency/direct.h"
 #include "tools/tests/fake/fake.h"
 
 #define ARENA 0x10000000ull
@@ -119,6 +120,21 @@ static enum outcome fault(unsigned c, uint64_t va, uint32_t access, bool *again)
     sim_fail("cpu %u va 0x%llx: unexpected verdict", c, (unsigned long long)va);
 }
 
+/* The processor gives a fault to the guest without an exit: only one that a processor without
+ * shadow tables could raise at this very moment. */
+static void direct_fault(unsigned c, uint64_t va, uint32_t access, uint32_t since)
+{
+    if (!oracle_faults(c, va, access, since, access & (PFEC_W | PFEC_U | PFEC_I))) {
+        oracle_print(va, c);
+        sim_fail(
+            "cpu %u va 0x%llx access 0x%x: a fault without an exit, which the tables do not ask "
+            "for",
+            c, (unsigned long long)va, access);
+    }
+    sim.direct++;
+    oracle_page_fault(c, va, since);
+}
+
 static enum outcome reach(unsigned c, uint64_t va, uint32_t access, uint64_t *f)
 {
     struct sim_cpu *s = &sim_cpu[c];
@@ -129,13 +145,19 @@ static enum outcome reach(unsigned c, uint64_t va, uint32_t access, uint64_t *f)
         if (!s->in_guest)
             vmentry(c);
         sim_point();
-        if (sim_hw_access(c, va, access, f)) {
+        uint32_t since = oracle_now();
+        bool direct;
+        if (sim_hw_access(c, va, access, f, &direct)) {
             if (!oracle_allows(c, va, access, *f)) {
                 oracle_print(va, c);
                 sim_fail("cpu %u va 0x%llx access 0x%x reaches frame 0x%llx, which is not allowed",
                          c, (unsigned long long)va, access, (unsigned long long)*f);
             }
             return HIT;
+        }
+        if (direct) {
+            direct_fault(c, va, access, since);
+            return FAULT;
         }
         enum outcome o = fault(c, va, access, &again);
         if (!again)
@@ -524,7 +546,8 @@ static void cpu_up(unsigned c)
                              .cpu = c,
                              .pool_hpa = hpa(POOL_HPA + c * 0x1000000ull),
                              .nasids = 5,
-                             .phys_bits = 40};
+                             .phys_bits = 40,
+                             .absent = sim.opt.directpf ? MMU_ABSENT : 0};
     cfg.pool_bytes = pool_bytes = (uint64_t)(sim.cfg->pool_pages + 8) * 6800;
     fake_set_cpu(c);
     s->in_guest = s->ipi = s->done = s->storing = false;
@@ -562,12 +585,14 @@ bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, uns
                  uint64_t sched_seed)
 {
     uint64_t switches = sim.switches, points = sim.points, checks = sim.checks, f = sim.faults;
+    uint64_t direct = sim.direct;
     unsigned executed = sim.executed;
     sim = (struct sim){.cfg = cfg, .steps = steps, .nsteps = n, .ncpus = cfg->ncpus};
     sim.switches = switches;
     sim.points = points;
     sim.checks = checks;
     sim.faults = f;
+    sim.direct = direct;
     sim.executed = executed;
     sim.sched_rng = sched_seed;
     options_parse(&sim.opt, cfg->options, NULL);
@@ -577,6 +602,8 @@ bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, uns
     memory_up();
     sim.words = calloc(1, coherency_bytes(SIM_GRANULES * 512));
     coherency_init(&sim.co, cfg->ncpus, SIM_GRANULES * 512, sim.words, matrix, &sim.opt);
+    sim.holders = calloc(1, direct_bytes(SIM_GRANULES * 512));
+    direct_init(&sim.co, sim.opt.directpf ? sim.holders : NULL);
     program_memory();
     oracle_reset();
     for (unsigned c = 0; c < cfg->ncpus; c++)
@@ -585,5 +612,6 @@ bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, uns
     for (unsigned c = 0; c < cfg->ncpus; c++)
         free(sim_cpu[c].pool);
     free(sim.words);
+    free(sim.holders);
     return !sim.bad;
 }

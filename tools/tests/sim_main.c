@@ -34,6 +34,12 @@ static const struct sim_config configs[] = {
     {"modes-one-cpu", "", 1, TINY, 8, MODE_MIXED, false},
     {"pae", "audit=3", 3, ROOMY, 8, MODE_PAE, false},
     {"two-level", "audit=3", 3, ROOMY, 8, MODE_TWO, false},
+    {"direct", "directpf=on", 4, ROOMY, 0, MODE_LONG, false},
+    {"direct-audit", "directpf=on audit=3", 3, ROOMY, 4, MODE_LONG, true},
+    {"direct-tiny", "directpf=on", 3, TINY, 8, MODE_LONG, false},
+    {"direct-traced", "directpf=on unsync=off", 4, ROOMY, 8, MODE_LONG, false},
+    {"direct-modes", "directpf=on audit=3", 3, ROOMY, 8, MODE_MIXED, false},
+    {"direct-locked", "directpf=on coherency=locked", 3, ROOMY, 8, MODE_LONG, false},
     {"reference", "mmu=ref", 4, TINY, 0, MODE_LONG, false},
 };
 static struct sim_step program[PROGRAM];
@@ -86,19 +92,21 @@ static bool run_config(unsigned k, unsigned rounds, uint64_t seed)
 {
     const struct sim_config *cfg = &configs[k];
     unsigned before = sim.executed, i;
+    uint64_t direct = sim.direct;
     bool good = true;
     memset(hv_stats, 0, sizeof(hv_stats));
     for (i = 0; i < rounds && good; i++)
         good = run(cfg, seed_of(seed, k, i));
-    return tap_ok(good,
-                  "%s: %u steps; posts %llu coalesced %llu overflows %llu drains %llu unsync %llu "
-                  "reclaims %llu waits %llu forwarded %llu",
-                  cfg->name, sim.executed - before, (unsigned long long)total(STAT_posts),
-                  (unsigned long long)total(STAT_coalesces),
-                  (unsigned long long)total(STAT_overflows), (unsigned long long)total(STAT_drains),
-                  (unsigned long long)total(STAT_unsync_in),
-                  (unsigned long long)total(STAT_reclaims), (unsigned long long)total(STAT_waits),
-                  (unsigned long long)total(STAT_faults_forwarded));
+    return tap_ok(
+        good,
+        "%s: %u steps; posts %llu coalesced %llu overflows %llu drains %llu unsync %llu "
+        "reclaims %llu waits %llu forwarded %llu direct %llu asked %llu",
+        cfg->name, sim.executed - before, (unsigned long long)total(STAT_posts),
+        (unsigned long long)total(STAT_coalesces), (unsigned long long)total(STAT_overflows),
+        (unsigned long long)total(STAT_drains), (unsigned long long)total(STAT_unsync_in),
+        (unsigned long long)total(STAT_reclaims), (unsigned long long)total(STAT_waits),
+        (unsigned long long)total(STAT_faults_forwarded), (unsigned long long)(sim.direct - direct),
+        (unsigned long long)total(STAT_direct_asked));
 }
 
 static int replay(const char *name, uint64_t seed)
