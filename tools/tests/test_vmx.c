@@ -3,6 +3,7 @@
  * segments in both modes, real mode, roots and their flushes, what is said of refused entries. */
 #include "tools/tests/tap.h"
 #include "arch-x86/cpu/asm.h"
+#include "hv/mmu/mmu.h"
 #include "tools/tests/vmcs_fake.h"
 
 /* Stand-ins for instructions; the files under test are compiled here, without the rest. */
@@ -390,6 +391,54 @@ static void test_control(void)
     tap_ok(fake_vmcs[VMCS_EXCEPTION_BITMAP] != ~0u, "... lasts for one entry");
 }
 
+static bool direct(void)
+{
+    return fake_vmcs[VMCS_PFEC_MASK] == PFEC_P && fake_vmcs[VMCS_PFEC_MATCH] == PFEC_P &&
+           (fake_vmcs[VMCS_EXCEPTION_BITMAP] >> VEC_PF & 1);
+}
+
+/* Every page fault exits, whatever its error code. */
+static bool all_exit(void)
+{
+    return !fake_vmcs[VMCS_PFEC_MASK] && !fake_vmcs[VMCS_PFEC_MATCH] &&
+           (fake_vmcs[VMCS_EXCEPTION_BITMAP] >> VEC_PF & 1);
+}
+
+static void test_directpf(void)
+{
+    const struct vcpu_ctl wide = {.cr0 = CR0_PE | CR0_PG, .cr4 = CR4_PAE, .efer = EFER_LME};
+    struct vcpu_ctl other = wide;
+
+    fresh();
+    vmx_put(&vcpu, VCPU_CTL, &wide);
+    tap_ok(all_exit(), "directpf=off: every page fault exits");
+    vcpu.directpf = true;
+    vmx_put(&vcpu, VCPU_CTL, &wide);
+    tap_ok(direct(), "directpf=on, 64-bit mode: those of present entries alone");
+    unsigned writes = fake_writes[VMCS_PFEC_MASK];
+    vmx_put(&vcpu, VCPU_CTL, &wide);
+    tap_eq(fake_writes[VMCS_PFEC_MASK], writes, "... written where it changes");
+    vmx_isolate(&vcpu, true);
+    tap_ok(all_exit(), "an instruction that runs alone: all");
+    vmx_isolate(&vcpu, false);
+    tap_ok(direct(), "... and as before");
+    vmx_step(&vcpu);
+    tap_ok(all_exit(), "a single step: all");
+    run(REASON_INTR);
+    tap_ok(direct(), "... for one entry");
+    other.efer = 0;
+    vmx_put(&vcpu, VCPU_CTL, &other);
+    tap_ok(all_exit(), "PAE: all, since no PDPTE has a reserved bit");
+    other = wide;
+    other.cr0 = CR0_PE;
+    vmx_put(&vcpu, VCPU_CTL, &other);
+    tap_ok(all_exit(), "unpaged: all");
+    other.cr0 = 0;
+    vmx_put(&vcpu, VCPU_CTL, &other);
+    tap_ok(all_exit(), "real mode: all");
+    vcpu.directpf = false;
+}
+
 static struct vcpu_segs flat(void)
 {
     struct vcpu_segs s = {.gdtr = {0x1000, 0x12ffff}, .idtr = {0x2000, 0xfff}};
@@ -583,6 +632,7 @@ int main(void)
     test_kinds();
     test_operands();
     test_exceptions();
+    test_directpf();
     test_task();
     test_redeliver();
     test_inject();
