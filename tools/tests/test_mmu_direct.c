@@ -100,6 +100,41 @@ static void test_when_not(void)
     tap_ok(mmu[0].ndirect == 1, "... but then");
 }
 
+/* Another CPU has made it unsync, and its WHOLE is not posted yet. */
+static void test_unsync_untold(void)
+{
+    kernel_up("directpf=on");
+    (void)fault(0, VA(0, 1), PFEC_U);
+    touch(0, 3);
+    (void)trace_enter_unsync(&coh[1], gfn(PT));
+    touch(0, 1);
+    tap_ok(!mmu[0].ndirect && !holders_of(PT), "not where another CPU stores without exits");
+}
+
+static unsigned looks;
+
+/* CPU 0 is in the middle of long work, and looks at requests for drops; after long, at all. */
+static bool serve_in_work(void *ctx)
+{
+    (void)ctx;
+    fake_set_cpu(0);
+    mmu_serve_drops(&mmu[0]);
+    if (++looks > 100)
+        (void)mmu_serve(&mmu[0]);
+    fake_set_cpu(1);
+    return false;
+}
+
+static void test_answered_in_work(void)
+{
+    direct_up("directpf=on");
+    coh[1].serve = serve_in_work;
+    looks = 0;
+    fake_set_cpu(1);
+    put(1, PT, 100, PAGE(0));
+    tap_ok(!mmu[0].ndirect && looks < 100, "who asks is answered in the middle of long work");
+}
+
 static void test_own_store(void)
 {
     direct_up("directpf=on");
@@ -236,6 +271,8 @@ int main(void)
     fake_reset();
     test_begins();
     test_when_not();
+    test_unsync_untold();
+    test_answered_in_work();
     test_own_store();
     test_others_store();
     test_given_up();
