@@ -15,122 +15,18 @@
  * A page with links takes with it those of all pages, which may be below it.
  * 6. Whether it pays is a guess, made of what the guest did to that page: direct_consider,
  *    direct_keeps. A wrong one costs exits. */
-#include "hv/coherency/direct.h"
 #include "hv/mmu/internal.h"
-
-#define DIRECT_ROLE ROLE_NXE /* 4 levels, CR0.WP = 1 and EFER.NXE: error codes are the guest's */
-#define ABOVE_MAX 8          /* tables above a page that has direct sptes */
 
 /* Faults forwarded one by one, without that the guest filled neighbours as well, after which the
  * table of a process that uses new memory is no longer written without exits. */
 #ifndef DIRECT_LONE
 #define DIRECT_LONE 4
-#define DIRECT_EAGER                                                                               \
-    false /* the kernel's, and what other CPUs read as well: they store there, too */
+/* The kernel's faults, and tables that other CPUs read as well: they store there, too. */
+#define DIRECT_EAGER false
 #endif
 /* Stores in a row to entries whose pages were not used in between: the guest fills its table. */
 #define FILLED_AHEAD 2
 #define NEVER UINT8_MAX
-
-static void page_end(struct mmu *m, uint32_t page)
-{
-    struct sp *s = sp_at(m, page);
-
-    for (unsigned i = 0; i < 512 && s->ndirect; i++, m->work++) {
-        spte_direct(m, page, i, false);
-        serve_point(m); /* which may do the same */
-    }
-}
-
-static void all_end(struct mmu *m)
-{
-    for (uint32_t p = 0; p < m->npages && m->ndirect; p++)
-        if (m->sps[p].ndirect)
-            page_end(m, p);
-}
-
-void direct_end(struct mmu *m, gfn_t f)
-{
-    bool upper = false;
-
-    if (!m->absent)
-        return;
-    m->direct_ends++;
-    for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p)) {
-        struct sp *s = &m->sps[p];
-        if (!s->claimed)
-            continue;
-        page_end(m, p);
-        upper |= s->level > 1;
-        s->claimed = false;
-    }
-    if (upper)
-        all_end(m);
-    direct_unclaim(m->coh, f); /* last: who asked goes on now */
-}
-
-void direct_dropped(struct mmu *m, uint32_t page)
-{
-    struct sp *s = sp_at(m, page);
-    uint32_t p = sp_first(m, s->gfn);
-
-    page_end(m, page);
-    if (!s->claimed)
-        return;
-    s->claimed = false; /* nothing leads there any more, and so nowhere through it */
-    while (p != SP_NONE && !m->sps[p].claimed)
-        p = sp_next(m, p);
-    if (p == SP_NONE)
-        direct_unclaim(m->coh, s->gfn);
-}
-
-static bool claim_page(struct mmu *m, uint32_t page)
-{
-    struct sp *s = sp_at(m, page);
-
-    if (s->role != DIRECT_ROLE || s->listed)
-        return false;
-    if (!s->claimed) /* for another page of the frame, perhaps */
-        s->claimed = direct_mine(m->coh, s->gfn) || direct_claim(m->coh, s->gfn);
-    return s->claimed;
-}
-
-/* The page and whatever leads to it. What was claimed when one cannot be stays so: that costs who
- * stores there a question. */
-static bool claim_up(struct mmu *m, uint32_t page)
-{
-    uint32_t todo[ABOVE_MAX], n = 1;
-
-    todo[0] = page;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!claim_page(m, todo[i]))
-            return false;
-        for (uint32_t l = m->sps[todo[i]].parent; l; l = m->rlink[l - 1]) {
-            uint32_t up = (l - 1) >> 9, k = 0;
-            while (k < n && todo[k] != up)
-                k++;
-            if (k < n)
-                continue;
-            if (n == ABOVE_MAX)
-                return false;
-            todo[n++] = up;
-        }
-    }
-    return true;
-}
-
-void direct_linked(struct mmu *m, uint32_t parent, uint32_t child)
-{
-    if (m->ndirect && m->sps[child].claimed && !claim_up(m, parent))
-        m->direct_unfit = true;
-}
-
-void direct_enter(struct mmu *m)
-{
-    if (m->direct_unfit)
-        all_end(m);
-    m->direct_unfit = false;
-}
 
 /* Is the guest filling its table, rather than touching page after page? Of what the last store made
  * present the spte has no A until it is used. */
@@ -190,6 +86,8 @@ void direct_consider(struct mmu *m, const struct walk *w)
         return;
     if (m->changed || !claim_up(m, w->sp))
         return;
+    if (m->ndirect >= MMU_DIRECT)
+        direct_end_all(m);
     const struct sp *s = sp_at(m, w->sp);
     uint64_t ends = m->direct_ends;
     for (unsigned i = 0; i < 512 && ends == m->direct_ends; i++, m->work++) {

@@ -155,6 +155,7 @@ const struct mmu_path *path_of(struct mmu *m, gva_t va);
 
 /* --- pool.c --- */
 enum hv_err pool_init(struct mmu *m);
+uint32_t sp_chain(const struct mmu *m, gfn_t f); /* chain.c: which one f is in */
 uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
 /* First page of the chain for gfn f that shadows f (not direct), or the next after `page`. */
 uint32_t sp_first(struct mmu *m, gfn_t f);
@@ -299,7 +300,12 @@ bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam);
 /* Gives up those but f, which the caller has given up. */
 void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam);
 
-/* --- direct.c --- */
+/* --- claim.c, direct.c, direct_end.c --- */
+#define DIRECT_ROLE ROLE_NXE /* 4 levels, CR0.WP = 1 and EFER.NXE: error codes are the guest's */
+/* Claims the page's table and whatever leads to it. What was claimed when one cannot be stays so:
+ * that costs who stores there a question. */
+bool claim_up(struct mmu *m, uint32_t page);
+void direct_end_all(struct mmu *m);
 /* A fault was found to be the guest's: perhaps those to come need no exit. */
 void direct_consider(struct mmu *m, const struct walk *w);
 /* A fault's fill found neighbours that the guest had filled too. */

@@ -17,11 +17,6 @@
 
 #define RECLAIM_SCAN 128 /* pages looked at for one victim */
 
-static uint32_t shash_of(const struct mmu *m, gfn_t f)
-{
-    return (uint32_t)((f.v * 0x9e3779b97f4a7c15ull) >> 40) & m->shash_mask;
-}
-
 static uint32_t pow2_at_most(uint64_t n)
 {
     uint32_t p = 1;
@@ -102,38 +97,9 @@ enum hv_err pool_init(struct mmu *m)
     return HV_OK;
 }
 
-uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
-{
-    uint32_t p = m->shash[shash_of(m, f)];
-    while (p != SP_NONE) {
-        const struct sp *s = &m->sps[p];
-        if (s->gfn.v == f.v && s->level == level && s->role == role)
-            return p;
-        p = s->hash_next;
-    }
-    return SP_NONE;
-}
-
-static uint32_t chain_source(struct mmu *m, uint32_t p, gfn_t f)
-{
-    while (p != SP_NONE && (m->sps[p].gfn.v != f.v || (m->sps[p].role & ROLE_DIRECT)))
-        p = m->sps[p].hash_next;
-    return p;
-}
-
-uint32_t sp_first(struct mmu *m, gfn_t f)
-{
-    return chain_source(m, m->shash[shash_of(m, f)], f);
-}
-
-uint32_t sp_next(struct mmu *m, uint32_t page)
-{
-    return chain_source(m, m->sps[page].hash_next, m->sps[page].gfn);
-}
-
 static void hash_remove(struct mmu *m, uint32_t page)
 {
-    uint32_t *p = &m->shash[shash_of(m, m->sps[page].gfn)];
+    uint32_t *p = &m->shash[sp_chain(m, m->sps[page].gfn)];
     while (*p != page) {
         ASSERT(*p != SP_NONE);
         p = &m->sps[*p].hash_next;
@@ -303,7 +269,7 @@ static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
         s->table = p2m_ptr(m->cfg.p2m, gfn_gpa(f));
     s->stamp = m->walk;
     s->list_prev = s->list_next = SP_NONE;
-    uint32_t *head = &m->shash[shash_of(m, f)];
+    uint32_t *head = &m->shash[sp_chain(m, f)];
     s->hash_next = *head;
     *head = page;
     stat_set(m->pcpu, STAT_shadow_pages, m->npages - m->nfree);

@@ -23,6 +23,12 @@
 #define MMU_PARENTS 128
 #endif
 _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they may be in use");
+/* Pages with direct sptes at most, and the steps that the end of one counts as: a cache line each.
+ * All must be able to end in one go, for who serves cannot serve. */
+#ifndef MMU_DIRECT
+#define MMU_DIRECT 12
+#endif
+#define MMU_DIRECT_WORK 64
 /* Steps of work (sptes written, entries looked at) after which inbound requests are answered. */
 #ifndef MMU_BATCH
 #define MMU_BATCH 1024

@@ -82,6 +82,11 @@ struct sim_config {
     bool drain_at_exit; /* the loop drains at each exit, as hv/vcpu does; else only events do */
 };
 
+/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a
+ * frame's few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
+#define STRETCH (MMU_BATCH + MMU_PARENTS + 48u)
+#define STRETCH_PAGE 512u
+
 struct sim_tlb {
     uint32_t gen; /* valid while equal to the ASID's */
     uint64_t pfn;
@@ -145,6 +150,8 @@ void sim_step_end(void);
 /* --- sim_hw.c: TLB, paging-structure caches, the walk of the shadow tables --- */
 /* false: a fault; *direct: one that does not exit. */
 bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn, bool *direct);
+/* That one, after a walk that began at `since`. */
+void sim_hw_fault(unsigned c, uint64_t va, uint32_t access, uint32_t since);
 void sim_hw_flush(unsigned c, uint32_t asid);
 /* Fills the TLB with everything the current shadow offers and checks all of it. */
 void sim_hw_sweep(unsigned c);

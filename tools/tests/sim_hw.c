@@ -177,3 +177,18 @@ void sim_hw_sweep(unsigned c)
             check(c, va, t);
     }
 }
+
+/* The processor gives a fault to the guest without an exit: only one that a processor without
+ * shadow tables could raise at this very moment. */
+void sim_hw_fault(unsigned c, uint64_t va, uint32_t access, uint32_t since)
+{
+    if (!oracle_faults(c, va, access, since, access & (PFEC_W | PFEC_U | PFEC_I))) {
+        oracle_print(va, c);
+        sim_fail(
+            "cpu %u va 0x%llx access 0x%x: a fault without an exit, which the tables do not ask "
+            "for",
+            c, (unsigned long long)va, access);
+    }
+    sim.direct++;
+    oracle_page_fault(c, va, since);
+}

@@ -9,11 +9,6 @@
 #define ARENA 0x10000000ull
 #define POOL_HPA 0x40000000ull
 #define TRIES 300
-/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a
- * frame's few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
-#define STRETCH (MMU_BATCH + MMU_PARENTS + 48)
-#define STRETCH_PAGE 512
-
 struct sim sim;
 struct sim_cpu sim_cpu[SIM_CPUS];
 static struct channel matrix[HV_MAX_CPUS][HV_MAX_CPUS];
@@ -59,8 +54,9 @@ static void vmentry(unsigned c)
     do {
         s->ipi = false;
         (void)mmu_serve(&s->mmu);
-        if (hv_stats[c].n[STAT_unserved_high] >
-            STRETCH + (sim.cfg->audit_every || sim.opt.mmu == MMU_REF ? STRETCH_PAGE : 0))
+        uint64_t most = STRETCH + (sim.opt.directpf ? 2u * MMU_DIRECT_WORK : 0u);
+        most += sim.cfg->audit_every || sim.opt.mmu == MMU_REF ? STRETCH_PAGE : 0u;
+        if (hv_stats[c].n[STAT_unserved_high] > most)
             sim_fail("cpu %u: %llu steps of work without a look at requests", c,
                      (unsigned long long)hv_stats[c].n[STAT_unserved_high]);
         if (sim.cfg->drain_at_exit)
@@ -120,21 +116,6 @@ static enum outcome fault(unsigned c, uint64_t va, uint32_t access, bool *again)
     sim_fail("cpu %u va 0x%llx: unexpected verdict", c, (unsigned long long)va);
 }
 
-/* The processor gives a fault to the guest without an exit: only one that a processor without
- * shadow tables could raise at this very moment. */
-static void direct_fault(unsigned c, uint64_t va, uint32_t access, uint32_t since)
-{
-    if (!oracle_faults(c, va, access, since, access & (PFEC_W | PFEC_U | PFEC_I))) {
-        oracle_print(va, c);
-        sim_fail(
-            "cpu %u va 0x%llx access 0x%x: a fault without an exit, which the tables do not ask "
-            "for",
-            c, (unsigned long long)va, access);
-    }
-    sim.direct++;
-    oracle_page_fault(c, va, since);
-}
-
 static enum outcome reach(unsigned c, uint64_t va, uint32_t access, uint64_t *f)
 {
     struct sim_cpu *s = &sim_cpu[c];
@@ -156,7 +137,7 @@ static enum outcome reach(unsigned c, uint64_t va, uint32_t access, uint64_t *f)
             return HIT;
         }
         if (direct) {
-            direct_fault(c, va, access, since);
+            sim_hw_fault(c, va, access, since);
             return FAULT;
         }
         enum outcome o = fault(c, va, access, &again);
@@ -584,16 +565,14 @@ static void memory_up(void)
 bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, unsigned n,
                  uint64_t sched_seed)
 {
-    uint64_t switches = sim.switches, points = sim.points, checks = sim.checks, f = sim.faults;
-    uint64_t direct = sim.direct;
-    unsigned executed = sim.executed;
+    const struct sim old = sim;
     sim = (struct sim){.cfg = cfg, .steps = steps, .nsteps = n, .ncpus = cfg->ncpus};
-    sim.switches = switches;
-    sim.points = points;
-    sim.checks = checks;
-    sim.faults = f;
-    sim.direct = direct;
-    sim.executed = executed;
+    sim.switches = old.switches;
+    sim.points = old.points;
+    sim.checks = old.checks;
+    sim.faults = old.faults;
+    sim.direct = old.direct;
+    sim.executed = old.executed;
     sim.sched_rng = sched_seed;
     options_parse(&sim.opt, cfg->options, NULL);
     sim.opt.pool_pages = cfg->pool_pages;
