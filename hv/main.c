@@ -193,12 +193,24 @@ static void screen_yield(void)
     }
 }
 
+/* Before the VMs' memory, which is all that is left. */
+static void monitor_place(uint32_t ncpus)
+{
+    hpa_t at;
+
+    if (phys_alloc(mon_bytes(ncpus), PAGE_SIZE, 0, &at) != HV_OK)
+        hv_stop("no memory for the monitor's answers");
+    phys_clear(port_ptr(at), mon_bytes(ncpus));
+    mon_place(port_ptr(at));
+}
+
 void hv_main(uint32_t ncpus)
 {
     uint32_t vcpu;
 
     vm_console_start();
     plan_cpus_lost(&hv_vms, ncpus);
+    monitor_place(ncpus);
     make_all(&hv_vms);
     subvmm_end_hook = vm_ended;
     subvmm_start_hook = vm_start_again;

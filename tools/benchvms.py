@@ -55,7 +55,8 @@ class Machine(benchguest.Machine):
     def _cpu_seconds(self):
         if not self._thread:
             return super()._cpu_seconds()
-        return benchguest.time.clock_gettime((~self._thread << 3) | 6)  # clock_getcpuclockid(3), of one thread
+        with open("/proc/%d/task/%d/schedstat" % (self._child.pid, self._thread), encoding="ascii") as f:
+            return int(f.read().split()[0]) / 1e9  # another process's thread has no clock for us
 
     def _wait(self, word):
         """The console belongs to the VM that is measured from the first key on; before it the neighbours speak, too."""

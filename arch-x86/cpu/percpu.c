@@ -10,6 +10,7 @@ _Static_assert(offsetof(struct percpu, cpu) == PERCPU_CPU, "percpu");
 _Static_assert(offsetof(struct percpu, nmi_seen) == PERCPU_NMI_SEEN, "percpu");
 
 struct percpu percpus[HV_MACHINE_CPUS];
+struct vendor_pages vendor_pages[HV_MACHINE_CPUS];
 uint32_t cpu_count = 1;
 
 #define DESC_CODE64 0x00af9b000000ffffull /* present, DPL 0, code, read, accessed, L */

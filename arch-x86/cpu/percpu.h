@@ -51,6 +51,13 @@ struct percpu {
     _Alignas(64) struct tss tss;
 };
 extern struct percpu percpus[HV_MACHINE_CPUS];
+
+/* Two pages for what the processor's virtualisation keeps of a CPU, SVM's or VMX's: no machine has
+ * both. Static, so that no allocator is needed; identity-mapped like the whole image. */
+struct vendor_pages {
+    _Alignas(4096) uint8_t page[2][4096];
+};
+extern struct vendor_pages vendor_pages[HV_MACHINE_CPUS];
 extern uint32_t cpu_count; /* running CPUs, dense */
 
 static inline struct percpu *percpu_self(void)

@@ -2,6 +2,7 @@
 /* Switching SVM on and building a VCPU's control block with every intercept.
  * Tested by every boot under QEMU and Bochs. */
 #include "arch-x86/cpu/asm.h"
+#include "arch-x86/cpu/percpu.h"
 #include "arch-x86/cpu/xsavec.h"
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/svm/internal.h"
@@ -9,11 +10,8 @@
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
 
-struct svm_page {
-    _Alignas(4096) uint8_t byte[PAGE_SIZE];
-};
-/* Static, so that no allocator is needed; identity-mapped like the whole image. */
-static struct svm_page svm_hsave[HV_MACHINE_CPUS], svm_host[HV_MACHINE_CPUS];
+/* Static, so that no allocator is needed; identity-mapped like the whole image. Of vendor_pages the
+ * first is the host save area, the second what VMSAVE keeps of the host. */
 static struct vmcb svm_vmcb[HV_MACHINE_CPUS];
 static struct svm_vcpu svm_vcpus[HV_MACHINE_CPUS];
 struct svm_features svm_features;
@@ -49,7 +47,7 @@ enum hv_err svm_enable(void)
         svm_perm_build();
     }
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
-    wrmsr(MSR_VM_HSAVE_PA, (uint64_t)(uintptr_t)&svm_hsave[cpu]);
+    wrmsr(MSR_VM_HSAVE_PA, (uint64_t)(uintptr_t)vendor_pages[cpu].page[0]);
     return HV_OK;
 }
 
@@ -86,7 +84,7 @@ enum hv_err svm_init(struct vcpu *v)
     memset(a, 0, sizeof(*a));
     a->vmcb = &svm_vmcb[cpu];
     a->vmcb_hpa = (uint64_t)(uintptr_t)&svm_vmcb[cpu];
-    a->host_hpa = (uint64_t)(uintptr_t)&svm_host[cpu];
+    a->host_hpa = (uint64_t)(uintptr_t)vendor_pages[cpu].page[1];
     svm_intercepts_set(c);
     a->exceptions = c->intercept_exceptions;
     c->iopm_base = v->io_map.v ? v->io_map.v : svm_iopm();

@@ -22,12 +22,6 @@
 #define NO_VPIDS 32u /* any number will do: each entry flushes */
 #define MANY_VPIDS 255u
 
-struct vmx_page {
-    _Alignas(4096) uint32_t revision;
-    uint8_t rest[PAGE_SIZE - 4];
-};
-/* Static, so that no allocator is needed; identity-mapped like the whole image. */
-static struct vmx_page vmx_regions[HV_MACHINE_CPUS], vmx_blocks[HV_MACHINE_CPUS];
 static struct vmx_vcpu vmx_vcpus[HV_MACHINE_CPUS];
 static bool vmx_is_on[HV_MACHINE_CPUS];
 
@@ -70,7 +64,8 @@ static uint64_t hpa_of(const void *p)
 enum hv_err vmx_enable(void)
 {
     struct percpu *p = percpu_self();
-    uint64_t region = hpa_of(&vmx_regions[p->cpu]), block = hpa_of(&vmx_blocks[p->cpu]);
+    struct vendor_pages *own = &vendor_pages[p->cpu]; /* VMXON region and VMCS */
+    uint64_t region = hpa_of(own->page[0]), block = hpa_of(own->page[1]);
 
     if (vmx_is_on[p->cpu])
         return HV_OK;
@@ -78,7 +73,8 @@ enum hv_err vmx_enable(void)
         return HV_UNSUPPORTED;
     if (p->cpu == 0)
         vmx_perm_build();
-    vmx_regions[p->cpu].revision = vmx_blocks[p->cpu].revision = vmx_caps.revision;
+    for (unsigned i = 0; i < 2; i++)
+        memcpy(own->page[i], &vmx_caps.revision, sizeof(vmx_caps.revision));
     write_cr0((read_cr0() | vmx_caps.cr0_fixed0) & vmx_caps.cr0_fixed1);
     p->cr4_fixed |= CR4_VMXE;
     p->cr4 |= CR4_VMXE;

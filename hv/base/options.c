@@ -64,6 +64,8 @@ static const struct option table[] = {
      "on Intel: faults of pages that a 64-bit guest has not present reach it without an exit"},
     {"dying", KIND_SWITCH, FIELD(dying), ON_OFF, 1, 0,
      "give up all tables of an address space that has no page left"},
+    {"shortcuts", KIND_SWITCH, FIELD(shortcuts), ON_OFF, 1, 0,
+     "keep from one exit to the next what need not be found out again"},
     {"mmu", KIND_CHOICE, FIELD(mmu), "shadow|ref", MMU_SHADOW, 0,
      "the shadow pager, or the small slow reference pager"},
     {"pool", KIND_PAGES, FIELD(pool_pages), NULL, 0, 1u << 24,

@@ -40,6 +40,7 @@ struct hv_options {
     bool fresh;              /* fresh=on|off: a CPU's own new leaf tables are unsync at once */
     bool directpf;           /* directpf=on|off: not-present faults without an exit, on Intel */
     bool dying;              /* dying=on|off: tables of a dying address space are given up */
+    bool shortcuts;          /* shortcuts=on|off: what is kept from one exit to the next */
     enum mmu_mode mmu;       /* mmu=shadow|ref */
     uint32_t audit;          /* audit=0..3 */
     uint32_t loglvl;         /* enum log_level */

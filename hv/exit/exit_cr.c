@@ -184,13 +184,33 @@ static bool write_operand(struct subvmm *s, const struct insn *in, uint64_t *val
     }
 }
 
+/* MOV to CR3 in 64-bit code, of an instruction that is known: each switch between address spaces.
+ * false: anything else. */
+static bool cr3_write(struct subvmm *s, const struct vmexit *x)
+{
+    const struct insn *in = x->next_rip ? NULL : fetch_known(s, x);
+
+    if (!in || in->op != INSN_MOV_CR_WRITE || in->cr != 3)
+        return false;
+    unsigned length = in->length; /* `in` is looked at before anything else is */
+    s->calm = cr_write(s, 3, s->vcpu.regs.gpr[in->src_reg & 15]);
+    if (s->calm)
+        vcpu_skip_long(s, length);
+    else
+        vcpu_inject_gp0(s);
+    return true;
+}
+
 void exit_cr_write(struct subvmm *s, const struct vmexit *x)
 {
     struct insn buf;
-    const struct insn *in = fetch(s, x, INSN_MOV_CR_WRITE, &buf);
+    const struct insn *in;
     unsigned cr, length;
     uint64_t value;
 
+    if (cr3_write(s, x))
+        return;
+    in = fetch(s, x, INSN_MOV_CR_WRITE, &buf);
     if (!in || !write_operand(s, in, &value))
         return;
     cr = in->op == INSN_MOV_CR_WRITE ? in->cr : 0;

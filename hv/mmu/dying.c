@@ -8,15 +8,43 @@
 #define BUDGET 8192 /* entries looked at between two events: what leads to more counts as alive */
 #define USER_HALF 256u /* entries of a level-4 table for the lower half of the addresses */
 
+/* Is a user page left in the leaf table that `page` shadows? */
+static bool leaf_alive(struct mmu *m, uint32_t page)
+{
+    const struct sp *s = sp_at(m, page);
+    const uint64_t *spte = sp_spte(m, page, 0), *table = s->table;
+
+    for (unsigned w = 0; w < 8; w++) {
+        uint32_t n = 0;
+        for (uint64_t bits = s->present[w]; bits; bits &= bits - 1, n++) {
+            unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
+            if (!(spte[idx] & PTE_U))
+                continue;
+            /* relaxed: a guess, which the guest's own stores may outrun */
+            uint64_t g =
+                table ? __atomic_load_n(&table[idx], __ATOMIC_RELAXED) : gpte_raw_any(m, s, idx);
+            if (g & PTE_P)
+                return true;
+        }
+        m->work += n;
+        m->dying_looked += n;
+        serve_point(m);
+    }
+    return m->dying_looked > BUDGET;
+}
+
 /* Is a user page left below `page`? What the shadow does not have was not used here. Notes the
  * tables passed. */
 static bool alive(struct mmu *m, uint32_t page, struct mmu_family *fam)
 {
     const struct sp *s = sp_at(m, page);
 
-    if (s->level > 1 && fam->n < MMU_FAMILY)
+    if (s->level == 1) {
+        fam->lived = true;
+        return leaf_alive(m, page);
+    }
+    if (fam->n < MMU_FAMILY)
         fam->table[fam->n++] = s->gfn;
-    fam->lived |= s->level == 1;
     for (unsigned w = 0; w < (s->level == 4 ? USER_HALF / 64 : 8); w++) {
         for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
@@ -62,6 +90,38 @@ static bool give_up(struct mmu *m, gva_t va, gfn_t f)
         return false;
     w.give_up = true;
     (void)fill_leaf(m, &w, &at);
+    return true;
+}
+
+/* Has no other CPU any of the tables? */
+static bool all_own(struct mmu *m, const struct mmu_family *fam)
+{
+    for (unsigned i = 0; i < fam->n; i++)
+        if (trace_consumers(trace_word(m->coh, fam->table[i])) & ~(1u << m->cpu))
+            return false;
+    return true;
+}
+
+/* Drops all shadow pages of f but the present root, in which case it is false. */
+static bool drop_all(struct mmu *m, gfn_t f)
+{
+    uint32_t root = m->root == SP_NONE ? SP_NONE : m->roots[m->root].sp, p;
+
+    while ((p = sp_first(m, f)) != SP_NONE && p != root)
+        sp_zap(m, p);
+    return p == SP_NONE;
+}
+
+bool dying_drop(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam)
+{
+    if (!fam->n || fam->table[0].v == f.v || !all_own(m, fam))
+        return false;
+    stat_inc(m->pcpu, STAT_dying);
+    for (unsigned i = 1; i < fam->n; i++)
+        (void)drop_all(m, fam->table[i]);
+    gva_t there = gva(va.v + ((fam->table[0].v - f.v) << PAGE_SHIFT));
+    if (!drop_all(m, fam->table[0]) && !((there.v ^ va.v) >> 47))
+        (void)give_up(m, there, fam->table[0]);
     return true;
 }
 

@@ -6,6 +6,8 @@
 
 #define SPURIOUS_LIMIT 8
 
+_Static_assert((MMU_WHERE & SPTE_DEVICE) != 0, "what becomes device memory is no code");
+
 /* A #PF that the guest gets is a coherency event for its address (SDM vol. 3 4.10.4.1 "Operations
  * that Invalidate TLBs and Paging-Structure Caches"). */
 static void fault_event(struct mmu *m, gva_t va)
@@ -46,7 +48,10 @@ static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 
     if (direct_keeps(m, *at))
         return MMU_EMULATE;
-    if (!dying_found(m, w->va, w->target, &fam) && !unsync_wanted(m, w->target))
+    bool dying = dying_found(m, w->va, w->target, &fam);
+    if (dying && dying_drop(m, w->va, w->target, &fam))
+        return MMU_RESUME;
+    if (!dying && !unsync_wanted(m, w->target))
         return MMU_EMULATE;
     w->give_up = true;
     if (fill_leaf(m, w, at) == FILL_TRACED)
@@ -147,10 +152,11 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     return MMU_RESUME;
 }
 
-const void *mmu_code(struct mmu *m, gva_t va)
+const void *mmu_code(struct mmu *m, gva_t va, struct mmu_where *where)
 {
     const struct mmu_path *p;
 
+    where->loc1 = 0;
     if (m->cfg.opt->mmu == MMU_REF)
         return NULL;
     if (m->top == 3)
@@ -158,10 +164,17 @@ const void *mmu_code(struct mmu *m, gva_t va)
     p = path_of(m, va);
     if (!p)
         return NULL;
-    uint64_t e = spte_get(m, p->sp, va_index(va, p->level));
+    unsigned idx = va_index(va, p->level);
+    uint64_t e = spte_get(m, p->sp, idx);
     uint64_t mask = p->level == 1 ? PAGE_MASK : REGION_MASK;
     if (!(e & PTE_P) || (e & SPTE_DEVICE))
         return NULL;
+    *where = (struct mmu_where){
+        .root = m->last_root,
+        .loc1 = m->cfg.opt->shortcuts ? (p->sp << 9 | idx) + 1 : 0,
+        .unlinks = m->unlinks,
+        .frame = e & MMU_WHERE,
+    };
     return port_ptr(hpa((e & PTE_ADDR & ~mask) | (va.v & mask)));
 }
 

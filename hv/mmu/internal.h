@@ -134,6 +134,8 @@ uint32_t role_child(uint32_t role, uint64_t gpte, unsigned idx);
  * flushes every ASID that is older than the generation. f: first frame mapped if `spte` is a leaf.
  * Children left without a parent are freed by the caller through sp_orphan(). */
 void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
+/* Drops the read-only ones of the 64 sptes of word w of the bitmap, in a page of level 1. */
+void spte_drop_word(struct mmu *m, uint32_t page, unsigned w);
 /* Raw table write of the reference pager: no map, no links; same flush generation. */
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte);
 /* A spte that is not present becomes direct (direct.c), or is so no more. */
@@ -183,6 +185,16 @@ void sp_orphan(struct mmu *m, uint32_t page);
 /* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root);
+/* The same, at once where it is known. */
+static inline bool sp_below(struct mmu *m, uint32_t page, uint32_t root)
+{
+    const struct sp *s = &m->sps[page];
+
+    if (s->summit_at != m->links || m->sps[root].parent)
+        return sp_reaches(m, page, root);
+    m->work++;
+    return s->summit == root;
+}
 
 /* The I bit of an error code stands for a fetch only where one can be told (SDM vol. 3 4.7). */
 static inline uint32_t pfec_fetch(const struct mmu *m, uint32_t access)
@@ -232,7 +244,8 @@ static inline bool batch_likely(const struct mmu *m, const struct sp *s, uint32_
         return true;
     /* relaxed: a guess */
     return (spte[up] == m->absent && (__atomic_load_n(&s->table[up], __ATOMIC_RELAXED) & PTE_A)) ||
-           (spte[down] == m->absent && (__atomic_load_n(&s->table[down], __ATOMIC_RELAXED) & PTE_A));
+           (spte[down] == m->absent &&
+            (__atomic_load_n(&s->table[down], __ATOMIC_RELAXED) & PTE_A));
 }
 /* The spte made for walk.flip, at location loc1 - 1, is for the next entry ... */
 void flip_made(struct mmu *m, uint32_t loc1);
@@ -258,6 +271,8 @@ void device_repair(struct mmu *m, uint32_t page, unsigned idx, uint64_t gpte);
 void repair_init(struct mmu *m);
 void repair_spte(struct mmu *m, uint32_t page, unsigned idx);
 void repair_entry(struct mmu *m, gpa_t entry);
+/* repair_spte in a page of level 1 with 8-byte entries, which are mostly as they were. */
+void repair_leaf(struct mmu *m, uint32_t page, unsigned idx);
 /* Re-reads every present spte of a page. */
 void repair_page(struct mmu *m, uint32_t page);
 
@@ -349,6 +364,10 @@ struct mmu_family {
  * without any user page left? Then *fam holds its tables above the leaves, f among them; else none.
  */
 bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam);
+/* Where no other CPU has them either: drops all their shadow pages, so that the store, done again,
+ * and those that follow exit no more. But the present root is given up, and dropped at the next
+ * event as any other. false: nothing was done. */
+bool dying_drop(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam);
 /* Gives up those but f, which the caller has given up. */
 void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam);
 

@@ -90,7 +90,11 @@ void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at);
 /* Host address of the byte at va by this CPU's own shadow tables, valid to the end of its 4 KiB
  * page: for bytes the processor has itself just fetched there, so no rights are checked and nothing
  * is filled. NULL: no translation at hand. */
-const void *mmu_code(struct mmu *m, gva_t va);
+struct mmu_where { /* what that was taken from: mmu_code_there */
+    uint32_t root, loc1;
+    uint64_t unlinks, frame;
+};
+const void *mmu_code(struct mmu *m, gva_t va, struct mmu_where *where);
 /* gva -> gpa for the emulator through the software cache, with the guest's permission checks and
  * A/D updates. access: PFEC_W|U|I and ACCESS_*. HV_FAULT: *fault. HV_OK: *out, valid to its page's
  * end. */

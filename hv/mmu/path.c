@@ -57,7 +57,7 @@ const struct mmu_path *path_of(struct mmu *m, gva_t va)
     if (root == SP_NONE || !m->sps[root].used)
         return NULL;
     p->root = root;
-    p->unlinks = m->unlinks;
+    p->unlinks = m->cfg.opt->shortcuts ? m->unlinks : ~0ull; /* ~0: for this once */
     p->region1 = follow(m, va, p) ? region1 : 0;
     path_plain(m, p);
     return p->region1 ? p : NULL;

@@ -145,7 +145,11 @@ static void zap_one(struct mmu *m, uint32_t page)
     }
     if (s->is_root)
         forget_root(m, page);
-    for (unsigned w = 0; w < 8; w++) {
+    for (unsigned w = 0; w < 8 && s->npresent; w++) {
+        if (s->level == 1) {
+            spte_drop_word(m, page, w);
+            serve_point(m); /* which may make others read-only */
+        }
         while (s->present[w]) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(s->present[w]);
             uint64_t e = spte_get(m, page, idx);
@@ -338,7 +342,7 @@ static bool sp_single_way(struct mmu *m, uint32_t from, uint32_t root, uint32_t 
         *end = page;
         if (!l) {
             s->summit = page;
-            s->summit_at = m->links;
+            s->summit_at = m->cfg.opt->shortcuts ? m->links : 0;
         }
         if (page == root || !l)
             return true;

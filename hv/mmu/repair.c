@@ -165,25 +165,60 @@ void repair_entry(struct mmu *m, gpa_t entry)
     m->changed = changed;
 }
 
-/* Most of what is re-read is as it was. */
+void repair_leaf(struct mmu *m, uint32_t page, unsigned idx)
+{
+    const struct sp *s = sp_at(m, page);
+    uint64_t old = *sp_spte(m, page, idx);
+
+    if (m->absent && !spte_seen(old)) {
+        repair_spte(m, page, idx); /* which knows direct ones */
+        return;
+    }
+    m->work++;
+    if (!(old & PTE_P) || (s->role & (ROLE_DIRECT | ROLE_REF)))
+        return;
+    uint64_t g = gpte_raw(m, s, idx);
+    if (!(g & PTE_P))
+        spte_set(m, page, idx, 0, gfn(0));
+    else if ((s->role & ROLE_WP0) ||
+             !is_repaired(m, gpte_reserved_4k(m, s->role),
+                          PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0), old, g))
+        repair_spte(m, page, idx);
+}
+
+/* Re-reads a page of leaves, most of which are as they were. What is_repaired asks is asked of each
+ * entry here at the price of a comparison: the host's region is looked up when it changes. */
 static void repair_leaves(struct mmu *m, uint32_t page)
 {
     const struct sp *s = sp_at(m, page);
     const uint64_t *spte = sp_spte(m, page, 0);
     const uint64_t must_be_0 = gpte_reserved_4k(m, s->role);
-    const uint64_t mirrored = PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
+    const uint64_t kept = PTE_P | PTE_A | PTE_ADDR | PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
+    uint64_t region = ~0ull, moved = 0; /* region: ~0 is none */
 
     for (unsigned w = 0; w < 8; w++) {
-        for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+        uint32_t n = 0;
+        for (uint64_t bits = s->present[w]; bits; bits &= bits - 1, n++) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
-            m->work++;
+            hpa_t h;
             /* relaxed: the trace word, or the slot, was read with acquire before */
             uint64_t g = s->table ? __atomic_load_n(&s->table[idx], __ATOMIC_RELAXED)
                                   : gpte_raw_any(m, s, idx);
-            if (!is_repaired(m, must_be_0, mirrored, spte[idx], g))
-                repair_spte(m, page, idx);
+            if ((g & PTE_ADDR) >> REGION_SHIFT != region &&
+                p2m_region(m->cfg.p2m, gpa(g & PTE_ADDR), &h)) {
+                region = (g & PTE_ADDR) >> REGION_SHIFT;
+                moved = h.v ^ (g & PTE_ADDR);
+            }
+            uint64_t want = ((g ^ moved) & kept) | (g & (PTE_W | PTE_D));
+            if ((g & (PTE_W | PTE_D)) != (PTE_W | PTE_D))
+                want &= ~(PTE_W | PTE_D);
+            if (want == spte[idx] && !(g & must_be_0) && (g & PTE_ADDR) >> REGION_SHIFT == region)
+                continue;
+            repair_spte(m, page, idx);
             serve_point(m);
         }
+        m->work += n;
+        serve_point(m);
     }
 }
 

@@ -20,14 +20,23 @@ void root_invalidate(struct mmu *m)
     m->root = SP_NONE;
 }
 
-static uint32_t slot_find(const struct mmu *m, gfn_t f, unsigned level, uint32_t role)
+static inline bool slot_is(const struct mmu *m, uint32_t i, gfn_t f, unsigned level, uint32_t role)
 {
-    for (uint32_t i = 0; i < m->nroots; i++) {
-        uint32_t p = m->roots[i].sp;
-        if (p != SP_NONE && m->sps[p].gfn.v == f.v && m->sps[p].level == level &&
-            m->sps[p].role == role)
-            return i;
-    }
+    uint32_t p = m->roots[i].sp;
+
+    return p != SP_NONE && m->sps[p].gfn.v == f.v && m->sps[p].level == level &&
+           m->sps[p].role == role;
+}
+
+static uint32_t slot_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
+{
+    uint8_t *hint = &m->root_hint[f.v % MMU_ROOTS];
+
+    if (slot_is(m, *hint, f, level, role))
+        return *hint;
+    for (uint32_t i = 0; i < m->nroots; i++)
+        if (slot_is(m, i, f, level, role))
+            return *hint = (uint8_t)i;
     return SP_NONE;
 }
 
@@ -240,7 +249,7 @@ void mmu_entered(struct mmu *m, const struct mmu_root *r)
     ASSERT(r->flush || m->roots[m->root].clean_at == m->downgrades);
     m->roots[m->root].clean_at = m->downgrades;
     /* Outside long mode the processor loads the PDPTEs with CR3, at each entry. */
-    m->entered = m->top == 4 ? m->root : ENTERED_NONE;
+    m->entered = m->top == 4 && m->cfg.opt->shortcuts ? m->root : ENTERED_NONE;
     m->entered_at = m->downgrades;
     m->flip_entered = true;
     if (r->flush)

@@ -2,8 +2,8 @@
 /* The one writer of sptes: reverse map, parent links, writer bits and the flush generation follow
  * from here. Tested by tools/tests/test_mmu.c. */
 /* Rules.
- * 1. spte_set, spte_direct and, for mmu=ref, spte_set_ref are the only functions that store to an
- *    spte.
+ * 1. spte_set, spte_drop_word for what goes together, spte_direct and, for mmu=ref, spte_set_ref
+ * are the only functions that store to an spte.
  * 2. What is not present is m->absent, or 0 where it is direct (direct.c); spte_get says 0 of both,
  *    and so do the rules. What is present was checked: a leaf maps RAM of the VM, a link leads
  *    to a page in use one level below.
@@ -82,6 +82,13 @@ static gfn_t hpa_to_gfn(const struct mmu *m, uint64_t h)
                ((h & REGION_MASK) >> PAGE_SHIFT));
 }
 
+/* What a leaf of RAM maps is f's, and belongs to the VM. */
+static HV_INLINE void check_frame(const struct mmu *m, uint64_t spte, gfn_t f)
+{
+    hpa_t h;
+    ASSERT(p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h) && h.v == (spte & PTE_ADDR));
+}
+
 /* Every spte's target belongs to the VM or is a shadow page of the next level: always checked. */
 static void check_target(const struct mmu *m, const struct sp *s, uint64_t spte, gfn_t f)
 {
@@ -92,8 +99,7 @@ static void check_target(const struct mmu *m, const struct sp *s, uint64_t spte,
             ASSERT(p2m_owns_device(m->cfg.p2m, f, pfn((spte & PTE_ADDR) >> PAGE_SHIFT)));
             return;
         }
-        hpa_t h;
-        ASSERT(p2m_lookup(m->cfg.p2m, gfn_gpa(f), &h) && h.v == (spte & PTE_ADDR));
+        check_frame(m, spte, f);
         ASSERT(s->level == 1 || ((spte & PTE_ADDR) & REGION_MASK) == 0);
     } else {
         uint32_t child = spte_child(m, spte);
@@ -168,16 +174,10 @@ static void count_present(struct sp *s, unsigned idx, uint64_t old, uint64_t new
         s->npresent--;
 }
 
-/* A leaf of level 1 where nothing was: nearly every fill. What the general way does, in one pass
- * over the chain. */
-static void set_new_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte, gfn_t f)
+/* The reverse map's part of a writable leaf of level 1 that was just made where nothing was: what
+ * the general way does, in one pass over the chain. */
+static HV_APART void hook_new_leaf(struct mmu *m, sploc_t loc, uint64_t spte, gfn_t f)
 {
-    __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
-    s->present[(loc & 511) >> 6] |= BIT(loc & 63);
-    s->npresent++;
-    m->sets++;
-    if (!spte_mapped_rw(1, spte))
-        return;
     uint32_t *head = &m->rhash[rhash_of(m, spte & PTE_ADDR)], n = 1, last = 0;
     for (uint32_t l = *head; l; l = m->rlink[l - 1], m->work++) {
         if (rmap_is(m, l, spte & PTE_ADDR, false)) {
@@ -241,11 +241,38 @@ static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
     spte_set(m, (l - 1) >> 9, (l - 1) & 511, fewer, f); /* which makes nothing new */
 }
 
-/* The general way: a link, a 2 MiB leaf, or one leaf after another. */
-static HV_APART void spte_change(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte, gfn_t f)
+/* A leaf of level 1 changes in nothing but its rights: the frame was checked when it was made. */
+static HV_APART void set_rights(struct mmu *m, sploc_t loc, uint64_t spte, gfn_t f)
+{
+    uint64_t old = m->sptes[loc];
+    bool had = (old & PTE_W) != 0, has = (spte & PTE_W) != 0;
+
+    if (had && !has) {
+        chain_remove(m, &m->rhash[rhash_of(m, old & PTE_ADDR)], loc);
+        m->rmap_used--;
+    }
+    __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
+    m->sets++;
+    if (is_downgrade(1, old, spte)) {
+        m->downgrades++;
+        m->xlate_gen++;
+    }
+    if (had && !has)
+        writer_gone(m, 1, old & PTE_ADDR);
+    else if (has && !had)
+        hook_new_leaf(m, loc, spte, f);
+}
+
+/* What spte_set does beyond the frequent cases. */
+static HV_APART void set_any(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte, gfn_t f)
 {
     uint64_t *slot = &m->sptes[loc];
     uint64_t old = spte_seen(*slot);
+
+    if (old == spte)
+        return;
+    if (spte)
+        check_target(m, s, spte, f);
     bool lost_w = spte_mapped_rw(s->level, old);
     if (lost_w && (spte & PTE_W) && !((old ^ spte) & (PTE_ADDR | PTE_PS)))
         lost_w = false; /* same frame, still writable */
@@ -287,21 +314,54 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     sploc_t loc = (page << 9) | idx;
     uint64_t old = m->sptes[loc];
 
+    m->work++;
     if (m->absent)
         old = spte_made_absent(m, page, idx);
     if (!(spte & PTE_P))
         spte = 0; /* not-present sptes carry no address: trap 34 */
-    m->work++;
-    if (old == spte)
-        return;
-    if (spte)
-        check_target(m, s, spte, f);
-    if (s->level > 1 || (old && spte))
-        spte_change(m, s, loc, spte, f);
-    else if (spte)
-        set_new_leaf(m, s, loc, spte, f);
-    else
+    if (s->level == 1 && !old && (spte & (PTE_P | SPTE_DEVICE)) == PTE_P) { /* nearly every fill */
+        check_frame(m, spte, f);
+        __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
+        s->present[idx >> 6] |= BIT(idx & 63);
+        s->npresent++;
+        m->sets++;
+        if (spte_mapped_rw(1, spte))
+            hook_new_leaf(m, loc, spte, f);
+    } else if (s->level == 1 && !spte && old) {
         drop_leaf(m, s, loc, old);
+    } else if (s->level == 1 && spte && !((old ^ spte) & ~(PTE_W | PTE_D | PTE_U | PTE_NX)) &&
+               !(old & SPTE_DEVICE)) {
+        if (old != spte)
+            set_rights(m, loc, spte, f);
+    } else {
+        set_any(m, s, loc, spte, f);
+    }
+}
+
+void spte_drop_word(struct mmu *m, uint32_t page, unsigned w)
+{
+    struct sp *s = sp_at(m, page);
+    uint64_t *spte = sp_spte(m, page, 0), stay = 0;
+    uint16_t n = 0;
+
+    ASSERT(s->level == 1 && w < 8);
+    for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+        unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
+        if (spte[idx] & PTE_W) { /* has a chain and perhaps a writer bit */
+            stay |= bits & -bits;
+            continue;
+        }
+        __atomic_store_n(&spte[idx], m->absent, __ATOMIC_RELAXED);
+        n++;
+    }
+    if (!n)
+        return;
+    s->present[w] = stay;
+    s->npresent -= n;
+    m->sets += n;
+    m->work += n;
+    m->downgrades++;
+    m->xlate_gen++;
 }
 
 void spte_direct(struct mmu *m, uint32_t page, unsigned idx, bool on)

@@ -2,6 +2,7 @@
 /* The private state of one CPU's shadow pager: shadow pages, reverse map, roots, lists. Only hv/mmu
  * uses the fields; hv/vcpu embeds the struct. Tested by tools/tests/test_mmu.c. */
 #pragma once
+#include "arch-x86/defs/x86.h"
 #include "hv/base/assert.h"
 #include "hv/coherency/consumer.h"
 #include "hv/mmu/mmu.h"
@@ -130,10 +131,11 @@ struct mmu_lost { /* a frame that was mapped writable when it became a table */
 
 struct mmu_out { /* a frame this CPU made unsync */
     uint64_t gfn;
-    bool leaf;    /* counted as a leaf table gone unsync, not as a table given up */
-    uint8_t stay; /* full flushes it stays although others read it: it came back so often */
-    uint8_t left; /* of them, those to come */
-    bool soon;    /* left at the next event of any kind */
+    bool leaf;     /* counted as a leaf table gone unsync, not as a table given up */
+    uint8_t stay;  /* full flushes it stays although others read it: it came back so often */
+    uint8_t left;  /* of them, those to come */
+    bool soon;     /* left at the next event of any kind */
+    uint32_t page; /* where its shadow page was last, a guess */
 };
 
 struct mmu_left {  /* a frame left not long ago */
@@ -179,6 +181,7 @@ struct mmu {
     uint32_t entered;    /* that of the last entry, while mmu_enter would choose it as it is; ... */
     uint64_t entered_at; /* ... downgrades then */
     uint64_t root_clock;
+    uint8_t root_hint[MMU_ROOTS]; /* by the frame of the table: where the root was found last */
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
     hpa_t low_hpa;
 
@@ -245,6 +248,14 @@ static inline uint32_t mmu_code_root(const struct mmu *m)
 static inline uint64_t mmu_code_losses(const struct mmu *m)
 {
     return m->downgrades;
+}
+/* And after losses, where no link was among them, if the spte still maps the same: a page of it
+ * that is freed is unlinked first. */
+#define MMU_WHERE (PTE_P | PTE_ADDR | PTE_PS | BIT(9)) /* BIT(9): SPTE_DEVICE */
+static inline bool mmu_code_there(const struct mmu *m, const struct mmu_where *w)
+{
+    return w->loc1 && w->unlinks == m->unlinks && w->root == m->last_root &&
+           (m->sptes[w->loc1 - 1] & MMU_WHERE) == w->frame;
 }
 
 /* --- the loop's quick round --- */

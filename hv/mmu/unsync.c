@@ -65,7 +65,7 @@ void unsync_sync(struct mmu *m, bool all)
     for (; p != SP_NONE; p = m->list_next) {
         serve_point(m);
         m->list_next = m->sps[p].list_next; /* moves on if that page is freed by what follows */
-        if (all || (root != SP_NONE && sp_reaches(m, p, root)))
+        if (all || (root != SP_NONE && sp_below(m, p, root)))
             sync_one(m, p);
         else if (policy_stale(m, &m->sps[p]))
             sp_zap(m, p);
@@ -77,8 +77,23 @@ void unsync_sync_under(struct mmu *m, uint32_t page)
     for (uint32_t p = m->unsync_head; p != SP_NONE; p = m->list_next) {
         serve_point(m);
         m->list_next = m->sps[p].list_next;
-        if (sp_reaches(m, p, page))
+        if (sp_below(m, p, page))
             sync_one(m, p);
+    }
+}
+
+/* The entry behind (page, idx), in every page keyed by the table: a global one counts in all roots.
+ * Nearly always all are of level 1 and one spte stands for one entry; then none can be freed. */
+static void sync_entry(struct mmu *m, uint32_t page, unsigned idx)
+{
+    const struct sp *s = sp_at(m, page);
+
+    for (uint32_t p = sp_first(m, s->gfn); p != SP_NONE; p = sp_next(m, p)) {
+        if (m->sps[p].level > 1 || (m->sps[p].role & ROLE_4B)) {
+            repair_entry(m, sp_entry_gpa(s, idx));
+            return;
+        }
+        repair_leaf(m, p, idx);
     }
 }
 
@@ -93,8 +108,8 @@ void unsync_sync_va(struct mmu *m, gva_t va)
     if (!p || p->level > 1)
         return;
     const struct sp *s = sp_at(m, p->sp);
-    if (s->listed) /* every page keyed by the table: a global entry counts in all roots */
-        repair_entry(m, sp_entry_gpa(s, va_index(va, 1)));
+    if (s->listed)
+        sync_entry(m, p->sp, va_index(va, 1));
 }
 
 /* Drops the sptes of a listed leaf table whose entries have lost A. Nothing else is looked at: what
@@ -155,6 +170,15 @@ static bool is_upper(struct mmu *m, gfn_t f)
 bool unsync_wanted(struct mmu *m, gfn_t f)
 {
     return policy_gives_up(m, f, is_upper(m, f));
+}
+
+/* Has a frame that this CPU writes a page here whose re-reads were not for nothing? The page seen
+ * last says so nearly always. */
+static bool is_lively(const struct mmu *m, const struct mmu_out *o)
+{
+    const struct sp *s = &m->sps[o->page];
+
+    return s->used && s->gfn.v == o->gfn && !(s->role & ROLE_DIRECT) && !policy_quiet(s);
 }
 
 /* Were all re-reads of f's shadow pages of late for nothing? */
@@ -234,9 +258,14 @@ void unsync_leave_quiet(struct mmu *m)
 {
     for (uint32_t i = 0; i < m->nout;) {
         serve_point(m);
-        uint64_t word = trace_word(m->coh, gfn(m->out[i].gfn));
-        if ((word & TRACE_UNSYNC) && (word & TRACE_WRITER(m->cpu)) &&
-            is_quiet(m, gfn(m->out[i].gfn)))
+        if (is_lively(m, &m->out[i])) {
+            i++;
+            continue;
+        }
+        gfn_t f = gfn(m->out[i].gfn);
+        uint32_t page = sp_first(m, f);
+        m->out[i].page = page == SP_NONE ? 0 : page;
+        if (unsync_is_out(m, i) && is_quiet(m, f))
             unsync_leave_one(m, i);
         else
             i++;
@@ -255,6 +284,12 @@ void unsync_leave(struct mmu *m, bool idle)
             unsync_out_remove(m, i); /* left already: drop request, last alias gone */
             continue;
         }
+        if (!(trace_consumers(word) & ~self) && is_lively(m, &m->out[i])) {
+            i++; /* as policy_stays would say */
+            continue;
+        }
+        uint32_t page = sp_first(m, f);
+        m->out[i].page = page == SP_NONE ? 0 : page;
         struct policy_use use = {
             .by_others = trace_consumers(word) & ~self,
             .by_self = trace_consumers(word) & self,

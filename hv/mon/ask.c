@@ -28,7 +28,17 @@ struct ask {
     bool cut;
     char text[ANSWER_BYTES];
 };
-static struct ask asks[HV_MACHINE_CPUS];
+static struct ask *asks; /* [CPU of the machine] */
+
+size_t mon_bytes(uint32_t ncpus)
+{
+    return ncpus * sizeof(struct ask);
+}
+
+void mon_place(void *zeroed)
+{
+    asks = zeroed;
+}
 
 /* --- the owner's side --- */
 

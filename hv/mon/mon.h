@@ -19,5 +19,9 @@ void mon_trace_block(const struct vm *vm);
  * them all, a BREAK too. Context: loop of the CPU that reads the console, no lock held; may wait
  * for other CPUs a bounded time, serving requests meanwhile. */
 unsigned mon_key(struct subvmm *s, unsigned key, unsigned pass[2]);
+/* Where CPUs answer the monitor: mon_bytes for the machine's CPUs, page-aligned, placed before the
+ * hooks below are. */
+size_t mon_bytes(uint32_t ncpus);
+void mon_place(void *zeroed);
 /* subvmm_monitor_hook: this CPU answers what the monitor asked it. Context: its loop. */
 void mon_answer(struct subvmm *s);

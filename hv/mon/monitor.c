@@ -72,8 +72,6 @@ static void run_cpus(struct subvmm *s, const struct words *w)
     int n = hv_snprintf(line, sizeof(line), "now:");
 
     (void)w;
-    if (vm_count > 1)
-        mon_say("VM %s:", mon_vm(s)->name);
     for (uint32_t c = 0; c < mon_vm(s)->ncpus && n < MON_LINE; c++) {
         uint32_t mode = atomic_load_explicit(&mon_vm(s)->co->cpu[c].mode, memory_order_relaxed);
         n += hv_snprintf(line + n, sizeof(line) - (size_t)n, " %u:%s", c, mon_mode_name(mode));
@@ -242,6 +240,16 @@ static const struct key keys[] = {
     {'q', false, 0, NULL, "leave", run_quit},
 };
 
+/* Of several VMs, which one the answer is about. */
+static void run_key(struct subvmm *s, const struct key *k, const struct words *w)
+{
+    static const char of_one_vm[] = "crwtsedap";
+
+    if (vm_count > 1 && strchr(of_one_vm, k->key))
+        mon_say("VM %s:", mon_vm(s)->name);
+    k->run(s, w);
+}
+
 static void run_help(struct subvmm *s, const struct words *w)
 {
     (void)s;
@@ -299,7 +307,7 @@ static void argument_done(struct subvmm *s)
     else if (k->cpu_first && (!w.good || *at))
         mon_say("expected: %s", k->prompt);
     else
-        k->run(s, &w);
+        run_key(s, k, &w);
 }
 
 static void argument_key(struct subvmm *s, uint8_t byte)
@@ -332,7 +340,7 @@ static void open_key(struct subvmm *s, uint8_t byte)
             continue;
         mon_say("%c", keys[i].key);
         if (!keys[i].prompt) {
-            keys[i].run(s, &none);
+            run_key(s, &keys[i], &none);
             return;
         }
         asking = &keys[i];

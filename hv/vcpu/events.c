@@ -194,7 +194,7 @@ void events_prepare(struct subvmm *s)
     int top = vlapic_pending(s->vm->pc, s->cpu);
     bool irq = top >= 0;
     /* Whatever is found below stays found while nothing of it changes (loop.c, rule 3). */
-    s->quiet = !irq && !v->nmi_pending;
+    s->quiet = !irq && !v->nmi_pending && s->vm->opt->shortcuts;
     bool enabled = v->regs.rflags & RFLAGS_IF;
 
     if (v->pending.type != EVENT_NONE || nmi_prepare(s)) {

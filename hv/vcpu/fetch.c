@@ -8,13 +8,16 @@
  * 1. A decoding is used for the same RIP and code size and for the same bytes, read afresh each
  *    time: who changes code needs to tell nobody.
  * 2. Where the bytes lie is kept only with the root and the number of losses it was found under,
- *    and looked up again when either is another: it is as valid as a translation that the TLB may
- *    hold.
- * 3. Bytes that reach into another page, code in segments and real mode go the longer way. */
+ *    and when either is another looked up again, unless the shadow's own tables still lead there
+ *    (mmu_code_there): it is as valid as a translation that the TLB may hold.
+ * 3. What bytes mean depends on them and the code size alone, so it is kept by them as well: a
+ *    new address space decodes nothing anew that another had.
+ * 4. Bytes that reach into another page, code in segments and real mode go the longer way. */
 #include "arch-x86/defs/x86.h"
 #include "hv/base/string.h"
 #include "hv/mmu/gmem.h"
 #include "hv/vcpu/fetch.h"
+#include "hv/vm/vm.h"
 
 #define SEG_LONG BIT(9)
 #define SEG_BIG BIT(10)
@@ -32,6 +35,7 @@ unsigned fetch_mode(const struct vcpu *v, const struct vcpu_code *c)
 /* false: another page follows, a segment that is not flat, or no translation at hand. */
 static bool copy_code(struct subvmm *s, const struct vcpu_code *c, unsigned mode, uint64_t out[2])
 {
+    struct mmu_where where;
     uint64_t lin = s->vcpu.regs.rip;
     const void *code;
 
@@ -42,7 +46,7 @@ static bool copy_code(struct subvmm *s, const struct vcpu_code *c, unsigned mode
     }
     if ((lin & PAGE_MASK) > PAGE_SIZE - BYTES)
         return false;
-    code = mmu_code(&s->mmu, gva(lin));
+    code = mmu_code(&s->mmu, gva(lin), &where);
     if (!code)
         return false;
     memcpy(out, code, BYTES); /* read once; what is checked and decoded is the copy */
@@ -63,10 +67,11 @@ static struct fetched *slot_of(struct subvmm *s, uint64_t rip)
     return &s->fetched[(rip ^ rip >> 8 ^ mmu_code_root(&s->mmu)) % FETCHED];
 }
 
-/* Looks up again where f's bytes lie, which do not reach over their page (copy_code). */
-static HV_RARE bool code_find(struct subvmm *s, struct fetched *f)
+/* Looks again where f's bytes lie, which do not reach over their page (copy_code). */
+static HV_APART bool code_find(struct subvmm *s, struct fetched *f)
 {
-    f->code = mmu_code(&s->mmu, gva(f->rip));
+    if (!f->code || !mmu_code_there(&s->mmu, &f->where))
+        f->code = mmu_code(&s->mmu, gva(f->rip), &f->where);
     f->root = mmu_code_root(&s->mmu);
     f->losses = mmu_code_losses(&s->mmu);
     return f->code;
@@ -106,6 +111,23 @@ const struct insn *fetch_look(struct subvmm *s, const struct vmexit *x, struct i
     return fetch_decode(s, x, buf) == HV_OK ? buf : NULL;
 }
 
+/* Rule 3. */
+static enum hv_err decode(struct subvmm *s, const uint64_t bytes[2], unsigned mode,
+                          struct insn *out)
+{
+    struct decoded *d = &s->decoded[(bytes[0] * 0x9e3779b97f4a7c15ull >> 32) % DECODED];
+
+    if (d->bytes[0] != bytes[0] || d->bytes[1] != bytes[1] || d->mode != mode) {
+        d->mode = 0;
+        TRY(insn_decode((const uint8_t *)bytes, INSN_MAX, mode, &d->in));
+        d->bytes[0] = bytes[0];
+        d->bytes[1] = bytes[1];
+        d->mode = s->vm->opt->shortcuts ? mode : 0;
+    }
+    *out = d->in;
+    return HV_OK;
+}
+
 enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mode, struct insn *out)
 {
     uint64_t rip = s->vcpu.regs.rip, bytes[2];
@@ -116,12 +138,12 @@ enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mod
     if (f->rip != rip || f->bytes[0] != bytes[0] || f->bytes[1] != bytes[1] || f->mode != mode) {
         f->mode = 0; /* no mode: the entry holds nothing while it is being made */
         f->code = NULL;
-        if (insn_decode((const uint8_t *)bytes, INSN_MAX, mode, &f->in) != HV_OK)
+        if (decode(s, bytes, mode, &f->in) != HV_OK)
             return HV_AGAIN;
         f->rip = rip;
         f->bytes[0] = bytes[0];
         f->bytes[1] = bytes[1];
-        f->mode = mode;
+        f->mode = s->vm->opt->shortcuts ? mode : 0; /* 0: for this once */
     }
     *out = f->in;
     return HV_OK;

@@ -24,8 +24,16 @@ struct fetched { /* an instruction that exited and how it was decoded */
     uint64_t losses;
     const uint8_t *code; /* NULL: not known */
     struct insn in;
+    struct mmu_where where; /* asked after losses */
 };
-_Static_assert(sizeof(struct fetched) == 128, "two cache lines");
+_Static_assert(offsetof(struct fetched, where) <= 128, "two cache lines, and a seldom one");
+
+#define DECODED 32
+struct decoded { /* what some bytes mean, wherever they are */
+    uint64_t bytes[2];
+    unsigned mode; /* 0: empty */
+    struct insn in;
+};
 
 #define CPUID_TABLE 23 /* leaves 0 to D and 80000000 to 80000008 */
 
@@ -84,6 +92,7 @@ struct subvmm {
     uint32_t cpuid_computed; /* a bit a place: it holds nothing (cpuid.c) */
     uint32_t cpuid[CPUID_TABLE][4];
     struct fetched fetched[FETCHED];
+    struct decoded decoded[DECODED];
 };
 /* Fixes the origin of a VM's paravirtual clock, before its VCPUs run. */
 void kvmclock_init(struct vm *vm);

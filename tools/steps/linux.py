@@ -38,7 +38,7 @@ COUNTED_WITH = "12"
 MODES = [  # one option each away from the default
     "coherency=locked", "coherency=shootdown", "overflow=shootdown", "consumers=all", "interest=off", "derived=on",
     "unsync=off", "postpone=off", "batch=off", "large=off",
-    "reload=off fresh=off dying=off", "mmu=ref", "pcid=off invpcid=off",
+    "reload=off fresh=off dying=off shortcuts=off", "mmu=ref", "pcid=off invpcid=off",
 ]
 
 

@@ -42,7 +42,7 @@ def devices(name, append, interrupts):
         with open(DISK, "rb") as f:
             digest = hashlib.sha256(f.read()).hexdigest()
         disks = ",".join("%s role=disk %s" % (DISK, words) for words in ("cow=16M", "ro", "cow=64K"))
-        run = config.Run(kernel=KERNEL, initrd=INITRD, modules=disks, hv="audit=1 virtio=rng,console,net2", smp=2, timeout=900,
+        run = config.Run(kernel=KERNEL, initrd=INITRD, modules=disks, hv="audit=1 virtio=rng,console,net2", smp=2, timeout=3000,
                          test=True, own_initrd=True,
                          append="console=ttyS0 pb.script=virtio pb.blocks=64 pb.disk=%s %s" % (digest, append))
         s = boot(results, "virtio-" + name, run)

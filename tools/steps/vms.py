@@ -161,6 +161,8 @@ def monitor(results):
         m.ask(results, "v\r", r"\* 0 first +on +64 MiB, CPUs 0,1, started 1 time\n +1 second +on +64 MiB, CPUs 2,3")
         m.ask(results, "vsecond\r", r"VM second is in front\n")
         m.ask(results, "c", r"VM second:\n(?s:.*)cpu0 +running(?s:.*)cpu1 +waits for SIPI")
+        m.ask(results, "s", r"VM second:\n(?s:.*)exit IO")
+        m.ask(results, "d", r"VM second:\n")
         m.ask(results, "m", r"VM first:\n(?s:.*)VM second:\n(?s:.*)consumer 1")
         m.ask(results, "opause second\r", r"cpu0  paused(?s:.*)cpu1  paused")
         m.ask(results, "oresume second\r", r"cpu0  resumed")

@@ -2,6 +2,7 @@
 """Two Debian VMs as a person has them: log in to both over one serial line, ping, copy a file, reboot one, look at both with the
 monitor, power both off. With the times of each part. Run by tools/check.py."""
 import os
+import re
 import time
 
 from pblib import vms
@@ -102,7 +103,7 @@ def talk(results, m, clock):
     clock.part("reboot of one to its shell")
     for name in NAMES:
         said = m.monitor_keys("v%s\r" % name, "s", "m")
-        results.expect("VM %s:" % name in said and "consumer 1" in said, "s and m of %s: %s" % (name, said[-300:]))
+        results.expect(re.search(r"VM %s:\n(?s:.*)shadow_pages" % name, said) and "consumer 1" in said, "s and m of %s: %s" % (name, said[-300:]))
         results.log(said)
     m.front("left")
     does(results, m, "nproc", "2")

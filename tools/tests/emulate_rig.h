@@ -241,9 +241,10 @@ static enum hv_err fake_span(gva_t va, size_t n, uint32_t access, struct guest_f
     }
     return HV_OK;
 }
-const void *mmu_code(struct mmu *m, gva_t va)
+const void *mmu_code(struct mmu *m, gva_t va, struct mmu_where *where)
 {
     (void)m;
+    where->loc1 = 0;
     if (!native_code || (va.v - CODE_VA) >= CODE_BYTES ||
         !code_page[(va.v - CODE_VA) >> PAGE_SHIFT])
         return NULL;
@@ -327,6 +328,8 @@ static void setup(void)
     for (unsigned i = 0; i <= SEG_GS; i++)
         segs.seg[i] = (struct segment){0x10, 0xc93, 0xffffffff, 0};
     segs.seg[SEG_CS].attr = 0xa9b;
+    static const struct hv_options opt = {.shortcuts = true};
+    vm.opt = &opt;
     sv->vm = &vm;
     debug = (struct vcpu_debug){.dr7 = 0x400};
     sv->native = (struct native){native_area, hpa(NATIVE_HPA), 2, false};

@@ -5,6 +5,7 @@
 #include "tools/tests/fake/fake.h"
 #include "tools/tests/tap.h"
 #include "arch-x86/defs/x86.h"
+#include "hv/mon/mon.h"
 #include "hv/coherency/actions.h"
 #include "hv/mmu/gmem.h"
 #include "hv/exit/exit.h"
@@ -199,6 +200,9 @@ static void on_reset(void *ctx)
 /* A fresh VM of `ncpus` CPUs whose BSP starts flat and unpaged at RIG_CODE. */
 static void rig_new(uint32_t ncpus, bool entry_long)
 {
+    static _Alignas(PAGE_SIZE) char answers[HV_MAX_CPUS * 16384];
+    ASSERT(mon_bytes(HV_MAX_CPUS) <= sizeof(answers));
+    mon_place(memset(answers, 0, sizeof(answers)));
     fake_reset();
     fake_set_ncpus(ncpus);
     fake_set_tsc_hz(1000000000);

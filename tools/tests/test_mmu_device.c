@@ -37,7 +37,7 @@ static void test_leaf(void)
     tap_ok((e & PTE_NX) && uncached(e), "uncached, without the right to execute");
     tap_eq(mmu[0].rmap_used, 0, "not in the reverse map");
     tap_eq(fault(0, MISS(1), PFEC_U | PFEC_I), MMU_MMIO, "a fetch is the emulator's");
-    tap_ok(!mmu_code(&mmu[0], gva(MISS(1))), "which has no bytes of it");
+    tap_ok(!mmu_code(&mmu[0], gva(MISS(1)), &(struct mmu_where){0}), "which has no bytes of it");
     *entry(PT, 9) = (BAR + BAR_FRAMES * 0x1000) | USER;
     tap_eq(fault(0, MISS(9), PFEC_U), MMU_MMIO, "behind its end");
     *entry(PT, 2) = (BAR + 0x2000) | PTE_P | PTE_U;

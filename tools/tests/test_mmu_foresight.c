@@ -207,6 +207,42 @@ static void test_dying(void)
     tap_ok(!((word(ROOT) | word(PDPT) | word(PD)) & TRACE_TRACED), "nor has anybody");
 }
 
+/* A space that only CPU 0 has, with a page of each kind; `away`: in another one's tables. */
+static enum mmu_verdict die_alone(bool away)
+{
+    kernel_up("");
+    *entry(ROOT2, UPPER) = *entry(ROOT, UPPER);
+    *entry(PT, 2) |= PTE_W | PTE_D;
+    (void)fault(0, WINDOW(PD - ROOT).v, PFEC_W); /* before it is a table */
+    (void)fault(0, VA(0, 1), PFEC_U);
+    (void)fault(0, VA(0, 2), PFEC_U | PFEC_W);
+    (void)fault(0, VA(1, 1), PFEC_U);
+    if (away)
+        mmu_event_cr3(&mmu[0], ROOT2 << 12, false);
+    clear_leaves(true);
+    return fault(0, WINDOW(PD - ROOT).v, PFEC_W);
+}
+
+static void test_dying_alone(void)
+{
+    tap_eq(die_alone(false), MMU_RESUME, "a space that no other CPU has");
+    tap_eq(stat_of(0, STAT_dying), 1, "... counted");
+    tap_ok(!((word(PD) | word(PDPT) | word(PT) | word(PT + 1)) & TRACE_TRACED),
+           "its tables are none any more");
+    tap_ok(writable(PD) && (word(PD) & TRACE_WRITER(0)), "what was writable before is so again");
+    tap_ok(writable(ROOT) && (word(ROOT) & TRACE_UNSYNC), "the present root is given up");
+    tap_ok(sp_first(&mmu[0], gfn(ROOT)) == mmu[0].roots[mmu[0].root].sp, "... and still the root");
+    tap_ok(mmu_audit(&mmu[0], 3) == 0, "nothing wrong is left");
+    tap_ok(forwarded(0, VA(0, 1), PFEC_U, PFEC_U), "its pages are not there");
+    (void)die_alone(false);
+    mmu_event_cr3(&mmu[0], ROOT2 << 12, false);
+    tap_ok(!(word(ROOT) & TRACE_TRACED), "the root goes at the next event");
+    tap_eq(die_alone(true), MMU_RESUME, "of another space than the present one");
+    tap_ok(!((word(ROOT) | word(PD) | word(PDPT) | word(PT)) & TRACE_TRACED), "... the root too");
+    tap_ok(mmu[0].roots[mmu[0].root].sp == sp_first(&mmu[0], gfn(ROOT2)), "... not the present");
+    tap_ok(mmu_audit(&mmu[0], 3) == 0, "nothing wrong is left");
+}
+
 /* With as many frames unsync as there may be, others are left for the dying space's tables. */
 static void test_dying_full(void)
 {
@@ -291,6 +327,7 @@ int main(void)
     test_stay();
     test_stay_upper();
     test_dying();
+    test_dying_alone();
     test_dying_full();
     test_dying_elsewhere();
     test_not_dying();

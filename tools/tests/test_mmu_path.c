@@ -69,6 +69,21 @@ static void test_rights(void)
     tap_eq(fault(0, VA(0, 6), PFEC_U), MMU_RESUME, "what is not denied is not");
 }
 
+/* shortcuts=off: each way is followed anew. */
+static void test_off(void)
+{
+    unsigned kept = 0;
+
+    rig_up("shortcuts=off", 128);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    (void)fault(0, VA(0, 2), PFEC_U);
+    const struct mmu_path *p = path_of(&mmu[0], gva(VA(0, 1)));
+    tap_ok(p && p->level == 1, "shortcuts=off: a way is found");
+    for (unsigned i = 0; i < MMU_PATHS; i++)
+        kept += mmu[0].path[i].region1 && mmu[0].path[i].unlinks == mmu[0].unlinks;
+    tap_eq(kept, 0, "... and none is kept");
+}
+
 /* A listed table re-read at an event: whatever its writer did to an entry is seen. */
 static void test_reread(void)
 {
@@ -98,6 +113,8 @@ static void test_reread(void)
         tap_ok(!e || (e & PTE_ADDR) == host_of(513), "... its frame");
         tap_ok(leaf(0, VA(0, 2)) & PTE_W, "... the neighbour is as it was");
         tap_eq(mmu[0].downgrades != before, k != 0, "... a flush is due if something was lost");
+        tap_eq((trace_word(&coh[0], gfn(513)) & TRACE_WRITER(0)) != 0, (e & PTE_W) != 0,
+               "... and the writer bit goes with W");
     }
     rig_up("", 128);
     (void)fault(0, VA(0, 1), PFEC_U);
@@ -169,9 +186,12 @@ static void test_summit(void)
     uint32_t root2 = sp_first(m, gfn(ROOT2));
     tap_ok(sp_reaches(m, pt, root) && !sp_reaches(m, pt, root2), "a table of one address space");
     tap_ok(sp_reaches(m, pt, root) && !sp_reaches(m, pt, root2), "... asked again");
+    tap_ok(sp_below(m, pt, root) && !sp_below(m, pt, root2), "... and in place");
     tap_ok(sp_reaches(m, pt, pd), "... and what is on the way to its root");
+    tap_ok(sp_below(m, pt, pd), "... in place as well");
     put(0, ROOT2 + 2, 1, PT << 12 | ALL);
     (void)fault(0, VA(1, 3), PFEC_U);
+    tap_ok(sp_below(m, pt, root) && sp_below(m, pt, root2), "a link was made: below both");
     tap_ok(sp_reaches(m, pt, root) && sp_reaches(m, pt, root2), "shared by two, it reaches both");
 }
 
@@ -179,6 +199,7 @@ int main(void)
 {
     test_path();
     test_rights();
+    test_off();
     test_reread();
     test_drop();
     test_xlate();

@@ -283,23 +283,53 @@ static void test_translate(void)
 /* Code bytes come from where the processor took them: the shadow tables, large pages included. */
 static void test_code(void)
 {
+    struct mmu_where where;
     hpa_t h;
 
     machine_new("");
-    tap_ok(!mmu_code(&mmu[0], VA(3)), "no shadow of it: no code");
+    tap_ok(!mmu_code(&mmu[0], VA(3), &where), "no shadow of it: no code");
     tap_eq(reach(0, VA(3), false), 67, "used once");
     tap_ok(p2m_lookup(&p2m, gpa(67 << 12 | 0x123), &h) &&
-               mmu_code(&mmu[0], gva(VA(3).v + 0x123)) == port_ptr(h),
+               mmu_code(&mmu[0], gva(VA(3).v + 0x123), &where) == port_ptr(h),
            "a 4 KiB page");
     *entry(PD, 1) = REGION(3) << 12 | USER | PTE_D | PTE_PS;
     tap_eq(reach(0, gva(LARGE.v + 0x7000), true), REGION(3) + 7, "a part of a large page used");
     tap_ok(p2m_lookup(&p2m, gpa((REGION(3) + 7) << 12 | 0xff0), &h) &&
-               mmu_code(&mmu[0], gva(LARGE.v + 0x7ff0)) == port_ptr(h),
+               mmu_code(&mmu[0], gva(LARGE.v + 0x7ff0), &where) == port_ptr(h),
            "... its code");
     store(1, PT, 3, 0);
     fake_set_cpu(0);
     mmu_event_invlpg(&mmu[0], VA(3));
-    tap_ok(!mmu_code(&mmu[0], VA(3)), "gone with the entry");
+    tap_ok(!mmu_code(&mmu[0], VA(3), &where), "gone with the entry");
+    tap_ok(!where.loc1 && !mmu_code_there(&mmu[0], &where), "... and nowhere");
+    store(1, PT, 3, 67ull << 12 | USER);
+    fake_set_cpu(0);
+    (void)reach(0, VA(3), false);
+    (void)reach(0, VA(4), false);
+    tap_ok(mmu_code(&mmu[0], VA(3), &where) && mmu_code_there(&mmu[0], &where), "there again");
+    struct mmu_where other = where;
+    other.root++;
+    tap_ok(!mmu_code_there(&mmu[0], &other), "... not below another root");
+    store(1, PT, 4, 0);
+    fake_set_cpu(0);
+    uint64_t losses = mmu_code_losses(&mmu[0]);
+    mmu_event_invlpg(&mmu[0], VA(4));
+    tap_ok(mmu_code_losses(&mmu[0]) != losses && mmu_code_there(&mmu[0], &where),
+           "still there when a neighbour was lost");
+    store(1, PT, 3, 68ull << 12 | USER);
+    fake_set_cpu(0);
+    mmu_event_invlpg(&mmu[0], VA(3));
+    tap_ok(!mmu_code_there(&mmu[0], &where), "not when the entry maps another frame");
+    (void)reach(0, VA(3), false);
+    (void)mmu_code(&mmu[0], VA(3), &where);
+    tap_ok(mmu_code_there(&mmu[0], &where), "found anew");
+    *entry(PD, 2) = PT << 12 | USER; /* so that the table stays */
+    (void)reach(0, gva(2ull << 21 | 3 << 12), false);
+    tap_ok(mmu_code_there(&mmu[0], &where), "... a new link hides nothing");
+    store(1, PD, 0, 0);
+    fake_set_cpu(0);
+    mmu_event_invlpg(&mmu[0], VA(3));
+    tap_ok(!mmu_code_there(&mmu[0], &where), "not when a link above went");
 }
 
 /* What a TLB may not go on using moves the flush generation; what only adds rights does not. */

@@ -271,8 +271,23 @@ static void test_roots(void)
     tap_ok(quick_round() && roots == 1 && flushes >= 1, "also in the same slot");
 }
 
+/* shortcuts=off: nothing is kept from one round to the next. */
+static void test_off(void)
+{
+    new_machine();
+    opt.shortcuts = false; /* as from the first round on */
+    bsp()->quiet = false;
+    bsp()->mmu.entered = ENTERED_NONE;
+    (void)quick_round();
+    (void)quick_round();
+    roots = 0;
+    tap_ok(!quick_round() && !quick_round(), "shortcuts=off: each round is a whole one");
+    tap_eq(roots, 2, "... and chooses the root");
+}
+
 int main(void)
 {
+    test_off();
     test_taken();
     test_actions();
     test_patches();

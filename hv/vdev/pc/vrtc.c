@@ -143,11 +143,15 @@ static uint64_t period(const struct vrtc *r)
     return !rs ? 0 : rs < 3 ? 64u << rs : 1u << (rs - 1); /* ticks of RTC_HZ */
 }
 
-static bool alarm_matches(struct vrtc *r, uint64_t s)
+/* The time of day alone: the calendar is worked out when it is read. */
+static bool alarm_matches(const struct vrtc *r, uint64_t s)
 {
-    time_to_cmos(r, s);
-    for (unsigned i = SEC; i <= HOUR; i += 2)
-        if (r->cmos[i + 1] < ALARM_ANY && r->cmos[i + 1] != r->cmos[i])
+    unsigned in_day = (unsigned)(s % 86400);
+    const uint8_t now[] = {encode(r, in_day % 60), encode(r, in_day / 60 % 60),
+                           encode_hour(r, in_day / 3600)};
+
+    for (unsigned i = 0; i < 3; i++)
+        if (r->cmos[2 * i + 1] < ALARM_ANY && r->cmos[2 * i + 1] != now[i])
             return false;
     return true;
 }
@@ -174,7 +178,7 @@ void vrtc_run(struct vpc *pc, uint32_t from, uint64_t now)
     if (s != r->seen_s && !(r->cmos[REG_B] & B_SET)) {
         r->cmos[REG_C] |= C_UF;
         uint64_t first = s > r->seen_s + 60 ? s - 60 : r->seen_s + 1;
-        for (uint64_t t = first; t <= s; t++)
+        for (uint64_t t = first; t <= s && !(r->cmos[REG_C] & C_AF); t++)
             if (alarm_matches(r, t))
                 r->cmos[REG_C] |= C_AF;
         r->seen_s = s;
