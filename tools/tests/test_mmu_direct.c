@@ -230,6 +230,52 @@ static void test_policy(void)
     tap_ok(!mmu[0].ndirect, "... for good");
 }
 
+/* Ways in which sptes are read and dropped for many faults at once. */
+static void test_many_at_once(void)
+{
+    direct_up("directpf=on batch=off");
+    put(0, PT, 100, PAGE(0) & ~(uint64_t)PTE_W);
+    put(0, PT, 200, PAGE(2));
+    *entry(PT, 101) = PAGE(1); /* as if read just before the store: nothing is posted */
+    uint64_t fills = stat_of(0, STAT_fill_single);
+    tap_eq(fault(0, NEW(1), PFEC_U | PFEC_W), MMU_RESUME, "a fault that is filled without a walk,");
+    tap_ok((raw(0, NEW(1)) & PTE_W) && stat_of(0, STAT_fill_single) == fills + 1 &&
+               raw(0, NEW(2)) == 0,
+           "... where the guest was to have it: it is one less");
+    tap_eq(mmu_audit(&mmu[0], 3), 0, "... as the audit counts");
+    uint32_t page = sp_first(&mmu[0], gfn(PT));
+    (void)raw(0, NEW(0));
+    for (unsigned w = 0; w < 8; w++)
+        spte_drop_word(&mmu[0], page, w);
+    tap_ok(raw(0, NEW(0)) == MMU_ABSENT && (raw(0, NEW(1)) & PTE_W) && raw(0, NEW(2)) == 0,
+           "what is dropped by the word exits; what is writable, or the guest's, stays");
+    tap_eq(mmu_audit(&mmu[0], 3), 0, "... as the audit agrees");
+}
+
+/* A table that is written without exits, while what is not present is not 0. */
+static void test_listed(void)
+{
+    kernel_up("directpf=on batch=off fresh=off");
+    put(0, PT, 100, PAGE(0));
+    put(0, PT, 101, PAGE(1));
+    (void)fault(0, NEW(0), PFEC_U);
+    (void)fault(0, NEW(1), PFEC_U);
+    give_up(0, PT);
+    *entry(PT, 102) = PAGE(2);
+    *entry(PT, 100) = 0;
+    mmu_event_invlpg(&mmu[0], gva(NEW(2)));
+    tap_ok(raw(0, NEW(2)) == MMU_ABSENT && (raw(0, NEW(0)) & PTE_P),
+           "an address of which nothing is mapped is flushed: no other is looked at");
+    mmu_event_invlpg(&mmu[0], gva(NEW(0)));
+    tap_eq(raw(0, NEW(0)), MMU_ABSENT, "... one that is present no more exits");
+    tap_eq(fault(0, NEW(0), PFEC_U), MMU_FORWARD, "... and its fault is the guest's");
+    tap_eq(fault(0, NEW(2), PFEC_U), MMU_RESUME, "the other's is not");
+    *entry(PT, 101) = 0;
+    mmu_event_cr3(&mmu[0], ROOT << 12, false);
+    tap_ok(raw(0, NEW(1)) == MMU_ABSENT && (raw(0, NEW(2)) & PTE_P), "all are read again");
+    tap_eq(mmu_audit(&mmu[0], 3), 0, "... as the audit agrees");
+}
+
 /* A second root that leads there, as a kernel with page-table isolation has it. */
 static void test_second_root(void)
 {
@@ -277,6 +323,8 @@ int main(void)
     test_others_store();
     test_given_up();
     test_policy();
+    test_many_at_once();
+    test_listed();
     test_second_root();
     test_audit();
     rig_down();
