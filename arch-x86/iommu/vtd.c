@@ -12,6 +12,7 @@
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/iommu/iommu.h"
+#include "arch-x86/plat/kept.h"
 #include "hv/base/lock.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
@@ -206,6 +207,7 @@ static enum hv_err unit_map(const struct iommu_unit *t)
     struct unit *u = &units[nunits];
 
     u->regs = paging_map_mmio(hpa(t->base), REGISTERS);
+    kept_add(t->base, REGISTERS, false);
     u->cap = mmio_read(u->regs + CAP, 8);
     if (u->cap == ~0ull || !(mmio_read(u->regs + ECAP, 8) & ECAP_QI) ||
         !(CAP_SAGAW(u->cap) & (SAGAW_39 | SAGAW_48))) {
