@@ -12,6 +12,7 @@
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/iommu/iommu.h"
+#include "arch-x86/plat/kept.h"
 #include "hv/base/lock.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
@@ -220,6 +221,7 @@ static enum hv_err unit_map(const struct iommu_tables *t, unsigned i)
     struct unit *u = &units[i];
 
     (void)registers(t, i);
+    kept_add(t->unit[i].base, REGISTERS, false);
     u->cap = mmio_read(u->regs + CAP, 8);
     if (u->cap == ~0ull || !(mmio_read(u->regs + ECAP, 8) & ECAP_QI) ||
         !(CAP_SAGAW(u->cap) & (SAGAW_39 | SAGAW_48))) {
