@@ -6,6 +6,7 @@
 #include "hv/base/log.h"
 #include "hv/base/options.h"
 #include "hv/base/string.h"
+#include "hv/coherency/direct.h"
 #include "hv/mem/phys.h"
 #include "hv/port/cpu.h"
 #include "hv/port/iommu.h"
@@ -140,15 +141,28 @@ static uint64_t frames_most(const struct vm *vm)
            (vm->pass || vm->screen.base ? (4ull << 30) >> PAGE_SHIFT : 0);
 }
 
+/* directpf=on asks for what not every processor can do. */
+static bool direct_possible(const struct vm *vm)
+{
+    if (!vm->opt->directpf || vm->opt->mmu == MMU_REF)
+        return false;
+    bool can = vcpu_ops->absent && vcpu_ops->absent();
+    if (!can)
+        log_warn("vm", "directpf=on: this processor has no such faults without an exit: off");
+    return can;
+}
+
 /* Devices and trace words, one per guest frame and region, come before the guest's RAM: it takes
  * whatever is left but a granule for page tables of ours. */
 static bool make_memory(struct vm *vm)
 {
     uint64_t bytes = (coherency_bytes(frames_most(vm)) + PAGE_MASK) & ~(uint64_t)PAGE_MASK;
+    uint64_t hold = direct_bytes(frames_most(vm));
     void *pc;
 
     vm->devices_bytes = vm_devices_bytes(vm->opt, vm->mod, vm->nmods);
     if (!take(vpc_sizeof(), "virtual devices", &pc) || !take(bytes, "trace words", &vm->words) ||
+        (direct_possible(vm) && !take(hold, "holder words", &vm->holders)) ||
         (vm->devices_bytes && !take(vm->devices_bytes, "virtio devices", &vm->devices)))
         return false;
     vm->pc = pc;
@@ -157,7 +171,7 @@ static bool make_memory(struct vm *vm)
     /* the switch between VMs comes later */
     if (vm_memory_init(vm, vm->opt, (vm->devices_bytes || vm->pass ? 3 : 1) * REGION_SIZE) != HV_OK)
         return false;
-    ASSERT(coherency_bytes(nframes(vm)) <= bytes);
+    ASSERT(coherency_bytes(nframes(vm)) <= bytes && direct_bytes(nframes(vm)) <= hold);
     return true;
 }
 
@@ -205,6 +219,7 @@ static void devices(struct vm *vm)
 static bool fresh(struct vm *vm)
 {
     coherency_init(vm->co, vm->ncpus, nframes(vm), vm->words, vm->matrix, vm->opt);
+    direct_init(vm->co, vm->holders);
     devices(vm);
     if (vm->pass)
         pass_start(vm->pass, vm->pc, vm->co, &vm->p2m);

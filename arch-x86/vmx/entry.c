@@ -5,6 +5,7 @@
 #include "arch-x86/defs/x86.h"
 #include "arch-x86/vmx/internal.h"
 #include "hv/base/string.h"
+#include "hv/mmu/mmu.h"
 
 #define RFLAGS_IOPL (3ull << 12)
 #define DR7_GD (1ull << 13)
@@ -21,7 +22,15 @@ static void proc_set(struct vmx_vcpu *a, uint32_t bits, bool on)
 void vmx_exceptions_set(struct vmx_vcpu *a)
 {
     bool all = a->isolated || a->stepping || a->real;
+    bool direct = a->direct && !all;
 
+    /* 25.2 "Other Causes of VM Exits": with bit 14 of the bitmap set a page fault exits if its code
+     * and the mask give the match: always, or if the entry was present (hv/mmu/direct.c). */
+    if (direct != a->direct_on) {
+        vmcs_write(VMCS_PFEC_MASK, direct ? PFEC_P : 0);
+        vmcs_write(VMCS_PFEC_MATCH, direct ? PFEC_P : 0);
+        a->direct_on = direct;
+    }
     vmcs_write(VMCS_EXCEPTION_BITMAP, all ? ~0u : a->exceptions);
 }
 

@@ -13,6 +13,8 @@ struct vmx_vcpu {
     bool set_aside;      /* real mode: the instruction pointer was moved for the injection */
     bool isolated;       /* every exception exits, until told otherwise */
     bool stepping;       /* so it does, for one entry */
+    bool direct;         /* the guest is in 64-bit mode and has its faults of P=0 itself ... */
+    bool direct_on;      /* ... in the VMCS */
     uint32_t exceptions; /* intercepted ones */
     uint32_t proc;       /* primary processor-based controls in force */
     uint32_t blocking;   /* the interruptibility field */

@@ -129,6 +129,7 @@ static void ctl_put(struct vcpu *v, const struct vcpu_ctl *c)
     vmcs_write(VMCS_GUEST_CR4, derive_cr4(c));
     vmcs_write(VMCS_CR4_MASK, ~0ull);
     vmcs_write(VMCS_CR4_SHADOW, c->cr4);
+    a->direct = v->directpf && (c->efer & EFER_LME) && (c->cr0 & CR0_PG);
     vmcs_write(VMCS_HOST_CR4, read_cr4()); /* SMEP and SMAP follow the guest's */
     vmcs_write(VMCS_TSC_OFFSET, v->tsc_adjust);
     efer_put(c);

@@ -60,6 +60,8 @@ static const struct option table[] = {
      "take a write to an index register (PCI, CMOS) and the access that follows as one exit"},
     {"fresh", KIND_SWITCH, FIELD(fresh), ON_OFF, 1, 0,
      "let a leaf table that only this CPU writes go without exits from its first use (with unsync=on)"},
+    {"directpf", KIND_SWITCH, FIELD(directpf), ON_OFF, 0, 0,
+     "on Intel: faults of pages that a 64-bit guest has not present reach it without an exit"},
     {"dying", KIND_SWITCH, FIELD(dying), ON_OFF, 1, 0,
      "give up all tables of an address space that has no page left"},
     {"shortcuts", KIND_SWITCH, FIELD(shortcuts), ON_OFF, 1, 0,

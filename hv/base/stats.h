@@ -41,6 +41,9 @@
     X(waits)         /* waits (installs or shootdowns) */                                          \
     X(flush_all)     /* entries with a TLB flush */                                                \
     X(flush_page)    /* single-page invalidations */                                               \
+    X(direct_tables) /* leaf tables whose not-present entries were left to the guest */            \
+    X(direct_sptes)  /* ... their sptes */                                                         \
+    X(direct_asked)  /* stores that asked other CPUs first for that */                             \
     X(fresh)         /* leaf tables unsync from their first use */                                 \
     X(dying)         /* address spaces given up as a whole */                                      \
     X(reloads)       /* CR3 read and written back in one exit */                                   \
@@ -75,7 +78,7 @@ enum stat {
         STAT_COUNT
 };
 
-#define STATS_MAX_EXITS 64 /* >= EXIT_KIND_COUNT of hv/vcpu/vmexit.h */
+#define STATS_MAX_EXITS 60 /* >= EXIT_KIND_COUNT of hv/vcpu/vmexit.h */
 
 /* Aligned so that what a CPU writes at every exit lies in one page. */
 struct stats {

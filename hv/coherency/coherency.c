@@ -99,6 +99,7 @@ void coherency_init(struct coherency *co, uint32_t ncpus, uint64_t nframes, void
     co->region = co->frame + nframes;
     for (uint64_t i = 0; i < nframes + nregions(nframes); i++)
         atomic_init(&co->frame[i], 0);
+    co->holders = NULL;
     atomic_init(&co->trace_counter, 1);
     co->matrix = matrix;
     for (uint32_t p = 0; p < ncpus; p++) {

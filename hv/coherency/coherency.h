@@ -63,6 +63,7 @@ enum request_kind {
     REQUEST_DROP = 1, /* drop every writable spte of the frame (and a 2 MiB one over it) */
     REQUEST_DRAIN,    /* drain the own channels now (shootdown modes) */
     REQUEST_FLUSH,    /* forget translations before the guest goes on (flush.h packs them) */
+    REQUEST_REVOKE,   /* no fault by an entry of the frame reaches the guest any more (direct.h) */
 };
 struct mailbox { /* one writer (the requester), one reader (the target); one request outstanding */
     _Atomic uint64_t request; /* kind | gfn << 8 */
@@ -104,6 +105,7 @@ struct coherency {
     uint64_t nframes;               /* gfns 0..nframes-1 have trace words */
     _Atomic uint64_t *frame;        /* [gfn] */
     _Atomic uint64_t *region;       /* [gfn >> 9] */
+    _Atomic uint32_t *holders;      /* [gfn]: direct.h; NULL: none */
     _Atomic uint64_t trace_counter; /* 394E compares with this */
     struct cpu_shared cpu[HV_MAX_CPUS];
     struct channel (*matrix)[HV_MAX_CPUS]; /* [producer][consumer]: 397, Fig. 10 */

@@ -4,8 +4,8 @@
  * cleared (README "Producer"). Tested by tools/tests/test_channel.c, test_channel_tsan.c and
  * tools/model/interest.pml, register.pml. */
 /* Rules.
- * 1. A store is always made in this order: `storing`, the store, the trace word, the posts,
- *    `storing` cleared. Waiting for consumers comes after that.
+ * 1. A store is always made in this order: `storing`, holders asked and waited for (direct.h), the
+ *    store, the trace word, the posts, `storing` cleared. Waiting for consumers comes after that.
  * 2. Between store and trace word lies a full fence: the store is the RMW, or the look at the word
  *    is (trace_word_after_stores).
  * 3. P and A of the old entry, by which a post may be left out, come from the RMW that replaced it;
@@ -22,6 +22,7 @@
 #include "hv/base/string.h"
 #include "hv/coherency/actions.h"
 #include "hv/coherency/channel.h"
+#include "hv/coherency/direct.h"
 #include "hv/coherency/trace.h"
 
 #define GPTE_P BIT(0)
@@ -32,6 +33,13 @@ static void storing_begin(const struct coh_cpu *self, uint64_t name)
     /* Before the exchange: a producer that sees our exchange sees this too. seq_cst because the
      * audit and the other producers look after a read-modify-write of the entry. */
     atomic_store_explicit(&self->co->cpu[self->cpu].storing, name, memory_order_seq_cst);
+}
+
+/* From here to storing_end nobody becomes a holder of f, and those that were are none. */
+static void storing_alone(struct coh_cpu *self, uint64_t name, gfn_t f)
+{
+    storing_begin(self, name);
+    direct_revoke(self, f);
 }
 
 static void storing_end(const struct coh_cpu *self)
@@ -151,10 +159,11 @@ static const struct patch_payload *derive(const struct coh_cpu *self, uint64_t g
 }
 
 /* [0096], README "Interest": an entry that had P=0 or A=0 can be held by nobody, unless another
- * producer has just cleared A and not posted yet. old: the entry before, P, A in its low bits. */
+ * producer has just cleared A and not posted yet. old: the entry before, P, A in its low bits.
+ * But this CPU itself, as a holder, may have an spte that stands for P=0. */
 static bool interesting(const struct coh_cpu *self, gpa_t at, uint64_t old)
 {
-    if (!self->co->interest)
+    if (!self->co->interest || direct_mine(self, gpa_gfn(at)))
         return true;
     if ((old & (GPTE_P | GPTE_A)) == (GPTE_P | GPTE_A))
         return true;
@@ -218,7 +227,7 @@ uint64_t producer_exchange(struct coh_cpu *self, gpa_t at, void *host, unsigned 
 {
     struct granule g = granule_of(at, host, width);
     uint64_t old, now = value;
-    storing_begin(self, (g.at.v & ~STORING_GRANULE_MASK) | STORING_BUSY);
+    storing_alone(self, (g.at.v & ~STORING_GRANULE_MASK) | STORING_BUSY, gpa_gfn(g.at));
     /* 831. One locked RMW: the old P and A are those this very store replaced, and on x86 it drains
      * the store buffer before the trace word is loaded. */
     if (width == 8) {
@@ -239,7 +248,7 @@ bool producer_cmpxchg(struct coh_cpu *self, gpa_t at, void *host, unsigned width
 {
     struct granule g = granule_of(at, host, width);
     uint64_t old, now;
-    storing_begin(self, (g.at.v & ~STORING_GRANULE_MASK) | STORING_BUSY);
+    storing_alone(self, (g.at.v & ~STORING_GRANULE_MASK) | STORING_BUSY, gpa_gfn(g.at));
     old = atomic_load_explicit(g.p, memory_order_seq_cst);
     do {
         if (((old >> g.shift) & g.mask) != (expected & g.mask)) {
@@ -278,7 +287,7 @@ void producer_store(struct coh_cpu *self, gpa_t at, void *host, const void *src,
     ASSERT((at.v & PAGE_MASK) + n <= PAGE_SIZE);
     if (!n)
         return;
-    storing_begin(self, gfn_gpa(f).v | STORING_FRAME | STORING_BUSY);
+    storing_alone(self, gfn_gpa(f).v | STORING_FRAME | STORING_BUSY, f);
     copy_out(host, src, n);
     to = consumers_of(self, trace_word_after_stores(self, f));
     if (to) {
@@ -287,6 +296,20 @@ void producer_store(struct coh_cpu *self, gpa_t at, void *host, const void *src,
     }
     storing_end(self);
     shootdown(self, shoot, f);
+}
+
+bool producer_give_up(struct coh_cpu *self, gfn_t f)
+{
+    storing_begin(self, gfn_gpa(f).v | STORING_FRAME | STORING_BUSY);
+    if (!direct_others(self, f))
+        return true;
+    storing_end(self);
+    return false;
+}
+
+void producer_given_up(struct coh_cpu *self)
+{
+    storing_end(self);
 }
 
 void producer_post_whole(struct coh_cpu *self, gfn_t f, cpuset_t to)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Producer 396, Fig. 11: stores to guest memory that may hold page tables, and posting patches.
  * Only the sub-VMM loop calls these: never an interrupt handler, never a drain. In
- * coherency=shootdown and overflow=shootdown they wait for the consumers and serve inbound
- * requests meanwhile (self->serve). Tested by tools/tests/test_channel.c. */
+ * coherency=shootdown and overflow=shootdown they wait for the consumers, and always for other
+ * holders of the frame (direct.h), and serve inbound requests meanwhile (self->serve). Tested by
+ * tools/tests/test_channel.c. */
 #pragma once
 #include "hv/coherency/coherency.h"
 
@@ -20,5 +21,9 @@ bool producer_cmpxchg(struct coh_cpu *self, gpa_t at, void *host, unsigned width
 /* Any other store of ours of n bytes inside one frame: `storing` names the frame, memcpy, full
  * fence, load the trace word, WHOLE to its consumers. */
 void producer_store(struct coh_cpu *self, gpa_t at, void *host, const void *src, size_t n);
+/* Before and after the RMW by which this CPU makes f unsync: false, and nothing is done, if others
+ * hold it (direct.h) and must be asked first. Nothing is served and no store made in between. */
+bool producer_give_up(struct coh_cpu *self, gfn_t f) HV_MUST_CHECK;
+void producer_given_up(struct coh_cpu *self);
 /* WHOLE for frame f to each CPU of `to` (self included goes through the own channel). */
 void producer_post_whole(struct coh_cpu *self, gfn_t f, cpuset_t to);

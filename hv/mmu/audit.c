@@ -2,6 +2,7 @@
 /* The audit: the locally checkable form of the coherency property (hv/coherency/README "The
  * property"), on every spte of this CPU. Tested by tools/tests/test_mmu.c, which plants faults it
  * must find. */
+#include "hv/coherency/direct.h"
 #include "hv/mmu/internal.h"
 
 #define AUDIT_SAMPLE 8 /* pages a call looks at on level 1 */
@@ -78,17 +79,56 @@ static unsigned audit_writer(struct mmu *m, const struct sp *s, unsigned idx, ui
     return 1;
 }
 
+/* A direct spte stands for an entry that is not present, whatever leads there, unless this CPU
+ * itself has just stored and not drained; and nothing may change that without asking. */
+static unsigned audit_direct(struct mmu *m, uint32_t page, unsigned idx)
+{
+    const struct sp *s = sp_at(m, page);
+    const char *what = NULL;
+    uint64_t gpte = gpte_of(m, s, idx);
+    uint64_t word = trace_word(m->coh, s->gfn);
+
+    if (s->level != 1 || s->role != ROLE_NXE || !s->claimed || s->listed)
+        what = "direct spte in a page that may have none";
+    else if ((gpte & PTE_P) && !consumer_explains(m->coh, sp_entry_gpa(s, idx)))
+        what = "direct spte of a present entry";
+    else if (!direct_mine(m->coh, s->gfn) || !(word & TRACE_TRACED) || (word & TRACE_UNSYNC))
+        what = "direct spte of a table that changes unasked";
+    for (uint32_t l = s->parent; l && !what; l = m->rlink[l - 1])
+        if (!m->sps[(l - 1) >> 9].claimed || m->sps[(l - 1) >> 9].listed)
+            what = "direct spte below a table that changes unasked";
+    if (!what)
+        return 0;
+    finding(m, s, idx, 0, gpte, what);
+    return 1;
+}
+
+/* Of pages above: what is claimed here is announced there. */
+static unsigned audit_claim(struct mmu *m, const struct sp *s)
+{
+    if (!s->claimed || (direct_mine(m->coh, s->gfn) && !s->listed))
+        return 0;
+    finding(m, s, 0, 0, trace_word(m->coh, s->gfn), "a claim that nobody is told of");
+    return 1;
+}
+
 static unsigned audit_page(struct mmu *m, uint32_t page)
 {
     const struct sp *s = sp_at(m, page);
-    unsigned found = 0;
-    unsigned n = 0;
+    unsigned found = audit_claim(m, s);
+    unsigned n = 0, ndirect = 0;
 
     if (!s->used)
         return 0;
     for (unsigned idx = 0; idx < 512; idx++) {
         uint64_t e = *sp_spte(m, page, idx);
         bool present = (s->present[idx >> 6] >> (idx & 63)) & 1;
+        if (m->absent && !e) {
+            found += audit_direct(m, page, idx);
+            ndirect++;
+        }
+        if (e == m->absent)
+            e = 0;
         if (present != ((e & PTE_P) != 0) || (!present && e != 0)) {
             finding(m, s, idx, e, 0, "present bitmap wrong, or a not-present spte with bits");
             found++;
@@ -101,8 +141,8 @@ static unsigned audit_page(struct mmu *m, uint32_t page)
         if (spte_mapped_rw(s->level, e))
             found += audit_writer(m, s, idx, e);
     }
-    if (n != s->npresent) {
-        finding(m, s, 0, n, s->npresent, "present count wrong");
+    if (n != s->npresent || ndirect != s->ndirect) {
+        finding(m, s, 0, n, s->npresent, "count of present or direct sptes wrong");
         found++;
     }
     if (!(s->role & ROLE_DIRECT) && p2m_ptr(m->cfg.p2m, gfn_gpa(s->gfn)) &&

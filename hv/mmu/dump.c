@@ -99,7 +99,7 @@ static void dump_levels(struct mmu *m, gva_t va, uint32_t page, void (*emit)(con
                 g.hpa = to.v;
         }
         if (h.going) {
-            he = *sp_spte(m, page, idx);
+            he = spte_get(m, page, idx);
             side_step(&h, he, spte_is_leaf(level, he), whole);
             if (h.mapped)
                 h.hpa = (he & PTE_ADDR) + leaf_offset(va, level);

@@ -48,7 +48,7 @@ static bool alive(struct mmu *m, uint32_t page, struct mmu_family *fam)
     for (unsigned w = 0; w < (s->level == 4 ? USER_HALF / 64 : 8); w++) {
         for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
-            uint64_t e = *sp_spte(m, page, idx);
+            uint64_t e = spte_get(m, page, idx);
             if (!(e & PTE_P)) /* a large one that another CPU has asked for since */
                 continue;
             uint32_t child = spte_is_leaf(s->level, e) ? SP_NONE : spte_child(m, e);

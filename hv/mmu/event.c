@@ -195,6 +195,7 @@ enum hv_err mmu_init(struct mmu *m, const struct mmu_config *cfg)
     m->root = m->last_root = SP_NONE;
     m->xlate_gen = 1;
     m->links = 1; /* no page's summit is of then */
+    m->absent = cfg->opt->mmu == MMU_REF ? 0 : cfg->absent;
     m->nroots = cfg->nasids - 1 < MMU_ROOTS ? cfg->nasids - 1 : MMU_ROOTS;
     if (m->nroots == 0)
         return HV_RANGE;

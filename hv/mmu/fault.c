@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The shadow fault handler, Fig. 8, as a sequence of short steps, and translation for the emulator.
  * Tested by tools/tests/test_mmu.c. */
+#include "hv/coherency/direct.h"
 #include "hv/mmu/internal.h"
 
 #define SPURIOUS_LIMIT 8
@@ -45,6 +46,8 @@ static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 {
     struct mmu_family fam;
 
+    if (direct_keeps(m, *at))
+        return MMU_EMULATE;
     bool dying = dying_found(m, w->va, w->target, &fam);
     if (dying && dying_drop(m, w->va, w->target, &fam))
         return MMU_RESUME;
@@ -61,7 +64,10 @@ void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at)
 {
     struct walk w;
     gpa_t filled;
+    uint64_t old;
 
+    direct_revoke(m->coh,
+                  gpa_gfn(at)); /* it may come to be held anew: then the store comes again */
     /* As a supervisor with AC set: what the store itself may do was decided when it faulted. */
     if (!(m->role & ROLE_WP0) && m->cfg.opt->mmu != MMU_REF &&
         walk_guest(m, va, PFEC_W | ACCESS_AC, &w) == HV_OK && w.target.v == gpa_gfn(at).v) {
@@ -71,8 +77,9 @@ void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at)
     }
     /* The re-executed store faults once more and is mapped writable by the fill. */
     m->flip_va = (va.v >> PAGE_SHIFT) + 1;
-    if (m->cfg.opt->mmu != MMU_REF && (trace_word(m->coh, gpa_gfn(at)) & TRACE_TRACED))
-        unsync_announce(m, gpa_gfn(at), unsync_enter(m, gpa_gfn(at)));
+    if (m->cfg.opt->mmu != MMU_REF && (trace_word(m->coh, gpa_gfn(at)) & TRACE_TRACED) &&
+        unsync_enter(m, gpa_gfn(at), &old))
+        unsync_announce(m, gpa_gfn(at), old);
 }
 
 /* A fault that found everything in place: an implicit access under SMAP with AC=1 faults on
@@ -114,8 +121,11 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     switch (walk_guest(m, va, access, &w)) {
     case HV_OK:
         break;
-    case HV_FAULT:
-        return forward(m, va, w.pfec, out);
+    case HV_FAULT: {
+        enum mmu_verdict verdict = forward(m, va, w.pfec, out);
+        direct_consider(m, &w);
+        return verdict;
+    }
     default:
         return MMU_RESUME; /* too much concurrent change: the guest faults again */
     }
@@ -155,7 +165,7 @@ const void *mmu_code(struct mmu *m, gva_t va, struct mmu_where *where)
     if (!p)
         return NULL;
     unsigned idx = va_index(va, p->level);
-    uint64_t e = *sp_spte(m, p->sp, idx);
+    uint64_t e = spte_get(m, p->sp, idx);
     uint64_t mask = p->level == 1 ? PAGE_MASK : REGION_MASK;
     if (!(e & PTE_P) || (e & SPTE_DEVICE))
         return NULL;

@@ -60,7 +60,7 @@ static uint32_t direct_role(const struct mmu *m, const struct walk *w, uint32_t 
 static bool fill_large(struct mmu *m, const struct walk *w, uint32_t page, unsigned idx)
 {
     uint64_t base = w->target.v & ~511ull;
-    uint64_t old = *sp_spte(m, page, idx);
+    uint64_t old = spte_get(m, page, idx);
     uint32_t role = m->sps[page].role;
     hpa_t h;
 
@@ -86,9 +86,8 @@ static bool claim_writable(struct mmu *m, const struct walk *w, bool *announce, 
 
     *announce = false;
     if (w->give_up) {
-        *old = unsync_enter(m, f);
-        *announce = true;
-        return true;
+        *announce = unsync_enter(m, f, old);
+        return *announce; /* else the store is emulated */
     }
     if (!write && (trace_word(m->coh, f) & TRACE_TRACED))
         return false; /* a read needs no more than a read-only spte */
@@ -153,6 +152,8 @@ void fill_batch(struct mmu *m, bool w, uint32_t page, unsigned idx)
     }
     stat_add(m->pcpu, STAT_fill_batch, found);
     s->barren = found ? 0 : (uint8_t)(s->barren + (s->barren < BATCH_BARREN));
+    if (found)
+        direct_neighbours(s);
     if (found + 1 < size / 2)
         s->ahead = 0;
     else if (s->ahead < BATCH_GROWS)
@@ -234,7 +235,7 @@ enum fill_result fill_leaf(struct mmu *m, const struct walk *w, gpa_t *at)
         uint32_t child = sp_get(m, gfn(w->target.v & ~(level_frames(level) - 1)), level - 1,
                                 direct_role(m, w, role));
         uint64_t spte = sp_hpa(m, child).v | direct_link_rights(w, role);
-        if (*sp_spte(m, page, idx) != spte)
+        if (spte_get(m, page, idx) != spte)
             spte_replace(m, page, idx, spte, gfn(0));
         page = child;
     }

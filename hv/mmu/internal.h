@@ -17,6 +17,20 @@ static inline uint64_t *sp_spte(struct mmu *m, uint32_t page, unsigned idx)
 {
     return &m->sptes[((size_t)page << 9) | idx];
 }
+/* What is there as far as the pager is concerned: 0 if nothing is present, whatever the processor
+ * makes of it (direct.c). No spte of a present page has the highest bit of an address. */
+static inline uint64_t spte_seen(uint64_t spte)
+{
+    return spte & BIT(51) ? 0 : spte;
+}
+static inline uint64_t spte_get(struct mmu *m, uint32_t page, unsigned idx)
+{
+    return spte_seen(*sp_spte(m, page, idx));
+}
+static inline bool spte_is_direct(struct mmu *m, uint32_t page, unsigned idx)
+{
+    return m->absent && !*sp_spte(m, page, idx);
+}
 static inline hpa_t sp_hpa(const struct mmu *m, uint32_t page)
 {
     return hpa(m->cfg.pool_hpa.v + ((uint64_t)page << PAGE_SHIFT));
@@ -124,6 +138,8 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
 void spte_drop_word(struct mmu *m, uint32_t page, unsigned w);
 /* Raw table write of the reference pager: no map, no links; same flush generation. */
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte);
+/* A spte that is not present becomes direct (direct.c), or is so no more. */
+void spte_direct(struct mmu *m, uint32_t page, unsigned idx, bool on);
 /* Drops every writable spte of frame f and a writable 2 MiB spte over it, then clears this
  * CPU's writer bits. */
 void rmap_drop_writable(struct mmu *m, gfn_t f);
@@ -152,6 +168,7 @@ static inline const struct mmu_path *path_known(const struct mmu *m, gva_t va)
 
 /* --- pool.c --- */
 enum hv_err pool_init(struct mmu *m);
+uint32_t sp_chain(const struct mmu *m, gfn_t f); /* chain.c: which one f is in */
 uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role);
 /* First page of the chain for gfn f that shadows f (not direct), or the next after `page`. */
 uint32_t sp_first(struct mmu *m, gfn_t f);
@@ -226,8 +243,9 @@ static inline bool batch_likely(const struct mmu *m, const struct sp *s, uint32_
     if (s->barren < BATCH_BARREN || !s->table)
         return true;
     /* relaxed: a guess */
-    return (!spte[up] && (__atomic_load_n(&s->table[up], __ATOMIC_RELAXED) & PTE_A)) ||
-           (!spte[down] && (__atomic_load_n(&s->table[down], __ATOMIC_RELAXED) & PTE_A));
+    return (spte[up] == m->absent && (__atomic_load_n(&s->table[up], __ATOMIC_RELAXED) & PTE_A)) ||
+           (spte[down] == m->absent &&
+            (__atomic_load_n(&s->table[down], __ATOMIC_RELAXED) & PTE_A));
 }
 /* The spte made for walk.flip, at location loc1 - 1, is for the next entry ... */
 void flip_made(struct mmu *m, uint32_t loc1);
@@ -302,8 +320,11 @@ void unsync_sync_va(struct mmu *m, gva_t va);
  * such a table, and not registered. */
 bool unsync_fresh(struct mmu *m, uint32_t page);
 /* Frame f is written by this CPU without further exits: RMW, list or zap own pages; the caller maps
- * it writable and then calls unsync_announce with the word returned. */
-uint64_t unsync_enter(struct mmu *m, gfn_t f);
+ * it writable and then calls unsync_announce with the word, *old. false: not now, others hold it
+ * (direct.h). */
+bool unsync_enter(struct mmu *m, gfn_t f, uint64_t *old) HV_MUST_CHECK;
+/* This CPU stops to write f without exits, and re-reads it. false: others do. */
+bool unsync_settle(struct mmu *m, gfn_t f);
 void unsync_announce(struct mmu *m, gfn_t f, uint64_t old);
 /* Full flush or idle: leave what other CPUs consume, unless it is to stay, and what is quiet. */
 void unsync_leave(struct mmu *m, bool idle);
@@ -349,6 +370,28 @@ bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam);
 bool dying_drop(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam);
 /* Gives up those but f, which the caller has given up. */
 void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam);
+
+/* --- claim.c, direct.c, direct_end.c --- */
+#define DIRECT_ROLE ROLE_NXE /* 4 levels, CR0.WP = 1 and EFER.NXE: error codes are the guest's */
+/* Claims the page's table and whatever leads to it. What was claimed when one cannot be stays so:
+ * that costs who stores there a question. */
+bool claim_up(struct mmu *m, uint32_t page);
+void direct_end_all(struct mmu *m);
+/* A fault was found to be the guest's: perhaps those to come need no exit. */
+void direct_consider(struct mmu *m, const struct walk *w);
+/* A fault's fill found neighbours that the guest had filled too. */
+void direct_neighbours(struct sp *s);
+/* A store to the traced entry at `at` was trapped: is it one after which its table stays traced? */
+bool direct_keeps(struct mmu *m, gpa_t at);
+/* A link from a page to another was made. */
+void direct_linked(struct mmu *m, uint32_t parent, uint32_t child);
+/* Before the guest runs: those that may not stay go. */
+void direct_enter(struct mmu *m);
+/* No entry of f, as this CPU shadows it, is left to the guest: another CPU asks, or it is listed.
+ */
+void direct_end(struct mmu *m, gfn_t f);
+/* The page goes; nothing leads to it any more. */
+void direct_dropped(struct mmu *m, uint32_t page);
 
 /* --- fault.c --- */
 /* CR0.WP = 0 with CR4.SMAP, and the supervisor stores to a user's page that is not writable. A spte

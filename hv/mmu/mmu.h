@@ -37,6 +37,10 @@ struct mmu_fault_out {
     gpa_t gpa;
 };
 
+/* Present, with all address bits set: one beyond MAXPHYADDR is reserved, and those within name no
+ * memory that could be cached (trap 34). */
+#define MMU_ABSENT (MASK(51, 12) | 1)
+
 struct mmu_config {
     struct coh_cpu *coh;
     const struct p2m *p2m;
@@ -47,6 +51,10 @@ struct mmu_config {
     uint64_t pool_bytes;
     uint32_t nasids;    /* usable ASIDs are 1..nasids-1 */
     unsigned phys_bits; /* guest MAXPHYADDR for reserved bits */
+    /* 0: every page fault exits, and what is not present is 0. Else faults by an entry that is not
+     * present (P=0) reach a guest in 64-bit mode, all others exit: this value, MMU_ABSENT, makes
+     * the processor report a reserved bit. */
+    uint64_t absent;
 };
 /* Size of struct mmu, to be embedded. */
 size_t mmu_sizeof(void);

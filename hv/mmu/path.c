@@ -17,7 +17,7 @@ static bool follow(struct mmu *m, gva_t va, struct mmu_path *p)
     p->w = p->u = true;
     p->nx = false;
     while (p->level > 1) {
-        uint64_t e = *sp_spte(m, p->sp, va_index(va, p->level));
+        uint64_t e = spte_get(m, p->sp, va_index(va, p->level));
         if (!(e & PTE_P))
             return false;
         if (spte_is_leaf(p->level, e))

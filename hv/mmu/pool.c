@@ -17,11 +17,6 @@
 
 #define RECLAIM_SCAN 128 /* pages looked at for one victim */
 
-static uint32_t shash_of(const struct mmu *m, gfn_t f)
-{
-    return (uint32_t)((f.v * 0x9e3779b97f4a7c15ull) >> 40) & m->shash_mask;
-}
-
 static uint32_t pow2_at_most(uint64_t n)
 {
     uint32_t p = 1;
@@ -90,6 +85,8 @@ enum hv_err pool_init(struct mmu *m)
     phys_clear(m->cfg.pool, (uint64_t)((char *)m->shash - (char *)m->cfg.pool));
     memset(m->shash, 0xff, (m->shash_mask + 1ull) * sizeof(uint32_t));
     m2p_fill(m, m->shash + m->shash_mask + 1);
+    for (uint64_t i = 0; m->absent && i < n * 512; i++)
+        m->sptes[i] = m->absent;
     m->free_head = SP_NONE;
     for (uint32_t i = m->npages; i-- > 0;) {
         m->sps[i].hash_next = m->free_head;
@@ -101,38 +98,9 @@ enum hv_err pool_init(struct mmu *m)
     return HV_OK;
 }
 
-uint32_t sp_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
-{
-    uint32_t p = m->shash[shash_of(m, f)];
-    while (p != SP_NONE) {
-        const struct sp *s = &m->sps[p];
-        if (s->gfn.v == f.v && s->level == level && s->role == role)
-            return p;
-        p = s->hash_next;
-    }
-    return SP_NONE;
-}
-
-static uint32_t chain_source(struct mmu *m, uint32_t p, gfn_t f)
-{
-    while (p != SP_NONE && (m->sps[p].gfn.v != f.v || (m->sps[p].role & ROLE_DIRECT)))
-        p = m->sps[p].hash_next;
-    return p;
-}
-
-uint32_t sp_first(struct mmu *m, gfn_t f)
-{
-    return chain_source(m, m->shash[shash_of(m, f)], f);
-}
-
-uint32_t sp_next(struct mmu *m, uint32_t page)
-{
-    return chain_source(m, m->sps[page].hash_next, m->sps[page].gfn);
-}
-
 static void hash_remove(struct mmu *m, uint32_t page)
 {
-    uint32_t *p = &m->shash[shash_of(m, m->sps[page].gfn)];
+    uint32_t *p = &m->shash[sp_chain(m, m->sps[page].gfn)];
     while (*p != page) {
         ASSERT(*p != SP_NONE);
         p = &m->sps[*p].hash_next;
@@ -184,7 +152,7 @@ static void zap_one(struct mmu *m, uint32_t page)
         }
         while (s->present[w]) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(s->present[w]);
-            uint64_t e = *sp_spte(m, page, idx);
+            uint64_t e = spte_get(m, page, idx);
             uint32_t child = spte_is_leaf(s->level, e) ? SP_NONE : spte_child(m, e);
             spte_set(m, page, idx, 0, s->gfn);
             if (child != SP_NONE)
@@ -194,6 +162,8 @@ static void zap_one(struct mmu *m, uint32_t page)
     }
     unsync_unlist(m, page);
     hash_remove(m, page);
+    if (s->claimed || s->ndirect)
+        direct_dropped(m, page);
     if (!(s->role & ROLE_DIRECT) && sp_first(m, s->gfn) == SP_NONE)
         trace_drop(m->coh, s->gfn);
     gfn_t f = s->gfn;
@@ -232,7 +202,7 @@ void sp_orphan(struct mmu *m, uint32_t page)
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
 {
     unsigned level = m->sps[page].level;
-    uint64_t old = *sp_spte(m, page, idx);
+    uint64_t old = spte_get(m, page, idx);
     uint32_t child = (old & PTE_P) && !spte_is_leaf(level, old) ? spte_child(m, old) : SP_NONE;
 
     spte_set(m, page, idx, spte, f);
@@ -304,7 +274,7 @@ static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
         s->table = p2m_ptr(m->cfg.p2m, gfn_gpa(f));
     s->stamp = m->walk;
     s->list_prev = s->list_next = SP_NONE;
-    uint32_t *head = &m->shash[shash_of(m, f)];
+    uint32_t *head = &m->shash[sp_chain(m, f)];
     s->hash_next = *head;
     *head = page;
     stat_set(m->pcpu, STAT_shadow_pages, m->npages - m->nfree);

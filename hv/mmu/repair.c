@@ -35,7 +35,7 @@ static bool repair_claim(struct mmu *m, gfn_t f, uint64_t old_spte, hpa_t h)
 
 static uint64_t entry_rights(uint32_t role, uint64_t gpte)
 {
-    uint64_t r = PTE_P | PTE_A | (gpte & PTE_U);
+    uint64_t r = PTE_P | (gpte & (PTE_U | PTE_A));
     if (role & ROLE_NXE) /* the page's mode, which need not be the present one */
         r |= gpte & PTE_NX;
     return r;
@@ -58,6 +58,17 @@ static void repair_4k(struct mmu *m, uint32_t page, unsigned idx, uint64_t old, 
     if ((gpte & PTE_W) && (gpte & PTE_D) && repair_claim(m, f, old, h))
         new |= PTE_W | PTE_D;
     spte_set(m, page, idx, new, f);
+}
+
+/* A direct spte whose entry is present now: it goes, and the page is mapped for the use that
+ * follows, without A, by which direct_keeps knows the use. */
+static void repair_direct(struct mmu *m, uint32_t page, unsigned idx, uint64_t gpte)
+{
+    if (!(gpte & PTE_P))
+        return;
+    spte_direct(m, page, idx, false);
+    if ((gpte & PTE_A) && !gpte_reserved(m, m->sps[page].role, gpte, 1))
+        repair_4k(m, page, idx, 0, gpte & ~(uint64_t)PTE_A);
 }
 
 /* An entry that maps a guest large page: a 2 MiB spte of ours, or a link to fragments. */
@@ -98,12 +109,18 @@ static uint64_t link_repaired(uint64_t old, uint64_t want)
 void repair_spte(struct mmu *m, uint32_t page, unsigned idx)
 {
     const struct sp *s = sp_at(m, page);
-    uint64_t old = *sp_spte(m, page, idx);
+    uint64_t old = spte_get(m, page, idx);
+
+    bool direct = s->ndirect && spte_is_direct(m, page, idx);
 
     m->work++;
-    if (!(old & PTE_P) || (s->role & (ROLE_DIRECT | ROLE_REF)))
+    if ((!(old & PTE_P) && !direct) || (s->role & (ROLE_DIRECT | ROLE_REF)))
         return;
     uint64_t gpte = gpte_of(m, s, idx);
+    if (direct) {
+        repair_direct(m, page, idx, gpte);
+        return;
+    }
     /* P=0 or A=0 drops: nobody may hold a translation from such an entry (hv/coherency/README
      * "Consumer"). */
     if (!(gpte & PTE_P) || !(gpte & PTE_A) || gpte_reserved(m, s->role, gpte, s->level) ||
@@ -153,6 +170,10 @@ void repair_leaf(struct mmu *m, uint32_t page, unsigned idx)
     const struct sp *s = sp_at(m, page);
     uint64_t old = *sp_spte(m, page, idx);
 
+    if (m->absent && !spte_seen(old)) {
+        repair_spte(m, page, idx); /* which knows direct ones */
+        return;
+    }
     m->work++;
     if (!(old & PTE_P) || (s->role & (ROLE_DIRECT | ROLE_REF)))
         return;

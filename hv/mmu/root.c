@@ -67,7 +67,7 @@ static void fill_pae_root(struct mmu *m, uint32_t root)
 {
     uint32_t role = (m->sps[root].role | ROLE_DIRECT) & ~(uint32_t)ROLE_PAEROOT;
     for (unsigned i = 0; i < 4; i++) {
-        if (*sp_spte(m, root, i) & PTE_P)
+        if (spte_get(m, root, i) & PTE_P)
             continue;
         uint32_t child = sp_get(m, gfn((uint64_t)i << 18), 2, role);
         spte_set(m, root, i, sp_hpa(m, child).v | PTE_P, gfn(0));
@@ -95,7 +95,7 @@ static void root_key(const struct mmu *m, gfn_t *f, unsigned *level, uint32_t *r
 static void pae_root_match(struct mmu *m, uint32_t root)
 {
     for (unsigned i = 0; i < 4; i++) {
-        uint64_t e = *sp_spte(m, root, i);
+        uint64_t e = spte_get(m, root, i);
         uint64_t want = (m->role & ROLE_4B) ? m->regs.cr3 | PTE_P : m->pdpte[i];
         if ((e & PTE_P) &&
             (!(want & PTE_P) || m->sps[spte_child(m, e)].gfn.v != (want & PTE_ADDR) >> PAGE_SHIFT))
@@ -118,7 +118,7 @@ static void adopt_links(struct mmu *m, uint32_t page, uint32_t from)
     for (unsigned w = 4; w < 8 && !pending; w++) {
         for (uint64_t bits = m->sps[from].present[w] & ~s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
-            uint64_t e = *sp_spte(m, from, idx);
+            uint64_t e = spte_get(m, from, idx);
             if (!(e & PTE_P)) /* made way for one of those just made */
                 continue;
             uint32_t child = spte_child(m, e);
@@ -218,13 +218,16 @@ static hpa_t root_hpa(struct mmu *m, uint32_t slot)
     if (m->top != 3)
         return sp_hpa(m, page);
     for (unsigned i = 0; i < 4; i++)
-        m->low[slot][i] = *sp_spte(m, page, i);
+        m->low[slot][i] = spte_get(m, page, i);
     return hpa(m->low_hpa.v + slot * sizeof(m->low[0]));
 }
 
 void mmu_enter(struct mmu *m, struct mmu_root *out)
 {
     m->walk++;
+    if (m->ndirect) /* what this CPU itself stored meanwhile: direct.c, rule 3 */
+        mmu_drain(m);
+    direct_enter(m);
     while (m->root == SP_NONE) { /* the root is re-validated here, before interrupts go off */
         m->changed = false;
         (void)root_page(m);

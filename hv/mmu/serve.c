@@ -61,13 +61,15 @@ static void serve_requests(struct mmu *m, bool drops_only)
         if (!(action_peek(m->coh) & BIT(c)))
             continue; /* answered meanwhile; the bit is what makes the mailbox valid */
         action_request_read(m->coh, c, &kind, &f);
-        if (drops_only && kind != REQUEST_DROP)
+        if (drops_only && kind != REQUEST_DROP && kind != REQUEST_REVOKE)
             continue; /* a drain frees pages: it waits for the loop */
         if (kind == REQUEST_FLUSH && !m->between)
             continue; /* an instruction is under way: it waits for its end */
         (void)action_take(m->coh, BIT(c));
         if (kind == REQUEST_DROP)
             rmap_drop_writable(m, f);
+        else if (kind == REQUEST_REVOKE)
+            direct_end(m, f);
         else if (kind == REQUEST_FLUSH)
             flush_note(m, f);
         else if (!m->draining)

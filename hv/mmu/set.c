@@ -2,9 +2,10 @@
 /* The one writer of sptes: reverse map, parent links, writer bits and the flush generation follow
  * from here. Tested by tools/tests/test_mmu.c. */
 /* Rules.
- * 1. spte_set, spte_drop_word for what goes together, and for mmu=ref spte_set_ref are the only
- *    functions that store to an spte.
- * 2. What is not present is 0. What is present was checked: a leaf maps RAM of the VM, a link leads
+ * 1. spte_set, spte_drop_word for what goes together, spte_direct and, for mmu=ref, spte_set_ref
+ * are the only functions that store to an spte.
+ * 2. What is not present is m->absent, or 0 where it is direct (direct.c); spte_get says 0 of both,
+ *    and so do the rules. What is present was checked: a leaf maps RAM of the VM, a link leads
  *    to a page in use one level below.
  * 3. After every spte_set the reverse map has exactly the writable leaf sptes, the parent chains
  *    exactly the links, bitmap and counters what is present.
@@ -217,7 +218,7 @@ static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
 {
     bool last = spte_mapped_rw(1, old) && !rmap_take(m, loc, old & PTE_ADDR);
 
-    __atomic_store_n(&m->sptes[loc], 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&m->sptes[loc], m->absent, __ATOMIC_RELAXED);
     s->present[(loc & 511) >> 6] &= ~BIT(loc & 63);
     s->npresent--;
     m->sets++;
@@ -266,7 +267,7 @@ static HV_APART void set_rights(struct mmu *m, sploc_t loc, uint64_t spte, gfn_t
 static HV_APART void set_any(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte, gfn_t f)
 {
     uint64_t *slot = &m->sptes[loc];
-    uint64_t old = *slot;
+    uint64_t old = spte_seen(*slot);
 
     if (old == spte)
         return;
@@ -277,7 +278,8 @@ static HV_APART void set_any(struct mmu *m, struct sp *s, sploc_t loc, uint64_t 
         lost_w = false; /* same frame, still writable */
     if (old & PTE_P)
         unhook(m, s, loc, old);
-    __atomic_store_n(slot, spte, __ATOMIC_RELAXED); /* read by this CPU's own table walker only */
+    /* read by this CPU's own table walker only */
+    __atomic_store_n(slot, spte ? spte : m->absent, __ATOMIC_RELAXED);
     if (spte & PTE_P)
         hook(m, s, loc, spte);
     count_present(s, loc & 511, old, spte);
@@ -291,8 +293,19 @@ static HV_APART void set_any(struct mmu *m, struct sp *s, sploc_t loc, uint64_t 
     }
     if (lost_w)
         writer_gone(m, s->level, old & PTE_ADDR);
+    if (spte && !spte_is_leaf(s->level, spte))
+        direct_linked(m, loc >> 9, spte_child(m, spte));
     if (spte & PTE_P)
         thin_out(m, s->level, spte, f);
+}
+
+/* With direct sptes about: one that was is m->absent now, as what else is not present. What there
+ * is to the pager. */
+static HV_APART uint64_t spte_made_absent(struct mmu *m, uint32_t page, unsigned idx)
+{
+    if (m->sps[page].ndirect)
+        spte_direct(m, page, idx, false);
+    return spte_get(m, page, idx);
 }
 
 void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
@@ -302,6 +315,8 @@ void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f
     uint64_t old = m->sptes[loc];
 
     m->work++;
+    if (m->absent)
+        old = spte_made_absent(m, page, idx);
     if (!(spte & PTE_P))
         spte = 0; /* not-present sptes carry no address: trap 34 */
     if (s->level == 1 && !old && (spte & (PTE_P | SPTE_DEVICE)) == PTE_P) { /* nearly every fill */
@@ -336,7 +351,7 @@ void spte_drop_word(struct mmu *m, uint32_t page, unsigned w)
             stay |= bits & -bits;
             continue;
         }
-        __atomic_store_n(&spte[idx], 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&spte[idx], m->absent, __ATOMIC_RELAXED);
         n++;
     }
     if (!n)
@@ -347,6 +362,21 @@ void spte_drop_word(struct mmu *m, uint32_t page, unsigned w)
     m->work += n;
     m->downgrades++;
     m->xlate_gen++;
+}
+
+void spte_direct(struct mmu *m, uint32_t page, unsigned idx, bool on)
+{
+    struct sp *s = sp_at(m, page);
+
+    if (spte_get(m, page, idx) || spte_is_direct(m, page, idx) == on)
+        return;
+    ASSERT(!on || (s->level == 1 && s->claimed && !s->listed));
+    /* No flush: nothing that is not present, or has a reserved bit, is cached. */
+    __atomic_store_n(sp_spte(m, page, idx), on ? 0 : m->absent, __ATOMIC_RELAXED);
+    m->ndirect += on && !s->ndirect;
+    s->ndirect = (uint16_t)(on ? s->ndirect + 1 : s->ndirect - 1);
+    m->ndirect -= !on && !s->ndirect;
+    stat_add(m->pcpu, STAT_direct_sptes, on);
 }
 
 void spte_set_ref(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte)
@@ -383,7 +413,7 @@ _Static_assert(MMU_LOST == 256, "lost_slot takes 8 bits");
 static bool may_regain(struct mmu *m, uint32_t page, unsigned idx, gfn_t f)
 {
     const struct sp *s = &m->sps[page];
-    uint64_t e = *sp_spte(m, page, idx);
+    uint64_t e = spte_get(m, page, idx);
     hpa_t h;
 
     if (!s->used || s->level != 1 || (s->role & (ROLE_WP0 | ROLE_REF)) || !(e & PTE_P) ||

@@ -24,6 +24,12 @@
 #define MMU_PARENTS 128
 #endif
 _Static_assert(MMU_PARENTS > MMU_ROOTS * 4, "links of PAE roots stay while they may be in use");
+/* Pages with direct sptes at most, and the steps that the end of one counts as: a cache line each.
+ * All must be able to end in one go, for who serves cannot serve. */
+#ifndef MMU_DIRECT
+#define MMU_DIRECT 12
+#endif
+#define MMU_DIRECT_WORK 64
 /* Steps of work (sptes written, entries looked at) after which inbound requests are answered. */
 #ifndef MMU_BATCH
 #define MMU_BATCH 1024
@@ -64,14 +70,19 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     uint32_t list_prev, list_next; /* unsync list */
     uint32_t orphan_next;          /* pages about to be freed */
     bool orphan;
-    bool alias;          /* while this page was there, another of its table has been */
-    uint8_t quiet;       /* re-reads in a row that changed nothing */
-    uint8_t ahead;       /* how often the batch of the next fill is doubled */
-    uint8_t barren;      /* batches in a row that found nothing */
-    uint64_t stamp;      /* walk that used it last */
-    uint64_t listed_at;  /* event number when listed or last re-read */
-    uint64_t present[8]; /* bitmap of present sptes */
-    uint64_t summit_at;  /* mmu.links when the way up from here was single: to page `summit` */
+    bool alias;           /* while this page was there, another of its table has been */
+    bool claimed;         /* this CPU is a holder of the table's frame for this page: direct.c */
+    uint8_t lone;         /* faults forwarded without that neighbours were filled; NEVER: no more */
+    uint8_t ahead_of_use; /* stores in a row before the last one's page was used */
+    uint16_t ndirect;     /* direct sptes */
+    uint16_t touched1;    /* index of the entry stored to last, + 1 */
+    uint8_t quiet;        /* re-reads in a row that changed nothing */
+    uint8_t ahead;        /* how often the batch of the next fill is doubled */
+    uint8_t barren;       /* batches in a row that found nothing */
+    uint64_t stamp;       /* walk that used it last */
+    uint64_t listed_at;   /* event number when listed or last re-read */
+    uint64_t present[8];  /* bitmap of present sptes */
+    uint64_t summit_at;   /* mmu.links when the way up from here was single: to page `summit` */
     uint32_t summit;
 };
 
@@ -142,6 +153,10 @@ struct mmu {
     unsigned top;         /* level of the hardware root: 4, or 3 for PAE-format roots */
     uint64_t pdpte[4];    /* latched by the last load (mmu_latch_pdptes) */
     uint32_t role;        /* of the current mode */
+    uint64_t absent;      /* the spte of what is not present: mmu_config.absent */
+    uint32_t ndirect;     /* pages with direct sptes */
+    bool direct_unfit;    /* a table leads to one of them that is not claimed */
+    uint64_t direct_ends; /* claims ended so far */
 
     /* pool */
     uint32_t npages, nfree, clock;
@@ -259,7 +274,8 @@ static inline bool mmu_quick(struct mmu *m)
 /* Would mmu_enter say what it said at the last entry, with nothing to flush? */
 static inline bool mmu_same(const struct mmu *m)
 {
-    return m->root == m->entered && m->entered_at == m->downgrades;
+    return m->root == m->entered && m->entered_at == m->downgrades &&
+           !(m->ndirect && (m->direct_unfit || consumer_pending(m->coh)));
 }
 /* mmu_entered where mmu_same was true, and nothing of mmu_* ran since. */
 static inline void mmu_entered_same(struct mmu *m)

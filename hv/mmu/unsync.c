@@ -190,9 +190,32 @@ static bool is_quiet(struct mmu *m, gfn_t f)
     return true;
 }
 
-uint64_t unsync_enter(struct mmu *m, gfn_t f)
+bool unsync_enter(struct mmu *m, gfn_t f, uint64_t *old)
 {
-    return trace_enter_unsync(m->coh, f);
+    if (!producer_give_up(m->coh, f))
+        return false;
+    *old = trace_enter_unsync(m->coh, f);
+    producer_given_up(m->coh);
+    return true;
+}
+
+bool unsync_settle(struct mmu *m, gfn_t f)
+{
+    uint32_t p;
+
+    for (uint32_t i = 0; i < m->nout; i++) {
+        if (m->out[i].gfn != f.v)
+            continue;
+        unsync_leave_one(m, i);
+        break;
+    }
+    if (trace_word(m->coh, f) & TRACE_UNSYNC)
+        return false;
+    for (p = sp_first(m, f); p != SP_NONE && !m->sps[p].listed; p = sp_next(m, p))
+        ;
+    if (p != SP_NONE)
+        sync_one(m, p);
+    return p == SP_NONE || !m->sps[p].listed;
 }
 
 void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)

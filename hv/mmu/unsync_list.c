@@ -15,6 +15,8 @@ void unsync_list(struct mmu *m, uint32_t page)
     struct sp *s = sp_at(m, page);
     if (s->listed)
         return;
+    if (s->claimed)
+        direct_end(m, s->gfn);
     s->listed = true;
     s->quiet = 0;
     s->listed_at = m->epoch;

@@ -46,7 +46,7 @@ static enum hv_err walk_link(struct mmu *m, struct walk *w, unsigned idx, uint32
     if (m->changed)
         return HV_AGAIN;
     uint64_t spte = sp_hpa(m, child).v | rights;
-    uint64_t old = *sp_spte(m, w->sp, idx);
+    uint64_t old = spte_get(m, w->sp, idx);
     if (((old ^ spte) & ~(PTE_A | PTE_D)) || !(old & PTE_P)) {
         /* The child may be older than the entry just read: what was posted for it before the entry
          * was written is applied first, or addresses never walked would use stale entries below. */
@@ -157,7 +157,7 @@ static void walk_linked(struct mmu *m, struct walk *w)
         return;
     }
     while (w->level > 1) {
-        uint64_t e = *sp_spte(m, w->sp, va_index(w->va, w->level));
+        uint64_t e = spte_get(m, w->sp, va_index(w->va, w->level));
         if (!(e & PTE_P) || spte_is_leaf(w->level, e))
             return;
         uint32_t child = spte_child(m, e);
@@ -199,7 +199,7 @@ static enum hv_err walk_unpaged(struct mmu *m, struct walk *w)
     if (m->changed)
         return HV_AGAIN;
     w->va = gva(w->va.v & 0xffffffffu);
-    w->sp = spte_child(m, *sp_spte(m, root, (unsigned)(w->va.v >> 30)));
+    w->sp = spte_child(m, spte_get(m, root, (unsigned)(w->va.v >> 30)));
     sp_at(m, w->sp)->stamp = m->walk;
     w->level = 2;
     w->gpte = (w->va.v & ~REGION_MASK) | PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_PS;

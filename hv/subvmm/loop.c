@@ -366,6 +366,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     coh_cpu_init(&s->coh, vm->co, s->cpu, serve, s);
     s->vcpu.io_map = vm->pass ? pass_ports(vm->pass) : hpa(0);
     TRY(vcpu_ops->init(&s->vcpu));
+    s->vcpu.directpf = vm->holders != NULL;
     cpuid_power_on(s);
     native_init(&s->native, &pool, &pool_hpa, &pool_bytes, &nasids);
     cfg = (struct mmu_config){
@@ -378,6 +379,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
         .pool_bytes = pool_bytes,
         .nasids = nasids,
         .phys_bits = s->vcpu.phys_bits,
+        .absent = s->vcpu.directpf ? vcpu_ops->absent() : 0,
     };
     TRY(mmu_init(&s->mmu, &cfg));
     vcpu_power_on(s);

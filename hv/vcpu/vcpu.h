@@ -76,6 +76,7 @@ struct vcpu {
     struct vcpu_event pending; /* to inject at the next entry, ahead of interrupts */
     bool nmi_pending, nmi_blocked;
     bool window_armed;
+    bool directpf;    /* faults of P=0 do not exit while the guest is in 64-bit mode */
     bool int_shadow;  /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
     bool pveoi_armed; /* the guest may clear the word instead of EOI */
     void *arch;       /* the vendor's, struct svm_vcpu */
@@ -141,6 +142,9 @@ struct vcpu_ops {
     /* Every exception exits, for the next entry alone: RFLAGS.TF is the hypervisor's in it. */
     void (*step)(struct vcpu *v);
     uint32_t (*nasids)(void);
+    /* mmu_config.absent for vcpu.directpf: what an spte that is not present must be for its fault
+     * to exit, while those of P=0 reach a 64-bit guest. NULL, or 0: they cannot. */
+    uint64_t (*absent)(void);
     /* CPUID of the processor itself: out[0..3] = EAX EBX ECX EDX. */
     void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
     void (*dump)(struct vcpu *v, void (*emit)(const char *line));

@@ -60,6 +60,7 @@ struct vm {
     struct coherency *co;
     struct channel (*matrix)[HV_MAX_CPUS]; /* its square: ncpus rows, its own memory */
     void *words;                           /* coherency_bytes of its frames */
+    void *holders; /* direct_bytes of them, where directpf=on is possible; else NULL */
     struct vpc *pc;
     struct pass *pass; /* the machine's functions it owns, NULL: none */
     bool own_only;     /* DMA is not translated: RAM lies at its own address or is not shown */

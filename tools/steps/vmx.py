@@ -30,6 +30,7 @@ STEPS = [
     guest("64-2", SKYLAKE, 2),
     guest("pae-1", LYNNFIELD, 1, PAE, append="watchdog=4 tasks=1"),
     guest("32-2", PENRYN, 2, TWO, append="watchdog=4 tasks=1"),
+    guest("direct-2", SKYLAKE, 2, hv="directpf=on audit=2"),
     boot_linux("linux-1", SKYLAKE, 1),
     guest("64-1", SKYLAKE, 1, long=True),
     guest("64-penryn-1", PENRYN, 1, long=True),
@@ -40,5 +41,6 @@ STEPS = [
     guest("audit-pae", SKYLAKE, 2, PAE, hv="audit=3", append="watchdog=40 test=modes.*", long=True),
     guest("audit-32", SKYLAKE, 2, TWO, hv="audit=3", append="watchdog=40 test=modes.*", long=True),
     boot_linux("linux-2", SKYLAKE, 2, long=True),
+    boot_linux("linux-direct-2", SKYLAKE, 2, long=True, hv="audit=2 directpf=on"),
     boot_linux("linux-penryn-1", PENRYN, 1, long=True),
 ]

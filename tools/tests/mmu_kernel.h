@@ -25,7 +25,7 @@ static void kernel_up(const char *options)
         *entry(PT_K, 16 + i) = (ROOT2 + i) << 12 | PTE_P | PTE_W | PTE_A | PTE_D;
     }
 }
-static uint64_t spte_at(unsigned c, gva_t va)
+__attribute__((unused)) static uint64_t spte_at(unsigned c, gva_t va)
 {
     unsigned level;
     uint64_t e = spte_of(c, va.v, &level);

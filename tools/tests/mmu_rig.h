@@ -5,6 +5,7 @@
 #pragma once
 #include "arch-x86/defs/x86.h"
 #include "hv/coherency/actions.h"
+#include "hv/coherency/direct.h"
 #include "hv/mmu/gmem.h"
 #include "hv/mmu/internal.h"
 #include "tools/tests/fake/fake.h"
@@ -28,7 +29,7 @@ static uint32_t granule[RIG_GRANULES];
 static struct coh_cpu coh[RIG_CPUS];
 static struct mmu mmu[RIG_CPUS];
 static struct mmu_regs regs[RIG_CPUS];
-static void *pool[RIG_CPUS], *words;
+static void *pool[RIG_CPUS], *words, *holders;
 static struct mmu_fault_out out;
 
 static bool serve_both(void *ctx)
@@ -59,7 +60,8 @@ static void rig_down(void)
         pool[c] = NULL;
     }
     free(words);
-    words = NULL;
+    free(holders);
+    words = holders = NULL;
 }
 
 static struct mmu_config rig_config(unsigned c, uint32_t npages)
@@ -72,7 +74,8 @@ static struct mmu_config rig_config(unsigned c, uint32_t npages)
                              .pool_hpa = hpa(0x40000000ull + c * 0x1000000ull),
                              .pool_bytes = (npages + 4ull) * 6800,
                              .nasids = 6,
-                             .phys_bits = 40};
+                             .phys_bits = 40,
+                             .absent = opt.directpf ? MMU_ABSENT : 0};
     return cfg;
 }
 
@@ -113,6 +116,8 @@ static void rig_up(const char *options, uint32_t npages)
     fake_set_ncpus(RIG_CPUS);
     fake_console_clear();
     coherency_init(&co, RIG_CPUS, RIG_GRANULES * 512, words, matrix, &opt);
+    if (opt.directpf)
+        direct_init(&co, holders = calloc(1, direct_bytes(RIG_GRANULES * 512)));
     *entry(ROOT, 0) = PDPT << 12 | ALL;
     *entry(PDPT, 0) = PD << 12 | ALL;
     for (unsigned t = 0; t < 2; t++) {
@@ -123,6 +128,15 @@ static void rig_up(const char *options, uint32_t npages)
     for (unsigned c = 0; c < RIG_CPUS; c++)
         rig_cpu(c, npages);
     fake_set_cpu(0);
+}
+
+/* CPU c writes frame f without exits from now on. */
+__attribute__((unused)) static void give_up(unsigned c, uint64_t f)
+{
+    uint64_t old = 0;
+    if (!unsync_enter(&mmu[c], gfn(f), &old))
+        tap_ok(false, "a frame that others hold");
+    unsync_announce(&mmu[c], gfn(f), old);
 }
 
 __attribute__((unused)) static uint64_t stat_of(unsigned c, enum stat s)
@@ -139,7 +153,7 @@ static uint64_t spte_of(unsigned c, uint64_t va, unsigned *level)
     mmu_entered(&mmu[c], &r);
     uint32_t page = mmu[c].roots[mmu[c].root].sp;
     for (unsigned l = mmu[c].paged && (regs[c].efer & EFER_LMA) ? 4 : 3;; l--) {
-        uint64_t e = *sp_spte(&mmu[c], page, va_index(gva(va), l));
+        uint64_t e = spte_get(&mmu[c], page, va_index(gva(va), l));
         *level = l;
         if (!(e & PTE_P) || spte_is_leaf(l, e))
             return e;

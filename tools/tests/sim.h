@@ -86,10 +86,16 @@ struct sim_config {
     unsigned nvms;      /* among which the CPUs are divided evenly */
 };
 
+/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a
+ * frame's few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
+#define STRETCH (MMU_BATCH + MMU_PARENTS + 48u)
+#define STRETCH_PAGE 512u
+
 struct sim_tlb {
     uint32_t gen; /* valid while equal to the ASID's */
     uint64_t pfn;
     bool w, u, nx;
+    bool direct; /* of a walk that failed: the fault is the guest's without an exit */
 };
 struct sim_psc { /* a paging-structure-cache entry: rights so far and the next table */
     uint32_t gen, page;
@@ -122,7 +128,7 @@ struct sim_vm {
     struct p2m p2m;
     uint32_t granule[SIM_GRANULES];
     uint32_t ungranule[SIM_HOST_GRANULES];
-    void *words;
+    void *words, *holders;
     struct channel (*matrix)[HV_MAX_CPUS];
     unsigned first, ncpus;
     unsigned life, stopped, left; /* resets so far; its CPUs that wait for the next life; ended */
@@ -140,7 +146,7 @@ struct sim {
     unsigned cur, ncpus;
     uint64_t sched_rng;
     uint32_t until_switch, relaxes;
-    uint64_t switches, points, checks, faults;
+    uint64_t switches, points, checks, faults, direct;
     bool bad;
     char why[512];
 };
@@ -165,7 +171,10 @@ _Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2
 void sim_step_end(void);
 
 /* --- sim_hw.c: TLB, paging-structure caches, the walk of the shadow tables --- */
-bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn);
+/* false: a fault; *direct: one that does not exit. */
+bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn, bool *direct);
+/* That one, after a walk that began at `since`. */
+void sim_hw_fault(unsigned c, uint64_t va, uint32_t access, uint32_t since);
 void sim_hw_flush(unsigned c, uint32_t asid);
 /* Fills the TLB with everything the current shadow offers and checks all of it. */
 void sim_hw_sweep(unsigned c);

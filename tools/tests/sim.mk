@@ -5,9 +5,10 @@
 # is sim2 without sanitizers. Tested by tools/check.py unit/sim.
 SIM_HV := $(filter hv/coherency/% hv/mmu/%,$(HV_SRC))
 SIM_OWN := $(sort $(wildcard tools/tests/sim_*.c))
+SIM_DIRECT := -DMMU_DIRECT=1 -DDIRECT_LONE=1 -DDIRECT_EAGER=true
 SIM_TINY := -DCHANNEL_SETS=1 -DCHANNEL_WAYS=2 -DMMU_POOL_FLOOR=14 -DMMU_UNSYNC_OUT=4 \
-	-DMMU_ALIASES=2 -DMMU_PARENTS=68 -DMMU_BATCH=8
-SIM_FLAGS_sim := $(SAN_host)
+	-DMMU_ALIASES=2 -DMMU_PARENTS=68 -DMMU_BATCH=8 $(SIM_DIRECT)
+SIM_FLAGS_sim := $(SAN_host) $(SIM_DIRECT)
 SIM_FLAGS_sim2 := $(SAN_host) $(SIM_TINY)
 SIM_FLAGS_simfast := -O2 $(SIM_TINY)
 SIM_LINK_sim := $(SAN_host)

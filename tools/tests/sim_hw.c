@@ -72,7 +72,10 @@ static bool walk(unsigned c, uint64_t va, struct sim_tlb *t)
         bool pdpte = level == 3 && s->mmu.top == 3; /* a register, without rights */
         uint64_t e =
             pdpte ? s->hw_pdpte[va >> 30 & 3] : *sp_spte(&s->mmu, page, va_index(gva(va), level));
+        if (s->mmu.absent && e == MMU_ABSENT)
+            return false;
         if (!(e & PTE_P)) {
+            t->direct = s->mmu.absent && s->mmu.top == 4;
             if (e)
                 sim_fail("cpu %u: a not-present spte with bits 0x%llx", c, (unsigned long long)e);
             return false;
@@ -96,11 +99,12 @@ static bool walk(unsigned c, uint64_t va, struct sim_tlb *t)
     }
 }
 
-bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn)
+bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn, bool *direct)
 {
     struct sim_cpu *s = &sim_cpu[c];
     struct sim_tlb *e = &s->tlb[s->asid][sim_slot(va)];
     struct sim_tlb t;
+    *direct = false;
     if (e->gen == s->gen[s->asid] && dice(c, 24)) {
         if (rights_allow(c, e, access)) {
             *gfn = sim_gfn_of(c, e->pfn);
@@ -110,7 +114,11 @@ bool sim_hw_access(unsigned c, uint64_t va, uint32_t access, uint64_t *gfn)
         if (dice(c, 2))
             return false;
     }
-    if (!walk(c, va, &t) || !rights_allow(c, &t, access))
+    if (!walk(c, va, &t)) {
+        *direct = t.direct;
+        return false;
+    }
+    if (!rights_allow(c, &t, access))
         return false;
     *e = t;
     *gfn = sim_gfn_of(c, t.pfn);
@@ -136,7 +144,7 @@ static void sweep_under(unsigned c, uint32_t page, unsigned level, uint64_t va)
     unsigned n = level == 1 ? 16 : level == 2 ? 8 : 3; /* not the window: it never changes */
     for (unsigned i = 0; i < n; i++) {
         unsigned idx = level == 4 && i == 2 ? 258 : i;
-        uint64_t e = *sp_spte(&s->mmu, page, idx);
+        uint64_t e = spte_get(&s->mmu, page, idx);
         uint64_t at = va | ((uint64_t)idx << (12 + 9 * (level - 1)));
         struct sim_tlb t, *slot;
         if (!(e & PTE_P))
@@ -169,4 +177,19 @@ void sim_hw_sweep(unsigned c)
         if (t->gen == s->gen[s->asid] && !window)
             check(c, va, t);
     }
+}
+
+/* The processor gives a fault to the guest without an exit: only one that a processor without
+ * shadow tables could raise at this very moment. */
+void sim_hw_fault(unsigned c, uint64_t va, uint32_t access, uint32_t since)
+{
+    if (!oracle_faults(c, va, access, since, access & (PFEC_W | PFEC_U | PFEC_I))) {
+        oracle_print(va, c);
+        sim_fail(
+            "cpu %u va 0x%llx access 0x%x: a fault without an exit, which the tables do not ask "
+            "for",
+            c, (unsigned long long)va, access);
+    }
+    sim.direct++;
+    oracle_page_fault(c, va, since);
 }

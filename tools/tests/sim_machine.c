@@ -7,11 +7,6 @@
 
 #define POOL_HPA 0x40000000ull
 #define TRIES 300
-/* Steps between two looks at requests: a batch, and what is not interrupted: the chains of a
- * frame's few sptes, a patch, a walk; where pages are gone through as a whole, one of them. */
-#define STRETCH (MMU_BATCH + MMU_PARENTS + 48)
-#define STRETCH_PAGE 512
-
 struct sim sim;
 struct sim_cpu sim_cpu[SIM_CPUS];
 static size_t pool_bytes;
@@ -56,8 +51,9 @@ static void vmentry(unsigned c)
     do {
         s->ipi = false;
         (void)mmu_serve(&s->mmu);
-        if (hv_stats[c].n[STAT_unserved_high] >
-            STRETCH + (sim.cfg->audit_every || sim.opt.mmu == MMU_REF ? STRETCH_PAGE : 0))
+        uint64_t most = STRETCH + (sim.opt.directpf ? 2u * MMU_DIRECT_WORK : 0u);
+        most += sim.cfg->audit_every || sim.opt.mmu == MMU_REF ? STRETCH_PAGE : 0u;
+        if (hv_stats[c].n[STAT_unserved_high] > most)
             sim_fail("cpu %u: %llu steps of work without a look at requests", c,
                      (unsigned long long)hv_stats[c].n[STAT_unserved_high]);
         if (sim.cfg->drain_at_exit)
@@ -127,13 +123,19 @@ static enum outcome reach(unsigned c, uint64_t va, uint32_t access, uint64_t *f)
         if (!s->in_guest)
             vmentry(c);
         sim_point();
-        if (sim_hw_access(c, va, access, f)) {
+        uint32_t since = oracle_now();
+        bool direct;
+        if (sim_hw_access(c, va, access, f, &direct)) {
             if (!oracle_allows(c, va, access, *f)) {
                 oracle_print(va, c);
                 sim_fail("cpu %u va 0x%llx access 0x%x reaches frame 0x%llx, which is not allowed",
                          c, (unsigned long long)va, access, (unsigned long long)*f);
             }
             return HIT;
+        }
+        if (direct) {
+            sim_hw_fault(c, va, access, since);
+            return FAULT;
         }
         enum outcome o = fault(c, va, access, &again);
         if (!again)
@@ -528,7 +530,8 @@ void sim_cpu_up(unsigned c)
                              .cpu = c - sim_vm(c)->first,
                              .pool_hpa = hpa(POOL_HPA + c * 0x1000000ull),
                              .nasids = 5,
-                             .phys_bits = 40};
+                             .phys_bits = 40,
+                             .absent = sim.opt.directpf ? MMU_ABSENT : 0};
     cfg.pool_bytes = pool_bytes = (uint64_t)(sim.cfg->pool_pages + 8) * 6800;
     fake_set_cpu(c);
     s->in_guest = s->ipi = s->done = s->storing = false;
@@ -548,16 +551,15 @@ void sim_cpu_up(unsigned c)
 bool sim_execute(const struct sim_config *cfg, const struct sim_step *steps, unsigned n,
                  uint64_t sched_seed)
 {
-    uint64_t switches = sim.switches, points = sim.points, checks = sim.checks, f = sim.faults;
-    unsigned executed = sim.executed;
-    uint64_t resets = sim.resets;
+    const struct sim old = sim;
     sim = (struct sim){.cfg = cfg, .steps = steps, .nsteps = n, .ncpus = cfg->ncpus};
-    sim.switches = switches;
-    sim.points = points;
-    sim.checks = checks;
-    sim.faults = f;
-    sim.resets = resets;
-    sim.executed = executed;
+    sim.switches = old.switches;
+    sim.points = old.points;
+    sim.checks = old.checks;
+    sim.faults = old.faults;
+    sim.direct = old.direct;
+    sim.executed = old.executed;
+    sim.resets = old.resets;
     sim.sched_rng = sched_seed;
     options_parse(&sim.opt, cfg->options, NULL);
     sim.opt.pool_pages = cfg->pool_pages;

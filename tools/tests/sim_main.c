@@ -40,6 +40,13 @@ static const struct sim_config configs[] = {
     {"two-vms-events", "audit=3", 4, TINY, 8, MODE_LONG, false, 2},
     {"two-vms-modes", "", 4, TINY, 0, MODE_MIXED, false, 2},
     {"two-vms-locked", "coherency=locked", 4, ROOMY, 8, MODE_LONG, false, 2},
+    {"direct", "directpf=on", 4, ROOMY, 0, MODE_LONG, false, 1},
+    {"direct-audit", "directpf=on audit=3", 3, ROOMY, 4, MODE_LONG, true, 1},
+    {"direct-tiny", "directpf=on", 3, TINY, 8, MODE_LONG, false, 1},
+    {"direct-traced", "directpf=on unsync=off", 4, ROOMY, 8, MODE_LONG, false, 1},
+    {"direct-modes", "directpf=on audit=3", 3, ROOMY, 8, MODE_MIXED, false, 1},
+    {"direct-locked", "directpf=on coherency=locked", 3, ROOMY, 8, MODE_LONG, false, 1},
+    {"direct-two-vms", "directpf=on", 4, ROOMY, 0, MODE_LONG, false, 2},
 };
 static struct sim_step program[PROGRAM];
 
@@ -91,19 +98,21 @@ static bool run_config(unsigned k, unsigned rounds, uint64_t seed)
 {
     const struct sim_config *cfg = &configs[k];
     unsigned before = sim.executed, i;
+    uint64_t direct = sim.direct;
     bool good = true;
     memset(hv_stats, 0, sizeof(hv_stats));
     for (i = 0; i < rounds && good; i++)
         good = run(cfg, seed_of(seed, k, i));
-    return tap_ok(good,
-                  "%s: %u steps; posts %llu coalesced %llu overflows %llu drains %llu unsync %llu "
-                  "reclaims %llu waits %llu forwarded %llu",
-                  cfg->name, sim.executed - before, (unsigned long long)total(STAT_posts),
-                  (unsigned long long)total(STAT_coalesces),
-                  (unsigned long long)total(STAT_overflows), (unsigned long long)total(STAT_drains),
-                  (unsigned long long)total(STAT_unsync_in),
-                  (unsigned long long)total(STAT_reclaims), (unsigned long long)total(STAT_waits),
-                  (unsigned long long)total(STAT_faults_forwarded));
+    return tap_ok(
+        good,
+        "%s: %u steps; posts %llu coalesced %llu overflows %llu drains %llu unsync %llu "
+        "reclaims %llu waits %llu forwarded %llu direct %llu asked %llu",
+        cfg->name, sim.executed - before, (unsigned long long)total(STAT_posts),
+        (unsigned long long)total(STAT_coalesces), (unsigned long long)total(STAT_overflows),
+        (unsigned long long)total(STAT_drains), (unsigned long long)total(STAT_unsync_in),
+        (unsigned long long)total(STAT_reclaims), (unsigned long long)total(STAT_waits),
+        (unsigned long long)total(STAT_faults_forwarded), (unsigned long long)(sim.direct - direct),
+        (unsigned long long)total(STAT_direct_asked));
 }
 
 static int replay(const char *name, uint64_t seed)

@@ -6,6 +6,7 @@
 #include "tools/tests/sim.h"
 #include "tools/tests/fake/fake.h"
 #include "hv/coherency/channel.h"
+#include "hv/coherency/direct.h"
 
 #define FRAMES (SIM_GRANULES * 512)
 
@@ -47,6 +48,11 @@ static void check_fresh(struct sim_vm *vm)
         if (w[i])
             sim_fail("trace word %u of VM %u is 0x%llx at its beginning", (unsigned)i,
                      (unsigned)(vm - sim.vm), (unsigned long long)w[i]);
+    const uint32_t *h = vm->holders;
+    for (size_t i = 0; sim.opt.directpf && i < FRAMES; i++)
+        if (h[i])
+            sim_fail("frame %u of VM %u has holders 0x%x at its beginning", (unsigned)i,
+                     (unsigned)(vm - sim.vm), h[i]);
     for (unsigned c = 0; c < vm->ncpus; c++) {
         const struct cpu_shared *s = &vm->co.cpu[c];
         uint64_t any = s->pending | s->storing | s->action | s->flush_owed;
@@ -65,6 +71,7 @@ static void check_fresh(struct sim_vm *vm)
 static void make(struct sim_vm *vm)
 {
     coherency_init(&vm->co, vm->ncpus, FRAMES, vm->words, vm->matrix, &sim.opt);
+    direct_init(&vm->co, sim.opt.directpf ? vm->holders : NULL);
     check_fresh(vm);
     program_memory(vm);
 }
@@ -89,6 +96,7 @@ void sim_vms_up(void)
         }
         vm->matrix = square[n];
         vm->words = calloc(1, coherency_bytes(FRAMES));
+        vm->holders = calloc(1, direct_bytes(FRAMES));
         memory_up(vm);
         coherency_place(&vm->co, pcpu, vm->ncpus);
         make(vm);
@@ -97,8 +105,10 @@ void sim_vms_up(void)
 
 void sim_vms_down(void)
 {
-    for (unsigned n = 0; n < sim.nvms; n++)
+    for (unsigned n = 0; n < sim.nvms; n++) {
         free(sim.vm[n].words);
+        free(sim.vm[n].holders);
+    }
 }
 
 void sim_vm_reset(unsigned c)

@@ -88,7 +88,8 @@ static bool serve(void *ctx)
             s->drains++;
             changed |= consumer_drain(&cpu[s->cpu], &sink) != 0;
             break;
-        case REQUEST_FLUSH: /* test_flush */
+        case REQUEST_FLUSH:  /* test_flush */
+        case REQUEST_REVOKE: /* test_mmu_direct */
             break;
         }
         action_request_ack(&cpu[s->cpu], from);

@@ -28,6 +28,7 @@
 #undef vmexit_name
 
 struct quirks quirks;
+struct vendor_pages vendor_pages[HV_MACHINE_CPUS];
 static struct vmcb block;
 static struct svm_vcpu arch = {.vmcb = &block};
 static struct vcpu vcpu = {.arch = &arch};

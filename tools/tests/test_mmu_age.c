@@ -35,7 +35,7 @@ static void test_unsync(unsigned writer)
     for (unsigned i = 0; i < 8; i++)
         (void)fault(0, VA(0, i), PFEC_U);
     fake_set_cpu(writer);
-    unsync_announce(&mmu[writer], gfn(PT), unsync_enter(&mmu[writer], gfn(PT)));
+    give_up(writer, PT);
     fake_set_cpu(0);
     mmu_drain(&mmu[0]);
     tap_eq(mmu[0].unsync_count, 1, "a listed table");

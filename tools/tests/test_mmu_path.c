@@ -104,7 +104,7 @@ static void test_reread(void)
         rig_up("", 128);
         (void)fault(0, VA(0, 1), PFEC_U | PFEC_W);
         (void)fault(0, VA(0, 2), PFEC_U | PFEC_W);
-        unsync_announce(&mmu[0], gfn(PT), unsync_enter(&mmu[0], gfn(PT)));
+        give_up(0, PT);
         *entry(PT, 1) = (*entry(PT, 1) & t[k].keep) | t[k].add;
         uint64_t before = mmu[0].downgrades;
         load(0, ROOT);
@@ -118,7 +118,7 @@ static void test_reread(void)
     }
     rig_up("", 128);
     (void)fault(0, VA(0, 1), PFEC_U);
-    unsync_announce(&mmu[0], gfn(PT), unsync_enter(&mmu[0], gfn(PT)));
+    give_up(0, PT);
     *entry(PT, 1) = 540ull << 12 | ALL | PTE_A;
     load(0, ROOT);
     tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(540), "another frame");

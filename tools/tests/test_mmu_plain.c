@@ -69,7 +69,7 @@ static void start(const struct config *c)
     fake_set_cpu(0);
     (void)fault(0, VA(0, 1), c->link & PTE_U ? PFEC_U : 0);
     if (c->listed)
-        unsync_announce(&mmu[0], gfn(PT), unsync_enter(&mmu[0], gfn(PT)));
+        give_up(0, PT);
     regs[0].cr4 |= c->cr4;
     mmu_event_mode(&mmu[0], &regs[0]);
 }
@@ -189,7 +189,7 @@ static void test_alias(void)
     tap_ok(other != SP_NONE && mmu[0].sps[page].alias && mmu[0].sps[other].alias,
            "... another beside it, and each knows");
     (void)fault(0, VA(0, 4), PFEC_U);
-    unsync_announce(&mmu[0], gfn(PT), unsync_enter(&mmu[0], gfn(PT)));
+    give_up(0, PT);
     tap_ok(*sp_spte(&mmu[0], other, 3) & PTE_P, "the other has a spte that the one has not");
     *entry(PT, 3) = 0;
     tap_ok(forwarded(0, VA(0, 3), PFEC_U, PFEC_U), "a fault of the guest's");
@@ -219,7 +219,7 @@ static void test_soon(void)
 {
     rig_up("batch=off fresh=off", 128);
     used_twice();
-    unsync_announce(&mmu[0], gfn(PT), unsync_enter(&mmu[0], gfn(PT)));
+    give_up(0, PT);
     unsync_leave_soon(&mmu[0], gfn(PT));
     *entry(PT, 3) = 0;
     tap_ok(forwarded(0, VA(0, 3), PFEC_U, PFEC_U), "a fault of the guest's");

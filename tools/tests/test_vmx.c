@@ -2,88 +2,7 @@
 /* The VMX back end on a VMCS made by hand: raw exits as neutral records, the state of entries,
  * segments in both modes, real mode, roots and their flushes, what is said of refused entries. */
 #include "tools/tests/tap.h"
-#include "arch-x86/cpu/asm.h"
-#include "tools/tests/vmcs_fake.h"
-
-/* Stand-ins for instructions; the files under test are compiled here, without the rest. */
-static uint64_t host_cr4 = 1ull << 6 | 1ull << 7, fake_dr[8], fake_efer = 1ull << 11 | 1ull << 8;
-static uint64_t fake_rdmsr(uint32_t msr)
-{
-    return msr == 0xc0000080 ? fake_efer : 0;
-}
-static void fake_wrmsr(uint32_t msr, uint64_t v)
-{
-    if (msr == 0xc0000080)
-        fake_efer = v;
-}
-#define read_cr4() host_cr4
-#define read_dr0() fake_dr[0]
-#define read_dr1() fake_dr[1]
-#define read_dr2() fake_dr[2]
-#define read_dr3() fake_dr[3]
-#define read_dr6() fake_dr[6]
-#define write_dr0(v) (fake_dr[0] = (v))
-#define write_dr1(v) (fake_dr[1] = (v))
-#define write_dr2(v) (fake_dr[2] = (v))
-#define write_dr3(v) (fake_dr[3] = (v))
-#define write_dr6(v) (fake_dr[6] = (v))
-#define rdmsr fake_rdmsr
-#define wrmsr fake_wrmsr
-#include "arch-x86/vmx/check.c"
-#include "arch-x86/vmx/entry.c"
-#include "arch-x86/vmx/real.c"
-#include "arch-x86/vmx/root.c"
-#include "arch-x86/vmx/segs.c"
-#include "arch-x86/vmx/state.c"
-#include "arch-x86/vmx/translate.c"
-
-struct vmx_caps vmx_caps;
-struct vmx_quirks vmx_quirks;
-static bool fake_kick;
-static struct vmx_vcpu arch;
-static struct vcpu vcpu = {.arch = &arch};
-
-bool vmx_quirks_before_entry(void)
-{
-    return fake_kick;
-}
-
-/* What the processor does with an entry. */
-static uint32_t fake_how, fake_reason;
-static uint64_t fake_exit_rip, fake_entered_rip, fake_entered_rflags;
-static uint32_t fake_entered_blocking, fake_entered_info, fake_entered_proc;
-uint32_t vmx_enter(struct vcpu_regs *regs, bool launched)
-{
-    (void)regs, (void)launched;
-    fake_entered_rip = fake_vmcs[VMCS_GUEST_RIP];
-    fake_entered_rflags = fake_vmcs[VMCS_GUEST_RFLAGS];
-    fake_entered_blocking = (uint32_t)fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY];
-    fake_entered_info = (uint32_t)fake_vmcs[VMCS_ENTRY_INTR_INFO];
-    fake_entered_proc = (uint32_t)fake_vmcs[VMCS_PROC_CTLS];
-    if (fake_how == VMX_EXITED) {
-        fake_vmcs[VMCS_EXIT_REASON] = fake_reason;
-        if (fake_exit_rip != UINT64_MAX)
-            fake_vmcs[VMCS_GUEST_RIP] = fake_exit_rip;
-        fake_vmcs[VMCS_ENTRY_INTR_INFO] &= ~(uint64_t)INTR_INFO_VALID;
-    }
-    return fake_how;
-}
-
-static void fresh(void)
-{
-    memset(fake_vmcs, 0, sizeof(fake_vmcs));
-    memset(fake_writes, 0, sizeof(fake_writes));
-    memset(&arch, 0, sizeof(arch));
-    vcpu = (struct vcpu){.arch = &arch};
-    vcpu.regs.rip = 0x1000;
-    vcpu.regs.rflags = RFLAGS_FIXED1 | RFLAGS_IF;
-    vcpu.ctl = (struct vcpu_ctl){.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE, .cr4 = CR4_PAE};
-    vmx_caps = (struct vmx_caps){.ins_outs_info = true, .invpcid = true, .vpid = true};
-    fake_how = VMX_EXITED;
-    fake_reason = REASON_INTR;
-    fake_exit_rip = UINT64_MAX;
-    fake_kick = false;
-}
+#include "tools/tests/vmx_rig.h"
 
 static struct vmexit raw(uint32_t reason, uint64_t qualification)
 {
@@ -390,6 +309,54 @@ static void test_control(void)
     tap_ok(fake_vmcs[VMCS_EXCEPTION_BITMAP] != ~0u, "... lasts for one entry");
 }
 
+static bool direct(void)
+{
+    return fake_vmcs[VMCS_PFEC_MASK] == PFEC_P && fake_vmcs[VMCS_PFEC_MATCH] == PFEC_P &&
+           (fake_vmcs[VMCS_EXCEPTION_BITMAP] >> VEC_PF & 1);
+}
+
+/* Every page fault exits, whatever its error code. */
+static bool all_exit(void)
+{
+    return !fake_vmcs[VMCS_PFEC_MASK] && !fake_vmcs[VMCS_PFEC_MATCH] &&
+           (fake_vmcs[VMCS_EXCEPTION_BITMAP] >> VEC_PF & 1);
+}
+
+static void test_directpf(void)
+{
+    const struct vcpu_ctl wide = {.cr0 = CR0_PE | CR0_PG, .cr4 = CR4_PAE, .efer = EFER_LME};
+    struct vcpu_ctl other = wide;
+
+    fresh();
+    vmx_put(&vcpu, VCPU_CTL, &wide);
+    tap_ok(all_exit(), "directpf=off: every page fault exits");
+    vcpu.directpf = true;
+    vmx_put(&vcpu, VCPU_CTL, &wide);
+    tap_ok(direct(), "directpf=on, 64-bit mode: those of present entries alone");
+    unsigned writes = fake_writes[VMCS_PFEC_MASK];
+    vmx_put(&vcpu, VCPU_CTL, &wide);
+    tap_eq(fake_writes[VMCS_PFEC_MASK], writes, "... written where it changes");
+    vmx_isolate(&vcpu, true);
+    tap_ok(all_exit(), "an instruction that runs alone: all");
+    vmx_isolate(&vcpu, false);
+    tap_ok(direct(), "... and as before");
+    vmx_step(&vcpu);
+    tap_ok(all_exit(), "a single step: all");
+    run(REASON_INTR);
+    tap_ok(direct(), "... for one entry");
+    other.efer = 0;
+    vmx_put(&vcpu, VCPU_CTL, &other);
+    tap_ok(all_exit(), "PAE: all, since no PDPTE has a reserved bit");
+    other = wide;
+    other.cr0 = CR0_PE;
+    vmx_put(&vcpu, VCPU_CTL, &other);
+    tap_ok(all_exit(), "unpaged: all");
+    other.cr0 = 0;
+    vmx_put(&vcpu, VCPU_CTL, &other);
+    tap_ok(all_exit(), "real mode: all");
+    vcpu.directpf = false;
+}
+
 static struct vcpu_segs flat(void)
 {
     struct vcpu_segs s = {.gdtr = {0x1000, 0x12ffff}, .idtr = {0x2000, 0xfff}};
@@ -583,6 +550,7 @@ int main(void)
     test_kinds();
     test_operands();
     test_exceptions();
+    test_directpf();
     test_task();
     test_redeliver();
     test_inject();
