@@ -62,9 +62,10 @@ enum vm_state vm_state(const struct vm *vm)
 uint32_t vm_go_off(struct vm *vm)
 {
     atomic_store_explicit(&vm->state, VM_OFF, memory_order_seq_cst);
-    (void)vm_order_take(vm); /* it is for a VM that runs; pairs with vm_end_from */
+    (void)vm_order_take(vm);     /* it is for a VM that runs; pairs with vm_end_from */
+    uint32_t less = vm->counted; /* not so one that was off, and could not start again */
     vm->counted = false;
-    return atomic_fetch_sub_explicit(&vms_on, 1, memory_order_seq_cst) - 1;
+    return atomic_fetch_sub_explicit(&vms_on, less, memory_order_seq_cst) - less;
 }
 
 void vm_go_on(struct vm *vm)

@@ -333,9 +333,24 @@ static void test_orders(void)
     tap_ok(vm_state(b) == VM_ON && !atomic_load(&b->ended), "nothing is kept for the next time");
 }
 
+/* One that was off, and was not made again: it is off still, and the other one runs. */
+static void test_off_twice(void)
+{
+    static struct vm a, b;
+    uint32_t before;
+
+    vm_go_on(&a);
+    vm_go_on(&b);
+    before = vm_go_off(&a);
+    vm_making(&a);
+    tap_eq(vm_go_off(&a), before, "a VM is off once, however often it fails to start");
+    tap_eq(vm_go_off(&b), before - 1, "... and the other one is counted");
+}
+
 int main(void)
 {
     machine();
+    test_off_twice();
     test_places();
     test_post();
     test_doorbells();
