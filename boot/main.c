@@ -187,27 +187,35 @@ static void vendor_choose(void)
     }
 }
 
+/* Why the processors' x2APIC mode is not used, NULL: it is where there is one. */
+static const char *x2apic_why_not(void)
+{
+    if (!hv_opt.x2apic_host)
+        return "x2apic=off";
+    return iommu_wants_xapic() ? "the IOMMU remaps interrupts for this mode" : NULL;
+}
+
 /* The BSP, on its final stack. */
 static void boot_on_own_tables(void)
 {
     const uint64_t ist[3] = {percpu_stack_ist_top(0, 0), percpu_stack_ist_top(0, 1),
                              percpu_stack_ist_top(0, 2)};
 
-    percpu_load(&percpus[0], ist);                       /* TSS with guarded stacks */
-    mce_cpu_init();                                      /* what hardware errors there were */
-    apic_init(hpa(acpi_info.lapic), hv_opt.x2apic_host); /* xAPIC or x2APIC */
-    apic_cpu_init();                                     /* this CPU's */
-    percpus[0].apic_id = apic_id();                      /* number 0 */
-    percpus[0].online = true;                            /* it runs */
-    pic_disable();                                       /* 8259s masked */
-    ioapic_init();                                       /* all pins masked */
-    rtc_read();                                          /* wall clock */
-    tsc_calibrate(acpi_info.pm_tmr);                     /* frequency of the TSC */
-    iommu_init();                                        /* devices reach nothing */
-    pci_scan();                                          /* what functions there are */
-    apic_timer_calibrate();                              /* ... and of the timer */
-    apic_timer_cpu_init();                               /* this CPU's, not armed */
-    vendor_choose();                                     /* SVM or VMX; its quirks */
+    percpu_load(&percpus[0], ist);                     /* TSS with guarded stacks */
+    mce_cpu_init();                                    /* what hardware errors there were */
+    apic_init(hpa(acpi_info.lapic), x2apic_why_not()); /* xAPIC or x2APIC */
+    apic_cpu_init();                                   /* this CPU's */
+    percpus[0].apic_id = apic_id();                    /* number 0 */
+    percpus[0].online = true;                          /* it runs */
+    pic_disable();                                     /* 8259s masked */
+    ioapic_init();                                     /* all pins masked */
+    rtc_read();                                        /* wall clock */
+    tsc_calibrate(acpi_info.pm_tmr);                   /* frequency of the TSC */
+    iommu_init();                                      /* devices reach nothing */
+    pci_scan();                                        /* what functions there are */
+    apic_timer_calibrate();                            /* ... and of the timer */
+    apic_timer_cpu_init();                             /* this CPU's, not armed */
+    vendor_choose();                                   /* SVM or VMX; its quirks */
     smp_start(acpi_info.apic_id, acpi_info.ncpus, ncpus, cpu_run); /* the others, parked */
     quirks_start();                                                /* ... and its remedy */
     report();                                                      /* what the machine has */

@@ -329,8 +329,9 @@ static void test_msix(void)
 /* --- BARs switched off while they are used --- */
 static struct {
     uint64_t regs;
+    uint32_t neighbour; /* the other device's first register */
     _Atomic bool done;
-    _Atomic unsigned wrong;
+    _Atomic unsigned wrong; /* a value that was read */
 } bars;
 
 static void bars_cpu(void *arg)
@@ -339,8 +340,9 @@ static void bars_cpu(void *arg)
     /* acquire: pairs with test_bars */
     while (!atomic_load_explicit(&bars.done, memory_order_acquire)) {
         uint32_t v = read32(bars.regs);
-        if (v != EDU_ID && v != ABSENT && v != 0) /* QEMU's nobody says 0 */
-            atomic_fetch_add_explicit(&bars.wrong, 1, memory_order_relaxed);
+        /* QEMU's nobody says 0; while its map changes, 10.0 reads another device now and then. */
+        if (v != EDU_ID && v != ABSENT && v != 0 && v != bars.neighbour)
+            atomic_store_explicit(&bars.wrong, v, memory_order_relaxed);
         write32(bars.regs + EDU_LIVE, v);
         wait_pause();
     }
@@ -348,11 +350,12 @@ static void bars_cpu(void *arg)
 
 static void test_bars(void)
 {
-    unsigned dev = wanted(EDU);
+    unsigned dev = wanted(EDU), other = find(NIC);
 
     if (dev == 0)
         return;
     bars.regs = registers(dev, 0);
+    bars.neighbour = other ? read32(registers(other, 0)) : EDU_ID;
     atomic_store_explicit(&bars.done, false, memory_order_relaxed);
     atomic_store_explicit(&bars.wrong, 0, memory_order_relaxed);
     for (unsigned c = 1; c < ncpus; c++)
@@ -370,7 +373,7 @@ static void test_bars(void)
     atomic_store_explicit(&bars.done, true, memory_order_release);
     cpu_join_all();
     CHECK_EQ(atomic_load_explicit(&bars.wrong, memory_order_relaxed), 0,
-             "reads of nobody's values");
+             "a value of neither device was read");
     CHECK_EQ(read32(bars.regs), EDU_ID, "it works");
     write32(bars.regs + EDU_LIVE, 0x12345678);
     CHECK_EQ(read32(bars.regs + EDU_LIVE), ~0x12345678u, "... and takes writes");

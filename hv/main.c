@@ -12,7 +12,9 @@
 #include "hv/port/cpu.h"
 #include "hv/port/machine.h"
 #include "hv/subvmm/life.h"
+#include "hv/pass/pass.h"
 #include "hv/vm/console.h"
+#include "hv/vm/load/load.h"
 #include "hv/vm/share.h"
 #include "hv/vms.h"
 
@@ -61,11 +63,18 @@ uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)
     return private_share(free_bytes, ncpus, hv_opt.mem_mib);
 }
 
-/* What a VM needs beside RAM and private memory. */
+/* What a VM needs beside RAM and private memory. With real devices or the screen its frames have
+ * numbers up to those of the BARs it lies around (make.c), and more page tables lead there. */
 static uint64_t beside(const struct vm_plan *v, uint64_t ram)
 {
+    const char *words;
+    size_t len;
+    bool around = vm_pci_words(v->mod, v->nmods, &words, &len) || vm_screen_asked(v->mod, v->nmods);
+    uint64_t frames = (ram + (around ? 5ull << 30 : 1ull << 30)) >> PAGE_SHIFT;
+
     return sizeof(struct coherency) + sizeof(struct channel[HV_MAX_CPUS]) * v->ncpus +
-           coherency_bytes((ram + (1ull << 30)) >> PAGE_SHIFT) + vpc_sizeof() + 4 * REGION_SIZE;
+           coherency_bytes(frames) + vpc_sizeof() + vm_devices_bytes(&hv_opt, v->mod, v->nmods) +
+           (around ? pass_sizeof() + 2 * REGION_SIZE : 0) + 4 * REGION_SIZE;
 }
 
 /* Of several VMs: those that ask for memory first, as far as there is some, then even shares. */

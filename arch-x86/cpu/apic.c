@@ -33,15 +33,19 @@ bool apic_is_x2(void)
     return x2;
 }
 
-void apic_init(hpa_t base, bool want_x2apic)
+void apic_init(hpa_t base, const char *why_not)
 {
     uint64_t msr = rdmsr(MSR_APIC_BASE);
     bool left_on = (msr & APIC_BASE_EN) && (msr & APIC_BASE_EXTD);
 
-    x2 = left_on || (want_x2apic && cpu_features.x2apic);
+    x2 = left_on || (!why_not && cpu_features.x2apic);
     if (!x2)
         regs = paging_map_mmio(base, PAGE_SIZE);
-    log_info("apic", "%s%s", x2 ? "x2APIC" : "xAPIC", left_on ? " (left on by the firmware)" : "");
+    if (!x2 && cpu_features.x2apic)
+        log_info("apic", "xAPIC (%s)", why_not);
+    else
+        log_info("apic", "%s%s", x2 ? "x2APIC" : "xAPIC",
+                 left_on ? " (left on by the firmware)" : "");
 }
 
 static void mode_set(void)

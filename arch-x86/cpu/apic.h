@@ -3,9 +3,10 @@
 #pragma once
 #include "hv/base/types.h"
 
-/* Decides the mode (x2APIC if the firmware left it on or the CPU has it and want_x2apic), maps the
- * registers at `base`. Context: BSP, after paging. */
-void apic_init(hpa_t base, bool want_x2apic);
+/* Decides the mode, maps the registers at `base`: x2APIC if the firmware left it on, or the CPU has
+ * it and there is no reason not to. why_not: such a reason for the log, NULL: none. Context: BSP,
+ * after paging. */
+void apic_init(hpa_t base, const char *why_not);
 bool apic_is_x2(void);
 /* Enables this CPU's APIC in that mode: spurious vector, LVTs masked, TPR 0. */
 void apic_cpu_init(void);

@@ -73,7 +73,9 @@ static void dump_trace(uint64_t rip, uint64_t rbp, bool exact)
         symbol_format(at[i], name, sizeof(name));
         say("  #%u 0x%016llx %s", i, (unsigned long long)at[i], name);
     }
-    len = (size_t)hv_snprintf(line, sizeof(line), "addr2line -e build/patchbay.elf -fip");
+    /* First an address that nobody asks for: binutils 2.44 does not find the line of the first. */
+    len = (size_t)hv_snprintf(line, sizeof(line), "addr2line -e build/patchbay.elf -fip 0x%llx",
+                              (unsigned long long)(uintptr_t)hv_panic);
     for (unsigned i = 0; i < n && len < sizeof(line); i++)
         len += (size_t)hv_snprintf(line + len, sizeof(line) - len, " 0x%llx",
                                    (unsigned long long)at[i]);

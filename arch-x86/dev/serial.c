@@ -3,6 +3,7 @@
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/dev/console.h"
+#include "arch-x86/plat/kept.h"
 #include "hv/port/machine.h"
 
 static uint8_t pio_read(const struct uart *u, unsigned reg)
@@ -56,6 +57,7 @@ bool serial_open(struct console *c, const struct uart_where *where)
         c->uart.regs = paging_map_mmio(hpa(where->base), 8ull * where->stride);
     if (!uart_setup(&c->uart))
         return false;
+    kept_add(where->base, 8ull * where->stride, !where->mmio);
     c->irq = where->irq;
     c->write = serial_write;
     c->read = serial_read;

@@ -12,6 +12,7 @@
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/pci.h"
 #include "arch-x86/iommu/iommu.h"
+#include "arch-x86/plat/kept.h"
 #include "hv/base/lock.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
@@ -186,6 +187,7 @@ static enum hv_err unit_start(const struct iommu_unit *t, hpa_t table)
     hpa_t commands, events;
 
     u->regs = paging_map_mmio(hpa(t->base), REGISTERS);
+    kept_add(t->base, REGISTERS, false);
     if (mmio_read(u->regs + CONTROL, 8) == ~0ull) {
         log_warn("iommu", "the AMD-Vi unit at 0x%llx does not answer: none is used",
                  (unsigned long long)t->base);

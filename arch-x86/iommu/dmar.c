@@ -160,6 +160,19 @@ bool dmar_parse(const uint8_t *table, uint32_t len, iommu_bridge bridge, struct 
     return out->nunits > 0;
 }
 
+/* 8.1 "DMA Remapping Reporting Structure": the wish counts where interrupts are remapped. */
+bool dmar_wants_xapic(const struct iommu_tables *t, const uint64_t *ecap)
+{
+    bool extended = !t->x2apic_opt_out;
+
+    for (unsigned i = 0; i < t->nunits; i++) {
+        if (!(ecap[i] & VTD_ECAP_IR))
+            return false;
+        extended = extended && (ecap[i] & VTD_ECAP_EIM);
+    }
+    return t->intr_remap && !extended;
+}
+
 static bool in_scope(const struct iommu_scope *s, pci_bdf_t f)
 {
     return f >= s->first && f <= s->last;

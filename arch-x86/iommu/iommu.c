@@ -2,6 +2,7 @@
 /* Which IOMMU is used, and hv/port/iommu.h. Tested by the steps devices/vtd-* and devices/amdvi-*.
  */
 #include "arch-x86/iommu/iommu.h"
+#include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/pci.h"
 #include "arch-x86/plat/acpi.h"
 #include "hv/base/log.h"
@@ -57,6 +58,16 @@ void iommu_find(hpa_t rsdp, bool uefi)
         log_warn("iommu",
                  "the firmware's table is damaged or too long: what could be read of it is "
                  "used (iommu=off does without)");
+}
+
+bool iommu_wants_xapic(void)
+{
+    if (candidate != &vtd_ops)
+        return false;
+    for (unsigned i = 0; i < acpi_info.ncpus; i++)
+        if (acpi_info.apic_id[i] > APIC_MSI_ID_MAX)
+            return false;
+    return vtd_wants_xapic(&tables);
 }
 
 void iommu_init(void)

@@ -51,6 +51,11 @@ struct iommu_tables {
 typedef bool (*iommu_bridge)(pci_bdf_t f, uint8_t *secondary, uint8_t *subordinate);
 bool dmar_parse(const uint8_t *table, uint32_t len, iommu_bridge bridge, struct iommu_tables *out);
 bool ivrs_parse(const uint8_t *table, uint32_t len, struct iommu_tables *out);
+/* Would interrupts be remapped for APICs in xAPIC mode alone, or does firmware want that mode?
+ * ecap: the extended capabilities of each unit (VT-d 4.1, 11.4.3). */
+#define VTD_ECAP_IR BIT(3)
+#define VTD_ECAP_EIM BIT(4)
+bool dmar_wants_xapic(const struct iommu_tables *t, const uint64_t *ecap);
 /* Is `f` covered by a unit? */
 bool iommu_covers(const struct iommu_tables *t, pci_bdf_t f);
 /* Memory that firmware reserved for f, NULL: none. */
@@ -94,6 +99,11 @@ extern const struct iommu_ops vtd_ops, amdvi_ops;
  * `vector` at `apic_id`; false: nothing is remapped. Bits 11:8 and 15 of the lower half: 0. ioapic:
  * its identifier in MADT; others' messages are not taken for its. */
 bool vtd_ioapic_entry(uint8_t ioapic, uint8_t vector, uint32_t apic_id, uint32_t *high);
+/* The same of the units that `t` names. Boot, own page tables. */
+bool vtd_wants_xapic(const struct iommu_tables *t);
+/* Does the IOMMU remap interrupts only while x2APIC mode is off, which every processor can do
+ * without? Boot, own page tables, before apic_init. */
+bool iommu_wants_xapic(void);
 /* Boot, own page tables, after pci_scan: finds tables, starts the units. */
 void iommu_init(void);
 /* Before own page tables: where the tables are. */

@@ -12,6 +12,7 @@
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/iommu/iommu.h"
+#include "arch-x86/plat/kept.h"
 #include "hv/base/lock.h"
 #include "hv/base/log.h"
 #include "hv/base/string.h"
@@ -52,8 +53,6 @@ enum {
 #define CAP_NFR(c) (((unsigned)((c) >> 40) & 0xff) + 1)
 #define ECAP_COHERENT BIT(0)
 #define ECAP_QI BIT(1)
-#define ECAP_IR BIT(3)
-#define ECAP_EIM BIT(4)
 #define REGISTERS 0x2000u /* faults are recorded beyond the first page on some */
 
 /* Second-stage entries: 9.8 "Second-Stage Paging Entries". */
@@ -201,18 +200,35 @@ static enum hv_err pages(uint64_t bytes, hpa_t *at)
     return HV_OK;
 }
 
-static enum hv_err unit_map(const struct iommu_unit *t)
+static uint8_t *registers(const struct iommu_tables *t, unsigned i)
 {
-    struct unit *u = &units[nunits];
+    if (!units[i].regs)
+        units[i].regs = paging_map_mmio(hpa(t->unit[i].base), REGISTERS);
+    return units[i].regs;
+}
 
-    u->regs = paging_map_mmio(hpa(t->base), REGISTERS);
+bool vtd_wants_xapic(const struct iommu_tables *t)
+{
+    uint64_t ecap[IOMMU_UNITS];
+
+    for (unsigned i = 0; i < t->nunits; i++)
+        ecap[i] = mmio_read(registers(t, i) + ECAP, 8);
+    return dmar_wants_xapic(t, ecap);
+}
+
+static enum hv_err unit_map(const struct iommu_tables *t, unsigned i)
+{
+    struct unit *u = &units[i];
+
+    (void)registers(t, i);
+    kept_add(t->unit[i].base, REGISTERS, false);
     u->cap = mmio_read(u->regs + CAP, 8);
     if (u->cap == ~0ull || !(mmio_read(u->regs + ECAP, 8) & ECAP_QI) ||
         !(CAP_SAGAW(u->cap) & (SAGAW_39 | SAGAW_48))) {
         log_warn("iommu",
                  "the unit at 0x%llx has no queued invalidation or page tables of 3 or 4 "
                  "levels: no IOMMU is used",
-                 (unsigned long long)t->base);
+                 (unsigned long long)t->unit[i].base);
         return HV_UNSUPPORTED;
     }
     TRY(pages(QUEUE_BYTES, &u->queue_at));
@@ -233,7 +249,7 @@ static enum hv_err common(const struct iommu_tables *t)
         coherent &= (ecap & ECAP_COHERENT) != 0;
         sagaw &= CAP_SAGAW(units[i].cap);
         format.large &= (units[i].cap & CAP_2M) != 0;
-        remap = remap && (ecap & ECAP_IR) && (!x2 || (ecap & ECAP_EIM));
+        remap = remap && (ecap & VTD_ECAP_IR) && (!x2 || (ecap & VTD_ECAP_EIM));
     }
     if (!sagaw) {
         log_warn("iommu", "the VT-d units have no depth of page tables in common: none is used");
@@ -285,7 +301,7 @@ static enum hv_err vtd_start(const struct iommu_tables *t)
 {
     firmware = t;
     for (unsigned i = 0; i < t->nunits; i++)
-        TRY(unit_map(&t->unit[i]));
+        TRY(unit_map(t, i));
     TRY(common(t));
     cpu_wbinvd();
     for (unsigned i = 0; i < nunits; i++)

@@ -7,6 +7,7 @@
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/pc.h"
 #include "arch-x86/plat/acpi.h"
+#include "arch-x86/plat/kept.h"
 #include "arch-x86/plat/machine.h"
 #include "hv/base/log.h"
 
@@ -58,6 +59,7 @@ void ioapic_init(void)
 {
     for (unsigned i = 0; i < acpi_info.nioapics; i++) {
         regs[i] = paging_map_mmio(hpa(acpi_info.ioapic[i].addr), PAGE_SIZE);
+        kept_add(acpi_info.ioapic[i].addr, PAGE_SIZE, false);
         for (uint32_t p = 0; p < pins(i); p++)
             reg_write(i, IOAPIC_REG_REDIR + 2 * p, IOAPIC_REDIR_MASKED);
     }

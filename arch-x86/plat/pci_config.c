@@ -8,6 +8,7 @@
 #include "arch-x86/cpu/tsc.h"
 #include "arch-x86/defs/pci.h"
 #include "arch-x86/plat/acpi.h"
+#include "arch-x86/plat/kept.h"
 #include "hv/base/lock.h"
 #include "hv/base/log.h"
 #include "hv/port/cpu.h"
@@ -39,6 +40,8 @@ void pci_config_ecam(hpa_t rsdp, bool uefi)
         log_warn("pci", "MCFG names no usable window: configuration mechanism 1 alone is used");
         return;
     }
+    kept_add(ecam.base.v + (uint64_t)ecam.first * BYTES_PER_BUS,
+             (ecam.last - ecam.first + 1ull) * BYTES_PER_BUS, false);
     log_info("pci", "memory-mapped configuration of buses %u-%u at 0x%llx", ecam.first, ecam.last,
              (unsigned long long)ecam.base.v);
 }

@@ -116,6 +116,11 @@ bool dying_drop(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fam)
 {
     if (!fam->n || fam->table[0].v == f.v || !all_own(m, fam))
         return false;
+    /* A kernel that runs below these very tables has them walked, and so traced, before it does the
+     * store again: what is dropped again before an event is given up, and the store is done. */
+    if (m->dropped_epoch1 == m->epoch + 1)
+        return false;
+    m->dropped_epoch1 = m->epoch + 1;
     stat_inc(m->pcpu, STAT_dying);
     for (unsigned i = 1; i < fam->n; i++)
         (void)drop_all(m, fam->table[i]);

@@ -219,6 +219,7 @@ struct mmu {
 
     uint64_t dying_epoch;  /* event after which dying.c looked at so many entries; tables may be */
     uint32_t dying_looked; /* linked in many places */
+    uint64_t dropped_epoch1; /* epoch + 1 of the last address space dropped */
 
     struct patch_sink sink;
     const struct patch_payload *dv; /* derived value of the patch being applied */

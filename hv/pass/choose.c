@@ -133,6 +133,9 @@ static const char *refusal(const struct pass_fn *f, const struct port_pci *m)
     for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
         if (bar_anothers(&m->bar[i], m->bdf))
             return "has a BAR where another function's is";
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        if (m->bar[i].size && port_pci_kept(m->bar[i].base, m->bar[i].size, m->bar[i].io))
+            return "has a BAR where Patchbay's own console or the chipset is";
     if (!f->msi && !f->msix)
         return "has neither MSI nor MSI-X, and a guest gets no INTx";
     return NULL;

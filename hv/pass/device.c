@@ -26,11 +26,14 @@ static bool unsized_in_page(const struct port_pci *m, uint64_t page)
     return false;
 }
 
-/* Does another BAR lie in the page of this one, which is smaller than a page? */
+/* Does another BAR, or what is Patchbay's, lie in the page of this one, which is smaller than a
+ * page? */
 static bool page_shared(const struct port_pci_bar *b, pci_bdf_t f)
 {
     uint64_t page = b->base & ~PAGE_MASK;
 
+    if (port_pci_kept(page, PAGE_SIZE, false))
+        return true;
     for (unsigned i = 0; i < port_pci_count(); i++) {
         const struct port_pci *m = port_pci_at(i);
         bool sized = false;

@@ -27,6 +27,9 @@ struct port_pci {
 /* The functions found at boot, in the order of their numbers. Any context after boot's scan. */
 unsigned port_pci_count(void);
 const struct port_pci *port_pci_at(unsigned i);
+/* Is any of [base, base + size), ports or memory, what the hypervisor itself uses: its consoles,
+ * power management, configuration space as memory, IOMMUs, I/O APICs? Boot, after the scan. */
+bool port_pci_kept(uint64_t base, uint64_t size, bool io);
 
 /* Registers of a function; size 1, 2 or 4, aligned. Beyond FFh only where the machine has memory
  * mapped configuration; else reads give all ones. Serialised inside. Context: any but handlers. */

@@ -10,7 +10,7 @@ import threading
 
 from pblib import config, ktap
 from pblib.linux import OUT, boot, guest_tests, judge_linux
-from pblib.steps import IMAGE, Step, emulator
+from pblib.steps import IMAGE, Skip, Step, emulator
 from steps.build import MAKE
 
 DISK_BYTES = 32 << 20
@@ -71,7 +71,7 @@ BIG_BAR = ("-object", "memory-backend-ram,id=big,size=4G,reserve=off", "-device"
 PLACED_HIGH = r"root bus resource \[mem 0x0*[1-9a-f][0-9a-f]{8,}-"  # what the guest's kernel says of the window
 
 
-def linux(iommu, smp, hv="audit=1", name="", extra=()):
+def linux(iommu, smp, hv="audit=1", name="", extra=(), high=False, mode=""):
     """All devices given by pci=all; every one is driven by the kernel's own driver."""
     name = name or iommu
 
@@ -95,11 +95,21 @@ def linux(iommu, smp, hv="audit=1", name="", extra=()):
         text = "\n".join(s.lines)
         results.expect(re.search(SAYS[iommu], text), "it does not say %s" % SAYS[iommu])
         results.expect(iommu == "none" or "NOT ISOLATED" not in text, "it says that the guest is not isolated")
-        results.expect(not extra or re.search(PLACED_HIGH, text), "no BAR lies above 4 GiB")
-        results.expect("MMCONFIG at" in text, "the guest does not use memory-mapped configuration")
+        results.expect(not mode or re.search(r"apic: %s( |$)" % mode, text, re.M), "the APICs are not in %s mode" % mode)
+        results.expect(not high or re.search(PLACED_HIGH, text), "no BAR lies above 4 GiB")
+        # Linux 6.8 and later call it ECAM.
+        results.expect(re.search(r"PCI: (MMCONFIG at|ECAM) \[mem .* reserved", text), "the guest does not use memory-mapped configuration")
         results.expect("iommu: blocked" not in text, "the IOMMU blocked something")
 
     return action
+
+
+def extended(results):
+    """VT-d with extended interrupt mode, which the emulator has with processors in x2APIC mode only, since QEMU 9.0."""
+    version = re.search(r"version (\d+)", results.command(["qemu-system-x86_64", "--version"], 60))
+    if not version or int(version.group(1)) < 9:
+        raise Skip("this QEMU's processors have no x2APIC")
+    linux("intel", 2, name="extended", extra=("-global", "intel-iommu.eim=on"), mode="x2APIC")(results)
 
 
 def hostile(iommu):
@@ -125,7 +135,8 @@ def hostile(iommu):
 STEPS = [Step("devices/hostile-" + iommu, hostile(iommu), IMAGE, emulator(2), ("make",)) for iommu in ("intel", "amd")]
 STEPS += [Step("devices/" + iommu, linux(iommu, smp), IMAGE, emulator(smp), ("make",), quick=iommu == "none", asked=iommu == "amd")
          for iommu, smp in (("none", 4), ("intel", 2), ("amd", 2))]
-STEPS.append(Step("devices/high", linux("none", 2, name="high", extra=BIG_BAR), IMAGE, emulator(2), ("make",), asked=True))
+STEPS.append(Step("devices/high", linux("none", 2, name="high", extra=BIG_BAR, high=True), IMAGE, emulator(2), ("make",), asked=True))
+STEPS.append(Step("devices/extended", extended, IMAGE, emulator(2), ("make",), asked=True))
 # The guest's tests with devices: a device that means no good, and DMA into page tables, which an audit sees and nothing breaks by.
 TEST_DEVICES = ("-device", "edu", "-device", "e1000e,romfile=")
 STEPS += [Step("devices/guest-" + name, guest_tests("devices-guest-" + name, smp, bare, hv, "test=pci.*", mem=256 if bare else 512, machine="q35",

@@ -108,6 +108,29 @@ static void test_dmar_ioapics(void)
     tap_ok(dmar() && out.nioapics == IOMMU_IOAPICS && out.truncated, "more than fit");
 }
 
+/* Which mode of the APICs interrupts are remapped in. */
+static void test_dmar_xapic(void)
+{
+    const uint64_t none[2] = {0}, ir[2] = {VTD_ECAP_IR, VTD_ECAP_IR},
+                   eim[2] = {VTD_ECAP_IR | VTD_ECAP_EIM, VTD_ECAP_IR | VTD_ECAP_EIM},
+                   one_eim[2] = {VTD_ECAP_IR | VTD_ECAP_EIM, VTD_ECAP_IR},
+                   one_ir[2] = {VTD_ECAP_IR, VTD_ECAP_EIM};
+
+    for (unsigned flags = 0; flags < 4; flags++) { /* 1: remapping, 2: no x2APIC */
+        begin(48);
+        t[37] = (uint8_t)flags;
+        unit(0, 0xfed90000, 0), unit(1, 0xfed91000, 0);
+        tap_ok(dmar() && out.nunits == 2 && !dmar_wants_xapic(&out, none) &&
+                   !dmar_wants_xapic(&out, one_ir),
+               "nothing is remapped where a unit cannot (flags %u)", flags);
+        tap_ok(dmar_wants_xapic(&out, ir) == (flags & 1) &&
+                   dmar_wants_xapic(&out, one_eim) == (flags & 1),
+               "xAPIC for units without EIM (flags %u)", flags);
+        tap_ok(dmar_wants_xapic(&out, eim) == (flags == 3),
+               "xAPIC by the firmware's wish (flags %u)", flags);
+    }
+}
+
 static unsigned block(unsigned type, unsigned id, uint64_t base)
 {
     unsigned at = n;
@@ -267,6 +290,7 @@ int main(void)
 {
     test_dmar();
     test_dmar_ioapics();
+    test_dmar_xapic();
     test_dmar_ends();
     test_ivrs();
     test_mcfg();

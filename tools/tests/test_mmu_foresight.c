@@ -318,6 +318,29 @@ static void test_many_ways(void)
     tap_eq(mmu[0].dying_looked, looked, "... but then");
 }
 
+/* A kernel in the lower half, below links that are the user's, as many have them: its stores to its
+ * own tables come through. Dropped, they would be walked, and so traced, before the store is done
+ * again. */
+static void test_dying_under_itself(void)
+{
+    const uint64_t code = VA(1, 1), pd = VA(0, PD - ROOT);
+    unsigned rounds = 0;
+    bool stored = false;
+
+    kernel_up("");
+    for (unsigned i = 0; i < 16; i++) {
+        *entry(PT, i) = (ROOT + i) << 12 | PTE_P | PTE_W | PTE_A | PTE_D;
+        *entry(PT + 1, i) &= ~PTE_U;
+    }
+    for (unsigned n = 0; n < 4; n++, stored = false, mmu_event_invlpg(&mmu[0], gva(code)))
+        for (unsigned i = 0; i < 100 && !stored; i++, rounds++) { /* one store, as often as begun */
+            if (!spte_at(0, gva(code)))
+                (void)fault(0, code, PFEC_I);
+            stored = (spte_at(0, gva(pd)) & PTE_W) || fault(0, pd, PFEC_W) == MMU_EMULATE;
+        }
+    tap_ok(rounds <= 12, "a kernel below the user's links: 4 stores, %u times begun", rounds);
+}
+
 int main(void)
 {
     test_fresh();
@@ -330,6 +353,7 @@ int main(void)
     test_dying_alone();
     test_dying_full();
     test_dying_elsewhere();
+    test_dying_under_itself();
     test_not_dying();
     test_many_ways();
     return tap_done();

@@ -230,6 +230,28 @@ static void test_neighbours(void)
     tap_eq(pass_count(pass), PASS_FUNCTIONS, "... with all their ports");
 }
 
+/* What the hypervisor uses itself, be it no BAR of a function that was sized. */
+static void test_kept(void)
+{
+    hpa_t h;
+
+    pass_rig("none");
+    dev_b->id.bar[4] = (struct port_pci_bar){.base = 0xc040, .size = 0x20, .io = true};
+    fake_pci_kept = (struct port_pci_bar){.base = 0xc058, .size = 8, .io = true};
+    tap_eq(chosen("00:1f.2"), 0, "a BAR over the ports of our console");
+    fake_pci_kept.base = 0xc060;
+    tap_eq(chosen("00:1f.2"), 1, "... right before them");
+    fake_pci_kept = (struct port_pci_bar){.base = BAR_B + 0x1000, .size = 0x100000};
+    tap_eq(chosen("00:1f.2"), 0, "a BAR over configuration space, which is memory");
+    dev_b->id.bar[0].size = 0x100;
+    tap_eq(chosen("00:1f.2"), 1, "... in the page before");
+    fake_pci_kept.base = BAR_B + 0x100;
+    (void)chosen("00:1f.2");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(pass_count(pass) == 1 && !p2m_device(&rig_p2m, gpa(BAR_B), &h),
+           "one in a page with what is ours is not mapped");
+}
+
 /* Ports that do not exit: [begin, end) and no other. */
 static bool open_are(uint32_t begin, uint32_t end)
 {
@@ -319,6 +341,7 @@ int main(void)
     test_no_flr();
     test_choose();
     test_neighbours();
+    test_kept();
     test_ports();
     test_random();
     return tap_done();

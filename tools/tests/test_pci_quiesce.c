@@ -14,6 +14,8 @@
 #include "hv/port/pci.h"
 #include "arch-x86/plat/pci.c"
 #include "arch-x86/plat/pci_usb.c"
+#define port_pci_kept machine_kept
+#include "arch-x86/plat/kept.c"
 
 #define BRIDGE 0x0008u /* 00:01.0, to bus 1 */
 #define EHCI 0x00e8u   /* 00:1d.0 */
@@ -199,9 +201,31 @@ static void test_handoff(void)
            "registers out of reach are left alone, the controller stops");
 }
 
+struct acpi_info acpi_info;
+
+/* What no guest's BAR may lie over. */
+static void test_kept(void)
+{
+    kept_add(0xc050, 8, true);
+    kept_add(0xe0000000, 0x10000000, false);
+    tap_ok(machine_kept(0xc040, 0x20, true) && machine_kept(0xc057, 1, true), "a console's ports");
+    tap_ok(!machine_kept(0xc048, 8, true) && !machine_kept(0xc058, 8, true),
+           "... not those beside");
+    tap_ok(!machine_kept(0xc050, 8, false), "... nor memory of these numbers");
+    tap_ok(machine_kept(0xd0000000, 0x20000000, false), "configuration space as memory");
+    tap_ok(!machine_kept(0x1800, 0x80, true), "no ACPI, no ports of its");
+    acpi_info.pm_tmr = 0x1808;
+    acpi_info.reset = (struct acpi_gas){.space = ACPI_SPACE_IO, .addr = 0x2001};
+    tap_ok(machine_kept(0x180b, 1, true) && !machine_kept(0x180c, 4, true), "the PM timer");
+    tap_ok(machine_kept(0x2000, 4, true), "the reset register");
+    acpi_info.reset.space = ACPI_SPACE_MEMORY;
+    tap_ok(!machine_kept(0x2000, 4, true), "... where it is a port");
+}
+
 int main(void)
 {
     fake_reset();
     test_handoff();
+    test_kept();
     return tap_done();
 }

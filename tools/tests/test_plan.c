@@ -4,6 +4,7 @@
 #include "tools/tests/fake/fake.h"
 #include "tools/tests/tap.h"
 #include "hv/main.h"
+#include "hv/vm/load/load.h"
 #include "hv/vms.h"
 
 #define MIB (1ull << 20)
@@ -158,6 +159,33 @@ static void test_memory(void)
            "none for a CPU without VM");
 }
 
+/* What a VM's devices take is not its neighbours'. */
+static void test_devices(void)
+{
+    struct boot_info bi = {.nmodules = 3,
+                           .module = {{hpa(MIB), 1, "vm=a mem=600"},
+                                      {hpa(2 * MIB), 256 * MIB, "vm=a role=disk cow=200M"},
+                                      {hpa(300 * MIB), 1, "vm=b"}}};
+    uint64_t devices, plain;
+
+    hv_plan(&bi, 2, 1000 * MIB);
+    p = hv_vms;
+    devices = vm_devices_bytes(&hv_opt, p.vm[0].mod, p.vm[0].nmods);
+    tap_ok(devices > 200 * MIB && !p.vm[1].out && sum() + devices < 1000 * MIB,
+           "a disk's changes beside a neighbour: %u MiB", (unsigned)p.vm[1].ram_mib);
+    bi.module[0].string = "vm=a";
+    hv_plan(&bi, 2, 1000 * MIB);
+    p = hv_vms;
+    tap_ok(p.vm[0].ram_mib + 200 <= p.vm[1].ram_mib && sum() + devices < 1000 * MIB,
+           "... are of one's own share: %u of %u MiB", (unsigned)p.vm[0].ram_mib,
+           (unsigned)p.vm[1].ram_mib);
+    plan_memory(2, 1000, "vm=a", "vm=b");
+    plain = p.vm[0].ram_mib;
+    plan_memory(2, 1000, "vm=a pci=all", "vm=b");
+    tap_ok(p.vm[0].ram_mib + 8 <= plain && p.vm[1].ram_mib == plain,
+           "trace words around the BARs of one's devices too");
+}
+
 int main(void)
 {
     fake_reset();
@@ -166,5 +194,6 @@ int main(void)
     test_cpus();
     test_words();
     test_memory();
+    test_devices();
     return tap_done();
 }

@@ -10,6 +10,7 @@
 #define QUEUE 256
 static struct fake_pci fakes[FAKES];
 static unsigned nfakes;
+struct port_pci_bar fake_pci_kept;
 /* A device is one thing, however many CPUs are at it. */
 static pthread_mutex_t hardware = PTHREAD_MUTEX_INITIALIZER;
 static struct {
@@ -22,6 +23,14 @@ void fake_pci_clear(void)
     memset(fakes, 0, sizeof(fakes));
     memset(arrived, 0, sizeof(arrived));
     nfakes = 0;
+    fake_pci_kept.size = 0;
+}
+
+bool port_pci_kept(uint64_t base, uint64_t size, bool io)
+{
+    const struct port_pci_bar *k = &fake_pci_kept;
+
+    return k->size && k->io == io && base < k->base + k->size && k->base < base + size;
 }
 
 static void put(uint8_t *p, unsigned at, unsigned size, uint32_t v)

@@ -18,6 +18,8 @@ struct fake_pci {
     unsigned resets, torn; /* FLRs; live MSI-X entries whose data changed */
     uint64_t command_writes;
 };
+/* What the hypervisor uses itself: port_pci_kept. size 0: nothing. */
+extern struct port_pci_bar fake_pci_kept;
 /* Forgets all functions and what has arrived. */
 void fake_pci_clear(void);
 /* A function without capabilities, with memory BAR 0 at `base`. */
