@@ -298,6 +298,16 @@ static void test_second_root(void)
     atomic_store(&co.cpu[1].storing, 0);
 }
 
+/* A VM's reset, with its CPUs stopped as they were. */
+static void test_again(void)
+{
+    direct_up("directpf=on");
+    coherency_init(&co, RIG_CPUS, RIG_GRANULES * 512, words, matrix, &opt);
+    direct_init(&co, holders);
+    tap_ok(!holders_of(PT) && !holders_of(PD) && !holders_of(ROOT),
+           "who held a table before its VM's reset holds none after it");
+}
+
 static void test_audit(void)
 {
     direct_up("directpf=on");
@@ -326,6 +336,7 @@ int main(void)
     test_many_at_once();
     test_listed();
     test_second_root();
+    test_again();
     test_audit();
     rig_down();
     return tap_done();
