@@ -7,6 +7,7 @@
 #include "hv/base/log.h"
 #include "hv/base/options.h"
 #include "hv/base/string.h"
+#include "hv/coherency/direct.h"
 #include "hv/mem/phys.h"
 #include "hv/mon/mon.h"
 #include "hv/port/cpu.h"
@@ -73,7 +74,8 @@ static uint64_t beside(const struct vm_plan *v, uint64_t ram)
     uint64_t frames = (ram + (around ? 5ull << 30 : 1ull << 30)) >> PAGE_SHIFT;
 
     return sizeof(struct coherency) + sizeof(struct channel[HV_MAX_CPUS]) * v->ncpus +
-           coherency_bytes(frames) + vpc_sizeof() + vm_devices_bytes(&hv_opt, v->mod, v->nmods) +
+           coherency_bytes(frames) + (hv_opt.directpf ? direct_bytes(frames) : 0) + vpc_sizeof() +
+           vm_devices_bytes(&hv_opt, v->mod, v->nmods) +
            (around ? pass_sizeof() + 2 * REGION_SIZE : 0) + 4 * REGION_SIZE;
 }
 
