@@ -241,13 +241,12 @@ static const struct key keys[] = {
 };
 
 /* Of several VMs, which one the answer is about. */
-static void run_key(struct subvmm *s, const struct key *k, const struct words *w)
+static void say_whose(const struct subvmm *s, const struct key *k)
 {
     static const char of_one_vm[] = "crwtsedap";
 
     if (vm_count > 1 && strchr(of_one_vm, k->key))
         mon_say("VM %s:", mon_vm(s)->name);
-    k->run(s, w);
 }
 
 static void run_help(struct subvmm *s, const struct words *w)
@@ -306,8 +305,10 @@ static void argument_done(struct subvmm *s)
         mon_say("expected: %s", k->prompt);
     else if (k->cpu_first && (!w.good || *at))
         mon_say("expected: %s", k->prompt);
-    else
-        run_key(s, k, &w);
+    else {
+        say_whose(s, k);
+        k->run(s, &w);
+    }
 }
 
 static void argument_key(struct subvmm *s, uint8_t byte)
@@ -340,7 +341,8 @@ static void open_key(struct subvmm *s, uint8_t byte)
             continue;
         mon_say("%c", keys[i].key);
         if (!keys[i].prompt) {
-            run_key(s, &keys[i], &none);
+            say_whose(s, &keys[i]);
+            keys[i].run(s, &none);
             return;
         }
         asking = &keys[i];
