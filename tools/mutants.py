@@ -35,7 +35,7 @@ LAYERS = [
               "test_vmx", "test_real",
               "test_intercepts", "test_ferr", "test_cr", "test_nmi", "test_enter", "test_emulate", "test_emulate_wide",
               "test_iopair", "test_flush", "test_hypercall", "test_hyperv"]),
-    ("machine", ["test_vms", "test_plan", "test_iommu_maps", "test_iommu", "test_acs", "test_acpi", "test_pass_config",
+    ("machine", ["test_vms", "test_pci_quiesce", "test_plan", "test_iommu_maps", "test_iommu", "test_acs", "test_acpi", "test_pass_config",
                  "test_pass_irq", "test_emulate_device",
                  "test_mmu_device"]),
     ("devices", ["test_virtq", "test_virtio", "test_virtio_dev", "test_switch", "test_pci_bus", "test_virtio_mem"]),
@@ -66,12 +66,23 @@ class Library:
     def __init__(self, name, sources, flags):
         self.sources, self.flags, self.folder = sources, flags, os.path.join(BASE, name)
         self.path = self.folder + ".a"
+        self.users = {}  # header -> sources
 
     def build(self, pool):
         os.makedirs(self.folder)
         targets = [os.path.join(self.folder, object_name(s)) for s in self.sources]
         list(pool.map(lambda x: compile_file(x[0], x[1], self.flags), zip(self.sources, targets)))
         command(["ar", "rcsD", self.path] + targets)
+
+    def including(self, header):
+        """Its sources that include the header."""
+        if header not in self.users:
+            self.users[header] = []
+            for source in self.sources:
+                with open(os.path.join(self.folder, object_name(source))[:-2] + ".d") as f:
+                    if header in f.read().split():
+                        self.users[header].append(source)
+        return self.users[header]
 
 
 class Program:
@@ -126,7 +137,19 @@ class Program:
             if not os.path.exists(objects[-1]):
                 compile_file(os.path.join(folder, f), objects[-1], library.flags, folder)
             reached.add(f)
-        if not reached or (self.layer == "sim" and any(f.endswith(".h") for f in reached)):
+        if self.layer == "sim" and any(f.endswith(".h") for f in mutant.files):
+            return None
+        for f in mutant.files:  # what includes a mutated header is compiled anew as well
+            for library in self.libraries if f.endswith(".h") else []:
+                for source in library.including(f):
+                    target = os.path.join(folder, os.path.basename(library.path) + "." + object_name(source))
+                    if object_name(source) not in self.members or source in mutant.files:
+                        continue
+                    if not os.path.exists(target):
+                        compile_file(source, target, library.flags, folder)
+                    objects.append(target)
+                    reached.add(f)
+        if not reached:
             return None
         target = os.path.join(folder, self.name)
         self.link(objects, target)

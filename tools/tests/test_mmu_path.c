@@ -100,14 +100,18 @@ static void test_reread(void)
              {~0ull, BIT(45), 0, "a reserved bit set"},
              {~0ull, BIT(39), 0, "no RAM any more"}};
 
-    for (unsigned k = 0; k < ARRAY_SIZE(t); k++) {
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(t); i++) {
+        unsigned k = i / 2;
         rig_up("", 128);
         (void)fault(0, VA(0, 1), PFEC_U | PFEC_W);
         (void)fault(0, VA(0, 2), PFEC_U | PFEC_W);
         give_up(0, PT);
         *entry(PT, 1) = (*entry(PT, 1) & t[k].keep) | t[k].add;
         uint64_t before = mmu[0].downgrades;
-        load(0, ROOT);
+        if (i % 2)
+            unsync_sync_va(&mmu[0], gva(VA(0, 1))); /* that entry alone */
+        else
+            load(0, ROOT);
         uint64_t e = leaf(0, VA(0, 1));
         tap_eq(e & ~PTE_ADDR, t[k].want, t[k].what);
         tap_ok(!e || (e & PTE_ADDR) == host_of(513), "... its frame");
