@@ -179,10 +179,10 @@ $(O)/pbload: tools/initramfs/pbload.c
 	@mkdir -p $(@D)
 	@$(call say,HOSTCC,$@)
 	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
-$(O)/pbbench: tools/initramfs/pbbench.c
+$(O)/pbbench: tools/initramfs/pbbench.c tools/initramfs/pbb.h
 	@mkdir -p $(@D)
 	@$(call say,HOSTCC,$@)
-	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
+	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) -I. $< -o $@
 # The same for 32-bit kernels: their C library is not installed, only unpacked.
 LIBC32 := $(O)/cache/libc-i386/usr
 LIBC32_FLAGS = -m32 $(foreach d,$(LIBC32)/lib32 $(wildcard $(LIBC32)/lib/gcc/x86_64-linux-gnu/*/32),-B$d -L$d) \
@@ -191,10 +191,10 @@ $(O)/i386/pbload: tools/initramfs/pbload.c $(O)/cache/libc-i386
 	@mkdir -p $(@D)
 	@$(call say,HOSTCC,$@)
 	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $(LIBC32_FLAGS) $< -o $@
-$(O)/pbio: tools/initramfs/pbio.c
+$(O)/pbio: tools/initramfs/pbio.c tools/initramfs/pbb.h
 	@mkdir -p $(@D)
 	@$(call say,HOSTCC,$@)
-	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) $< -o $@
+	$(Q)$(CROSS)gcc $(PBLOAD_FLAGS) -I. $< -o $@
 INITRD_PARTS := $(sort $(wildcard tools/initramfs/init tools/initramfs/scripts/*))
 $(O)/initrd.gz: tools/initramfs/mkinitrd.sh $(INITRD_PARTS) $(O)/cache/busybox $(O)/pbload $(O)/pbbench
 	@$(call say,CPIO,$@)

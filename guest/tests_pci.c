@@ -29,17 +29,6 @@ enum { EDU_LIVE = 4, EDU_FROM = 0x80, EDU_TO = 0x88, EDU_COUNT = 0x90, EDU_DMA =
 
 static struct spinlock config_lock;
 
-static inline void outl(uint16_t port, uint32_t v)
-{
-    asm volatile("outl %0, %1" : : "a"(v), "Nd"(port));
-}
-static inline uint32_t inl(uint16_t port)
-{
-    uint32_t v;
-    asm volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-
 static uint64_t rnd(uint64_t *s)
 {
     *s = *s * 6364136223846793005ull + 1442695040888963407ull;

@@ -3,7 +3,7 @@
  * from here. Tested by tools/tests/test_mmu.c. */
 /* Rules.
  * 1. spte_set, spte_drop_word for what goes together, spte_direct and, for mmu=ref, spte_set_ref
- * are the only functions that store to an spte.
+ *    are the only functions that store to an spte.
  * 2. What is not present is m->absent, or 0 where it is direct (direct.c); spte_get says 0 of both,
  *    and so do the rules. What is present was checked: a leaf maps RAM of the VM, a link leads
  *    to a page in use one level below.

@@ -14,6 +14,7 @@ static void clear_granule(struct vm *vm, uint64_t g)
 
 bool vm_clear_waits(const struct vm *vm)
 {
+    /* relaxed: a hint; vm_clear_help decides by its RMW, and vm_clear's doorbell makes one look */
     return atomic_load_explicit(&vm->clear_left, memory_order_relaxed) > 0;
 }
 

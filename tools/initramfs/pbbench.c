@@ -6,6 +6,7 @@
  * "go", nor between "end" and "done". Runs inside the guest and on any Linux. Tested by the step
  * linux/bench of tools/check.py. */
 #define _GNU_SOURCE
+#include "tools/initramfs/pbb.h"
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,8 +20,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PAGE ((size_t)4096)
@@ -53,27 +52,6 @@ struct op {
 
 static _Atomic bool stop_spinning;
 static volatile uint64_t sink;
-
-static void die(const char *what)
-{
-    printf("PBB error %s: %s\n", what, strerror(errno));
-    fflush(stdout);
-    _exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t tsc(void)
-{
-    uint32_t a, d;
-    __asm__ volatile("rdtsc" : "=a"(a), "=d"(d));
-    return (uint64_t)d << 32 | a;
-}
 
 static void pin(unsigned cpu)
 {
@@ -466,21 +444,6 @@ static unsigned start(const struct op *op, unsigned count, uint64_t n, pid_t *pi
     return *parties;
 }
 
-static bool read_line(char *line, size_t size)
-{
-    size_t len = 0;
-    char c;
-    while (read(0, &c, 1) == 1) {
-        if (c == '\n' || c == '\r') {
-            line[len] = 0;
-            return true;
-        }
-        if (len + 1 < size)
-            line[len++] = c;
-    }
-    return false;
-}
-
 static void measure(const struct op *op, unsigned count, uint64_t n)
 {
     pid_t pids[MAX_WORKERS];
@@ -545,13 +508,9 @@ static void command(const char *line, unsigned cpus)
 int main(int argc, char **argv)
 {
     char line[128];
-    struct termios t;
     if (argc > 1 && !strcmp(argv[1], "--exit"))
         return 0;
-    if (tcgetattr(0, &t) == 0) {
-        cfmakeraw(&t);
-        (void)tcsetattr(0, TCSANOW, &t);
-    }
+    raw_console();
     unsigned cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     pin(0);
     printf("PBB ready %u\n", cpus);

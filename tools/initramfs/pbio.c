@@ -8,6 +8,7 @@
  * since "begin". Usage: pbio PORT, the host's port of the stream. Tested by the step
  * devices/bench-io. */
 #define _GNU_SOURCE
+#include "tools/initramfs/pbb.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +20,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BLOCK 4096u
@@ -46,42 +45,6 @@ static char buffers[MAX_DEPTH][BLOCK] __attribute__((aligned(4096)));
 static char stream[16 * BLOCK];
 static int port;
 static char line[128];
-
-static void die(const char *what)
-{
-    printf("PBB error %s: %s\n", what, strerror(errno));
-    fflush(stdout);
-    _exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t tsc(void)
-{
-    uint32_t a, d;
-    __asm__ volatile("rdtsc" : "=a"(a), "=d"(d));
-    return (uint64_t)d << 32 | a;
-}
-
-static bool read_line(void)
-{
-    size_t len = 0;
-    char c;
-    while (read(0, &c, 1) == 1) {
-        if (c == '\n' || c == '\r') {
-            line[len] = 0;
-            return true;
-        }
-        if (len + 1 < sizeof(line))
-            line[len++] = c;
-    }
-    return false;
-}
 
 /* --- what the device did -----------------------------------------------------------------------
  */
@@ -219,7 +182,7 @@ static void measure(const struct op *op, struct work w)
     uint64_t interrupts = interrupts_of(op->interrupt), got = packets();
     printf("PBB begin\n");
     fflush(stdout);
-    if (!read_line() || strcmp(line, "go"))
+    if (!read_line(line, sizeof(line)) || strcmp(line, "go"))
         die("no go");
     uint64_t start = now_ns(), tsc_start = tsc();
     begin(op, &w);
@@ -227,7 +190,7 @@ static void measure(const struct op *op, struct work w)
     printf("PBB end %llu %llu\n", (unsigned long long)(end - start),
            (unsigned long long)(tsc_end - tsc_start));
     fflush(stdout);
-    if (!read_line() || strcmp(line, "done"))
+    if (!read_line(line, sizeof(line)) || strcmp(line, "done"))
         die("no done");
     printf("PBB device %llu %llu\n",
            (unsigned long long)(interrupts_of(op->interrupt) - interrupts),
@@ -257,16 +220,11 @@ static void command(void)
 
 int main(int argc, char **argv)
 {
-    struct termios t;
-
     port = argc > 1 ? atoi(argv[1]) : 0;
-    if (tcgetattr(0, &t) == 0) {
-        cfmakeraw(&t);
-        (void)tcsetattr(0, TCSANOW, &t);
-    }
+    raw_console();
     printf("PBB ready %ld\n", sysconf(_SC_NPROCESSORS_ONLN));
     fflush(stdout);
-    while (read_line() && strcmp(line, "quit") != 0) {
+    while (read_line(line, sizeof(line)) && strcmp(line, "quit") != 0) {
         if (line[0])
             command();
         fflush(stdout);

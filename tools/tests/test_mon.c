@@ -357,6 +357,11 @@ static void test_watch(void)
     tap_eq(fake_cpu[1].poll_us, 20000, "the deputy polls");
     deputy_second();
     tap_ok(strstr(fake_console(), "patchbay monitor") != NULL, "and opens the monitor");
+}
+
+/* After test_watch: the first CPU hangs, and the second reads the consoles. */
+static void test_deputy(void)
+{
     unsigned kept = 0;
     for (unsigned i = 0; i < 150; i++) {
         struct vio io = {.cpu = 2, .addr = 0x3f8, .size = 1};
@@ -423,6 +428,7 @@ int main(void)
     test_walk();
     test_public();
     test_watch();
+    test_deputy();
     test_ends();
     test_trace_block();
     return tap_done();
