@@ -209,7 +209,7 @@ static uint8_t *registers(const struct iommu_tables *t, unsigned i)
 
 bool vtd_wants_xapic(const struct iommu_tables *t)
 {
-    uint64_t ecap[IOMMU_UNITS];
+    uint64_t ecap[IOMMU_UNITS] = {0};
 
     for (unsigned i = 0; i < t->nunits; i++)
         ecap[i] = mmio_read(registers(t, i) + ECAP, 8);
