@@ -62,6 +62,8 @@ struct virtio {
     uint32_t device_feature_select, driver_feature_select;
     uint8_t status, generation, isr;
     bool resetting; /* a reset was asked for and waits for the runner */
+    bool quiet;     /* it leaves memory alone: Bus Master is off, or was since the driver last
+                     * started or notified it */
     uint16_t config_vector, queue_select;
     struct virtq q[VIRTIO_QUEUES];
     uint8_t config[VIRTIO_CONFIG_BYTES]; /* device-specific, read-only for the driver */
@@ -128,12 +130,16 @@ enum hv_err virtio_tell(struct virtio *v, const struct vmem *m, uint32_t from,
 /* Changes the configuration the driver sees, and tells it. Any CPU of the VM, no lock. */
 void virtio_config_change(struct virtio *v, uint32_t from, unsigned at, const void *data,
                           unsigned n);
-/* The driver has started the device, and it is not broken. */
+/* The driver has started the device, it is not broken, and may reach memory. */
 bool virtio_live(struct virtio *v);
 
 /* --- registers.c; inside the room --- */
 /* Power-on values. Lock held, or boot. */
 void virtio_registers_reset(struct virtio *v);
+/* Whether the device may reach memory, after Bus Master or what it waits for changed: off, it may
+ * not; on, only if the driver calls for it (called). What was left in a ring by whoever took the
+ * bit away, before another kernel came, is not touched. Lock held. */
+void virtio_quiet_update(struct virtio *v, bool called);
 /* An access to BAR 0, offset io->addr. */
 void virtio_bar_access(struct pci_function *f, unsigned bar, struct vio *io);
 
