@@ -32,6 +32,7 @@ static void on_reset(struct virtio *v)
 }
 static const struct virtio_ops ops = {.queue = queue, .reset = on_reset};
 static const struct virtio_kind kind = {.type = VIRTIO_NET,
+                                        .name = "test",
                                         .class_code = 0xff0000,
                                         .nqueues = 2,
                                         .features = BIT(5) | BIT(40),

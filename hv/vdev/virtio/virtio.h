@@ -36,11 +36,14 @@ struct virtio_ops {
     /* The VM has ended, its memory may go: nobody outside calls the device after this. May be NULL.
      * Any CPU, no lock. */
     void (*stop)(struct virtio *v);
+    /* A line more for people. May be NULL. Any CPU, no lock. */
+    void (*say)(const struct virtio *v, char *line, size_t size);
 };
 
 /* What a device is made of. */
 struct virtio_kind {
     enum virtio_type type;
+    const char *name;
     uint32_t class_code; /* of the PCI function */
     unsigned nqueues;
     uint64_t features; /* beside those that every device offers */
@@ -132,6 +135,9 @@ void virtio_config_change(struct virtio *v, uint32_t from, unsigned at, const vo
                           unsigned n);
 /* The driver has started the device, it is not broken, and may reach memory. */
 bool virtio_live(struct virtio *v);
+
+/* --- dump.c: each device's state and counters, a line or more. Any CPU, no lock. --- */
+void virtio_dump(const struct virtio_host *h, void (*emit)(const char *line));
 
 /* --- registers.c; inside the room --- */
 /* Power-on values. Lock held, or boot. */
