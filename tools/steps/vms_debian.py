@@ -2,7 +2,10 @@
 """Two Debian VMs as a person has them: log in to both over one serial line, ping, copy a file, reboot one, look at both with the
 monitor, power both off. With the times of each part. Run by tools/check.py."""
 import os
+import random
 import re
+import signal
+import threading
 import time
 
 from pblib import vms
@@ -17,6 +20,26 @@ LINE = "left:cpus=0-1,kernel=debian,virtio=net right:cpus=2-3,kernel=debian,virt
 ADDRESSES = dict(zip(NAMES, (vms.ADDRESS % 1, vms.ADDRESS % 2)))
 KEYS = "\x14\x14"
 READY = r"patchbay> $"
+
+
+class Stalls:
+    """Stops the emulator at random moments, for moments: its timers, interrupts and doorbells all come late, and at once."""
+
+    def __init__(self, child, seed):
+        self.child, self.chance, self.over, self.count = child, random.Random(seed), threading.Event(), 0
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
+
+    def work(self):
+        while not self.over.wait(self.chance.choice((0.05, 0.3, 2)) * self.chance.random()) and self.child.poll() is None:
+            os.killpg(self.child.pid, signal.SIGSTOP)
+            self.over.wait(self.chance.choice((0.01, 0.1, 1.5)) * self.chance.random())
+            os.killpg(self.child.pid, signal.SIGCONT)
+            self.count += 1
+
+    def end(self):
+        self.over.set()
+        self.thread.join()
 
 
 class Pair(Logged):
@@ -141,7 +164,7 @@ def talk(results, m, clock):
     return off
 
 
-def debian(results):
+def session(results, stalls):
     root = vms.debian(OUT) + ".ext4"
     if os.geteuid() != 0 and not os.path.exists(root):
         raise Skip("make root needs root")
@@ -150,15 +173,25 @@ def debian(results):
         return
     clock = Clock(results)
     m = Pair()
+    late = Stalls(m.child, 14) if stalls else None
     try:
-        if not talk(results, m, clock) and m.child.poll() is None:
+        good = talk(results, m, clock)
+        if late:
+            late.end()
+            results.notes.append("         stopped %d times" % late.count)
+        if not good and m.child.poll() is None:
             results.log(m.state())
     finally:
+        if late:
+            late.end()
         clock.say()
         results.log(m.text)
         m.close()
 
 
 STEPS = [
-    Step("vms/debian", debian, IMAGE, HEAVY, packages=("debootstrap",), shares=("make",), asked=True, bound=7200),
+    Step("vms/debian", lambda results: session(results, False), IMAGE, HEAVY, packages=("debootstrap",), shares=("make",), asked=True,
+         bound=7200),
+    Step("vms/stalls", lambda results: session(results, True), IMAGE, HEAVY, packages=("debootstrap",), shares=("make",), asked=True,
+         bound=7200),
 ]
