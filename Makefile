@@ -267,7 +267,7 @@ export $(RUN_VARS) USB BARE DIRECT NAME O DISK DEV NET NIC IOMMU BOCHS SUITE
 OWN_MENU := $(if $(DISK),$(if $(KERNEL)$(filter 1,$(DIRECT)),,1))
 BOOTED := $(if $(filter 1,$(BARE) $(OWN_MENU)),,$(O)/patchbay.elf $(O)/.wx-checked $(if $(filter 1,$(DIRECT)),$(O)/patchbay.elf32))
 # Several VMs: the files that their line names.
-RUN_NEEDS += $(if $(VMS),$(shell cd tools && $(PYTHON) -c 'import sys; from pblib import vms; print(*vms.files_of(*sys.argv[1:]))' '$(VMS)' $(O) 2>/dev/null))
+RUN_NEEDS += $(if $(VMS),$(shell cd tools && $(PYTHON) -c 'import sys; from pblib import vms; print(*vms.made_of(*sys.argv[1:]))' '$(VMS)' $(O)))
 RUN_NEEDS += $(if $(KERNEL)$(DISK),,$(O)/cache/vmlinuz) $(if $(INITRD)$(KERNEL)$(DISK),,$(O)/initrd.gz) \
 	$(filter $(O)/cache/% $(O)/initrd%,$(KERNEL) $(INITRD))
 

@@ -101,7 +101,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ops", default="fork exec mmap1")
     parser.add_argument("--limit", type=int, default=900, help="seconds for an answer of the guest")
-    parser.add_argument("--loaded", action="store_true", help="only beside neighbours under load")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--loaded", action="store_true", help="only beside neighbours under load")
+    only.add_argument("--idle", action="store_true", help="only instructions, beside idle ones: exact on a busy host too")
     args = parser.parse_args()
     ops = [OPS[name] for name in args.ops.split()]
     if not args.loaded:
@@ -109,6 +111,8 @@ def main():
         rows = [[op.name] + ["%.0f" % idle[n][op.name][0] for n in NEIGHBOURS] +
                 ["%.4f" % (idle[n][op.name][0] / idle[0][op.name][0]) for n in NEIGHBOURS[1:]] for op in ops]
         print("\n" + "\n".join(table.table(["instructions an operation, idle neighbours", "0", "1", "2", "1 : 0", "2 : 0"], rows)), flush=True)
+    if args.idle:
+        return
     load = {n: measured(n, False, ops, args) for n in NEIGHBOURS}
     rows = []
     for op in ops:

@@ -38,7 +38,7 @@ LAYERS = [
     ("machine", ["test_vms", "test_pci_quiesce", "test_plan", "test_iommu_maps", "test_iommu", "test_acs", "test_acpi", "test_pass_config",
                  "test_pass_irq", "test_emulate_device",
                  "test_mmu_device"]),
-    ("devices", ["test_virtq", "test_virtio", "test_virtio_dev", "test_switch", "test_pci_bus", "test_virtio_mem"]),
+    ("devices", ["test_virtq", "test_virtio", "test_virtio_dev", "test_switch", "test_pci_bus", "test_virtio_mem", "test_virtio_hostile"]),
     ("sim", ["sim steps=100000"]),
 ]
 

@@ -6,6 +6,7 @@
 #include "hv/coherency/coherency.h"
 #include "hv/mon/internal.h"
 #include "hv/vdev/pc/vpc.h"
+#include "hv/vdev/virtio/virtio.h"
 
 #define EVENTS 16u
 
@@ -82,4 +83,6 @@ void mon_dump_all(const struct vm *vm, void (*emit)(const char *line))
         mon_dump_cpu(vm, c, EVENTS, emit);
     if (vm->pc)
         vpc_dump(vm->pc, emit);
+    if (vm->virtio)
+        virtio_dump(vm->virtio, emit);
 }

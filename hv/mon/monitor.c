@@ -10,6 +10,7 @@
 #include "hv/mon/internal.h"
 #include "hv/port/machine.h"
 #include "hv/vcpu/rules.h"
+#include "hv/vdev/virtio/virtio.h"
 
 #define ARGUMENT_LEN 40u
 #define EVENTS_ALL 8u  /* of each CPU */
@@ -134,6 +135,8 @@ static void run_devices(struct subvmm *s, const struct words *w)
 
     if (vm_use_begin(mon_vm(s))) {
         vpc_dump(mon_vm(s)->pc, mon_emit);
+        if (mon_vm(s)->virtio)
+            virtio_dump(mon_vm(s)->virtio, mon_emit);
         vm_use_end(mon_vm(s));
     }
     input_counts(mon_vm(s), &waiting, &lost);

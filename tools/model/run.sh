@@ -147,6 +147,15 @@ good vms
 for v in MATRIX_FOREIGN BELL_CROSSES TRACE_KEPT MAILBOX_KEPT MADE_UNDER_A_CPU; do
     bad vms -D$v
 done
+good order
+good order -DLIVES=4
+good order -DSTART
+for v in NO_LATE LATE_BEFORE_ON ORDER_PLAIN ONE_TRY; do
+    bad order -D$v
+done
+for v in KEPT_WHEN_OFF GONE_WITH_ORDER; do
+    bad order -DSTART -D$v
+done
 
 if [ "$only" = list ]; then
     cat "$jobs"

@@ -154,12 +154,12 @@ def from_environment():
     with_disk(run)
     if run.vms:
         try:
-            paths = vms.files_of(run.vms, out)
-        except vms.Wrong as problem:
-            raise SystemExit("run: %s" % problem) from None
-    else:
-        paths = [run.kernel, run.initrd]
-    for path in paths:
+            problem = vms.missing(run.vms, out)
+        except vms.Wrong as wrong:
+            problem = str(wrong)
+        if problem:
+            raise SystemExit("run: %s" % problem)
+    for path in [] if run.vms else [run.kernel, run.initrd]:
         if path and not os.path.exists(path):
             raise SystemExit("run: %s does not exist" % path)
     if run.fw not in ("bios", "uefi") or run.emu not in ("qemu", "bochs"):

@@ -13,6 +13,7 @@ from pblib.linux import OUT
 SUITE = os.environ.get("SUITE") or "bookworm"
 DISK = os.path.join(OUT, "disk-%s.img" % SUITE)
 LIMIT = 1500  # seconds, against hanging only: a boot of systemd, emulated, beside a neighbour
+SILENCE = 60  # seconds without a character after which a prompt is asked for again
 NEXT = "\x0e"  # Ctrl-N, GRUB's "next line"
 
 
@@ -35,24 +36,43 @@ class Logged(Machine):
                 return bool(re.search(pattern, self.text[start:]))
         return False
 
+    def asked(self, pattern, start, again):
+        """Like after; again: what is typed whenever nothing has come for SILENCE. For lines that a kernel's message may have cut in
+        two, or that answer a key which came before anybody read it."""
+        size, since = len(self.text), time.monotonic()
+        while time.monotonic() < self.end:
+            found = re.search(pattern, self.text[start:])
+            if found:
+                return found
+            if len(self.text) != size:
+                size, since = len(self.text), time.monotonic()
+            elif time.monotonic() - since > SILENCE:
+                since = time.monotonic()
+                self.send(again)
+            if not self.pump():
+                return re.search(pattern, self.text[start:])
+        return None
+
     def log_in(self, start=0, host="patchbay"):
         """The login prompt of systemd's getty, and a root shell behind it."""
-        if not self.after(r"%s login: " % host, start):
-            return False
-        self.send("root\r")
-        if not self.after(r"Password: ", start):
-            return False
-        self.send("patchbay\r")
-        if not self.after(r"root@%s:\S*# " % host, start):
-            return False
-        return self.command("export TERM=dumb LC_ALL=C; stty -echo cols 200; dmesg -n 1; PS1='> '")[0] == 0
+        answers = {"%s login: " % host: "root\r", "Password: ": "patchbay\r"}
+        while True:
+            found = self.asked(r"%s login: |Password: |root@%s:\S*# " % (host, host), start, "\r")
+            if not found:
+                return False
+            start += found.end()
+            if found.group() not in answers:
+                break
+            self.send(answers[found.group()])
+        return self.command("export TERM=dumb LC_ALL=C; stty -echo cols 200; dmesg -n 1; PS1='> '", again=True)[0] == 0
 
-    def command(self, text):
-        """(status, output) of a shell command."""
+    def command(self, text, again=False):
+        """(status, output) of a shell command. again: it may be typed again."""
         self.commands += 1
         mark, start = "end-%d" % self.commands, len(self.text)
-        self.send("%s; echo \"%s\"=$?\r" % (text, mark))
-        if not self.after(mark + r"=\d+\n", start):
+        line = "%s; echo \"%s\"=$?\r" % (text, mark)
+        self.send(line)
+        if not (self.asked(mark + r"=\d+\n", start, line) if again else self.after(mark + r"=\d+\n", start)):
             return -1, self.text[start:]
         found = re.search(r"(?s)(.*?)%s=(\d+)\n" % mark, self.text[start:])
         return int(found.group(2)), re.sub(r"^(> )+", "", found.group(1))  # the prompt before it

@@ -2,12 +2,17 @@
 """The modules of several VMs from one line: "a:cpus=0-1 b:cpus=2-3,kernel=686-pae". Words of a VM are separated by commas,
 a list of CPUs has + instead. kernel=debian is the Debian of make root with its disk, its name and an address. Tested by tools/tests/test_pblib.py and the vms group of tools/check.py."""
 import os
+import re
 
 # Words that are the module string's own.
 PASSED = ("cpus", "mem", "onend", "console")
 # Those with a list, whose commas are + here.
 LISTS = ("virtio", "pci")
 SHORT = {"686-pae": ("vmlinuz-686-pae", "initrd-i386.gz"), "686": ("vmlinuz-686", "initrd-i386.gz"), "rt": ("vmlinuz-rt", "initrd.gz")}
+
+# What make has a rule for, below its output folder.
+MADE = re.compile(r"cache/(vmlinuz(-686-pae|-686|-rt)?|virtio-vmlinuz|memtest|xen|mach)|initrd(-[a-z0-9]+)?\.gz|"
+                  r"root-(bookworm|trixie)\.(vmlinuz|initrd|ext4)|virtio-disk\.img")
 
 # The addresses of Debian VMs with a network port, by their places in the line.
 ADDRESS = "10.0.0.%d"
@@ -49,8 +54,8 @@ def _one(text, out, append, place):
             mine.append(word)
         else:
             raise Wrong("VMS: %s: words are cpus= mem= onend= console= virtio= pci= kernel= initrd= disk= append= role=" % word)
-    if not name:
-        raise Wrong("VMS: %r has no name before its colon" % text)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,15}", name):
+        raise Wrong("VMS: %r begins with no name: up to 15 letters, digits, - and _, and a colon before its words" % text)
     if kernel == "debian":
         own, kernel = debian(out) + ".initrd", debian(out) + ".vmlinuz"
         disks.insert(0, debian(out) + ".ext4 cow=256M")
@@ -74,12 +79,30 @@ def _one(text, out, append, place):
 
 def modules_of(line, out, append):
     """[(file, string)] of all VMs in their order. Raises Wrong."""
-    found = []
+    found, names = [], [text.partition(":")[0] for text in line.split()]
     for place, text in enumerate(line.split(), 1):
+        if names.index(names[place - 1]) != place - 1:
+            raise Wrong("VMS: %s is there twice: each VM has its own name" % names[place - 1])
         found += _one(text, out, append, place)
     return found
 
 
 def files_of(line, out):
-    """The files that are needed, each once: what make has to make first."""
+    """The files that are needed, each once."""
     return sorted({path for path, _ in modules_of(line, out, "")})
+
+
+def made_of(line, out):
+    """Those that make makes first. The others are there, or missing() says that they are not; of a wrong line run.py speaks."""
+    try:
+        return [path for path in files_of(line, out) if MADE.fullmatch(os.path.relpath(path, out))]
+    except Wrong:
+        return []
+
+
+def missing(line, out):
+    """What to say of the first file that is not there; an empty text: all are."""
+    for path in files_of(line, out):
+        if not os.path.exists(path):
+            return "VMS: there is no file %s; kernel= is a file or one of debian, %s; initrd= and disk= are files" % (path, ", ".join(SHORT))
+    return ""

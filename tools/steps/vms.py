@@ -3,13 +3,14 @@
 machines. Run by tools/check.py."""
 import os
 import re
+import socket
 import sys
 import time
 
 from pblib import config, consoles, ktap, linuxlog, tinyguest
 from pblib.guests import obtain
 from pblib.linux import OUT, boot
-from pblib.steps import HEAVY, IMAGE, Step, emulator
+from pblib.steps import HEAVY, IMAGE, Step, emulator, run_command
 from steps.bochs import PACKAGES
 
 OPEN = "\x14\x14"
@@ -25,6 +26,24 @@ RESET = bytes.fromhex(
     "ffc975fc"  # 3: dec %ecx; jnz 3b
     "66baf90cb006ee"  # mov $0xcf9, %dx; mov $6, %al; out %al, (%dx)
     "ebfe"  # 4: jmp 4b
+) + b"tiny guest: ready\n\0"
+
+# 64-bit code: as tinyguest.ECHO; '!' resets its machine, '3' is a triple fault, '0' powers off.
+LIVES = bytes.fromhex(
+    "488d354b000000"  # lea text(%rip), %rsi
+    "66baf803"  # mov $0x3f8, %dx
+    "ac84c07403eeebf8"  # 1: lodsb; test %al, %al; jz 2f; out %al, (%dx); jmp 1b
+    "66bafd03eca80174f7"  # 2: mov $0x3fd, %dx; in (%dx), %al; test $1, %al; jz 2b
+    "66baf803ecee"  # mov $0x3f8, %dx; in (%dx), %al; out %al, (%dx)
+    "3c217414"  # cmp $'!', %al; je 4f
+    "3c337419"  # cmp $'3', %al; je 5f
+    "3c3075e5"  # cmp $'0', %al; jne 2b
+    "66ba040666b8003466ef"  # mov $0x604, %dx; mov $0x3400, %ax; out %ax, (%dx)
+    "ebd9"  # jmp 2b
+    "66baf90cb006ee"  # 4: mov $0xcf9, %dx; mov $6, %al; out %al, (%dx)
+    "ebd0"  # jmp 2b
+    "bc00800000"  # 5: mov $0x8000, %esp
+    "6a006a000f011c240f0b"  # push $0; push $0; lidt (%rsp); ud2
 ) + b"tiny guest: ready\n\0"
 
 
@@ -94,6 +113,19 @@ class Talk(consoles.Machine):
         if match:
             self.text = self.text[match.end():]
         return found
+
+    def front(self, results, name):
+        """That VM has the keys."""
+        self.send(OPEN)
+        results.expect(self.fresh(r"patchbay> "), "no monitor: " + self.text[-300:])
+        self.send("v%s\rq" % name)
+        results.expect(self.fresh(r"VM %s is in front" % name) and self.fresh("monitor left"), "%s is not in front: %s" % (name, self.text[-300:]))
+
+    def says(self, results, *patterns):
+        """All of these, one after the other."""
+        for pattern in patterns:
+            if not results.expect(self.fresh(pattern), "no %r in: %s" % (pattern, self.text[-300:])):
+                return
 
     def ask(self, results, keys, pattern):
         self.send(keys)
@@ -190,22 +222,81 @@ def monitor(results):
         m.close()
 
 
+def lives(results):
+    """How a VM ends by what its guest does, each end under each onend=, and the monitor's reload; the last one's is the machine's."""
+    if not obtain(results, "cache/vmlinuz"):
+        return
+    own = tiny("lives", LIVES)
+    words = {"auto": "", "stays": "onend=stop,", "again": "onend=restart,", "all": "onend=machine,"}
+    line = ["%s:cpus=%d,mem=64M,%skernel=%s" % (name, i, more, own) for i, (name, more) in enumerate(words.items())]
+    line.append("pan:cpus=4,mem=160M,initrd=,append=console=ttyS0+quiet+panic=1")
+    m = Talk("lives", " ".join(line), smp=5, mem=1024)
+    try:
+        m.end += 1200
+        for name in words:
+            results.expect(m.expect(r"\n%s *\| tiny guest: ready" % name), "%s does not start" % name)
+        m.says(results, r"pan *\| .*Kernel panic", r"VM pan: guest reset", r"VM pan: starts again", r"VM pan: guest reset")
+        m.front(results, "auto")
+        m.send("3")
+        m.says(results, r"triple fault", r"VM auto: guest reset", r"VM auto: starts again", r"tiny guest: ready")
+        m.send("!")
+        m.says(results, r"VM auto: guest reset", r"VM auto: starts again", r"tiny guest: ready")
+        m.send(OPEN)
+        m.says(results, r"patchbay> ")
+        m.send("oreload auto\r")
+        m.says(results, r"VM auto: reset by the monitor", r"VM auto: starts again", r"tiny guest: ready")
+        m.send("ostop pan\r")
+        m.says(results, r"VM pan: off; the others go on")
+        m.send("q")
+        m.says(results, r"monitor left")
+        m.send("0")
+        m.says(results, r"VM auto: guest powered off", r"VM auto: off; the others go on")
+        m.front(results, "stays")
+        m.send("3")
+        m.says(results, r"VM stays: guest reset", r"VM stays: off; the others go on")
+        m.front(results, "again")
+        m.send("0")
+        m.says(results, r"VM again: guest powered off", r"VM again: starts again", r"tiny guest: ready")
+        m.front(results, "all")
+        m.send("as it was")
+        m.says(results, r"as it was")
+        m.send("0")
+        m.says(results, r"VM all: guest powered off")
+        results.expect(m.ended() == 0, "the machine does not end with it")
+        results.log(m.text)
+    finally:
+        m.close()
+
+
 def own_port(results):
     """A VM with a serial port of its own; the other's output is not there, nor its own on the console."""
-    echo, log = tiny("echo-own", tinyguest.ECHO), os.path.join(OUT, "vms-com2.log")
+    echo, path = tiny("echo-own", tinyguest.ECHO), os.path.join(OUT, "vms-com2.socket")
     m = Talk("com2", "first:mem=64M,kernel=%s second:mem=64M,console=com2,kernel=%s" % (echo, echo), smp=2, mem=512,
-             serial=("chardev:ser0", "file:" + log))
+             serial=("chardev:ser0", "unix:%s,server=on,wait=off" % path))
+    port, said = socket.socket(socket.AF_UNIX), bytearray()
     try:
+        while m.child.poll() is None and port.connect_ex(path) != 0:
+            time.sleep(0.05)
+        port.setblocking(False)
         results.expect(m.expect(r"VM second: its console is com2"), "it does not say so")
         results.expect(m.expect(r"\nfirst \| tiny guest: ready\n"), "the shared console")
 
         def own():
-            with open(log, encoding="utf-8", errors="replace") as f:
-                return f.read()
+            try:
+                said.extend(port.recv(4096))
+            except BlockingIOError:
+                pass
+            return said.decode("utf-8", "replace")
 
         results.expect(m.expect("^tiny guest: ready", own), "nothing at its own port: " + own())
-        results.expect("second|" not in m.text, "its output is on the console too")
+        port.send(b"for the second")
+        results.expect(m.expect("for the second", own), "no keys from its own port: " + own())
+        m.send("for the first")
+        results.expect(m.expect("for the first"), "no keys from the console for the other one")
+        results.expect("second|" not in m.text and "for the second" not in m.text, "its output is on the console too")
+        results.expect("first" not in own(), "the other one's is at its port")
     finally:
+        port.close()
         m.close()
 
 
@@ -214,10 +305,36 @@ BAD = [  # description, what is said; the first VM starts all the same
     ("good:cpus=0,mem=64M,kernel={k} bad:cpus=7,mem=64M,kernel={k}", r"VM bad is left out: cpus= names CPU 7, this machine has 0 to 1"),
     ("good:cpus=0+1,mem=64M,kernel={k} bad:mem=64M,kernel={k}", r"VM bad is left out: no CPU is left over for it"),
     ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=64M,kernel={e}", r"(?s)kernel module \(\d+ bytes\): .*VM bad is left out"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=9G,kernel={k}", r"VM bad: mem=9216M .*ask for less"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=64M,role=linus,kernel={k}", r"(?s)role=linus is not known: use .*VM bad is left out"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=64M,role=initrd,kernel={k}", r"(?s)no module is a kernel: .*VM bad is left out"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1-,mem=64M,kernel={k}", r"VM bad, module 0: 'cpus=1-' is not understood and ignored: cpus= is a list"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=12,kernel={k}", r"VM bad, module 0: 'mem=12' .*from 64M on"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=64M,onend=never,kernel={k}", r"VM bad, module 0: 'onend=never' .*stop, restart or machine"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=64M,console=tty1,kernel={k}", r"VM bad, module 0: 'console=tty1' .*com1 to com4"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=64M,console=com9,kernel={k}", r"VM bad: console=com9 is no free serial port"),
+    ("good:cpus=0,mem=64M,kernel={k} bad:cpus=1,mem=64M,virtio=disk,kernel={k}", r"VM bad, module 0: 'virtio=disk' .*rng, console"),
+]
+WRONG_LINES = [  # make run's own answers
+    ("a:kernel=686-pea", "there is no file 686-pea; kernel= is a file or one of debian, 686-pae"),
+    ("a:kernel=build/cache/nothing", "there is no file build/cache/nothing"),
+    ("a:cpu=1", "VMS: cpu=1: words are cpus="),
+    (":cpus=1", "begins with no name"),
+    ("a:cpus=0 a:cpus=1", "a is there twice"),
 ]
 
 
 def wrong(results):
+    for line, said in WRONG_LINES:
+        code, text = run_command(["make", "--no-print-directory", "O=" + OUT, "_run", "VMS=" + line], 600)
+        results.expect(code not in (0, "timeout") and said in text and "No rule" not in text, "VMS=%r: %s" % (line, text.strip()[-200:]))
+    stray = tiny("wrong", tinyguest.ECHO)
+    m = consoles.Machine("vms-wrong-name", kernel=stray, words="vm=good cpus=0 mem=64M role=linux", modules=stray + " vm=a/b role=linux", smp=2, mem=512)
+    try:
+        results.expect(m.expect(r"tiny guest: ready"), "the good VM does not start: " + m.text[-300:])
+        results.expect("'vm=a/b': the module is ignored: a VM's name has" in m.text, "a wrong name is not said")
+    finally:
+        m.close()
     kernel, empty = tiny("wrong", tinyguest.ECHO), os.path.join(OUT, "vms-wrong.txt")
     with open(empty, "w", encoding="ascii") as f:
         f.write("this is no kernel\n" * 9)
@@ -236,7 +353,7 @@ def large(cpus, line, mem, said):
 
     def action(results):
         echo = tiny("large", tinyguest.ECHO)
-        m = Talk("large-%d" % cpus, line.format(k=echo), smp=cpus, mem=mem, machine="pc,memory-backend=ram0",
+        m = Talk("large-%d-%d" % (cpus, mem), line.format(k=echo), smp=cpus, mem=mem, machine="pc,memory-backend=ram0",
                  extra=ram)
         try:
             m.end += 400
@@ -277,11 +394,14 @@ STEPS = [
     Step("vms/hostile", beside_load("hostile", "test=hostile.*+scale=3", "audit=2", 10), IMAGE, HEAVY),
     Step("vms/coherency", beside_load("coherency", COHERENCY, "audit=3", 3), IMAGE, HEAVY),
     Step("vms/monitor", monitor, IMAGE, HEAVY),
+    Step("vms/lives", lives, IMAGE, HEAVY),
     Step("vms/com2", own_port, IMAGE),
-    Step("vms/wrong", wrong, IMAGE, quick=True),
+    Step("vms/wrong", wrong, IMAGE, quick=True, shares=("make",)),
     Step("vms/large-16", large(16, "one:cpus=0-15,kernel={k}", 65536, [r"CPUs +16 of 16 run", r"for each of 16 CPUs"]), IMAGE, HEAVY),
     Step("vms/large-64", large(64, "one:cpus=0-30,mem=1G,kernel={k} two:cpus=31-61,mem=512M,kernel={k} three:mem=256M,kernel={k}",
                                65536, [r"CPUs +64 of 64 run", r"VM three: CPUs 62-63"]), IMAGE, HEAVY, asked=True),
+    Step("vms/large-256", large(64, "one:cpus=0-30,mem=1G,kernel={k} two:cpus=31-61,mem=512M,kernel={k} three:mem=256M,kernel={k}",
+                                262144, [r"CPUs +64 of 64 run", r"VM three: CPUs 62-63"]), IMAGE, HEAVY, asked=True),
     Step("vms/bench", bench, IMAGE, HEAVY, asked=True),
     Step("vms/bochs", bochs, IMAGE, packages=PACKAGES, asked=True),
 ]

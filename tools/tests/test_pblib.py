@@ -193,6 +193,18 @@ def test_vms():
         ok(False, "an unknown word of VMS= is refused")
     except vms.Wrong as problem:
         ok("virtio=" in str(problem), "an unknown word of VMS= is refused, with those that there are")
+    for line, word in ((":cpus=1", "name"), ("a/b:cpus=1", "name"), ("abcdefghijklmnop:", "up to 15"), ("a:mem=1G a:mem=2G", "twice")):
+        try:
+            vms.modules_of(line, "o", "")
+            ok(False, line + " is refused")
+        except vms.Wrong as problem:
+            ok(word in str(problem), line + " is refused: " + str(problem))
+    ok(vms.made_of("a: b:kernel=686-pae c:kernel=debian d:kernel=o/cache/no,initrd=k", "o") ==
+       ["o/cache/vmlinuz", "o/cache/vmlinuz-686-pae", "o/initrd-i386.gz", "o/initrd.gz"] +
+       [vms.debian("o") + "." + e for e in ("ext4", "initrd", "vmlinuz")] and vms.made_of("a:cpu=1", "o") == [],
+       "make is asked for what it has a rule for")
+    ok("686-pea" in vms.missing("a:kernel=686-pea", "/") and "686-pae" in vms.missing("a:kernel=686-pea", "/") and
+       vms.missing("a:kernel=%s,initrd=%s" % (__file__, __file__), "/") == "", "a file that is not there is named, with the short names")
 
 
 def test_runner():

@@ -3,8 +3,9 @@
  * what is said of it; and how memory is divided. */
 #include "tools/tests/fake/fake.h"
 #include "tools/tests/tap.h"
+#include "hv/coherency/direct.h"
 #include "hv/main.h"
-#include "hv/vm/load/load.h"
+#include "hv/vm/load/loader.h"
 #include "hv/vms.h"
 
 #define MIB (1ull << 20)
@@ -70,6 +71,39 @@ static void test_modules(void)
     tap_ok(p.n == 1 && strcmp(p.vm[0].name, "vm0") == 0, "a name is letters, digits, - and _");
     PLAN(4, "vm=abcdefghijklmnop role=linux");
     tap_ok(strcmp(p.vm[0].name, "vm0") == 0, "of at most 15");
+}
+
+/* A module of which nobody knows whose it is does not keep others from starting. */
+static void test_strays(void)
+{
+    static char longest[5000];
+
+    PLAN(4, "vm=a role=linux", "vm=b/c role=linux", "vm= role=initrd", "vm=b role=linux");
+    tap_ok(p.n == 2 && p.vm[0].nmods == 1 && p.vm[1].nmods == 1, "no name: no VM's");
+    tap_ok(said("module 1: 'vm=b/c': the module is ignored: a VM's name has up to 15 letters") &&
+               said("module 2: 'vm=': the module is ignored"),
+           "... which is said");
+    memset(longest, 'x', sizeof(longest) - 1);
+    memcpy(longest, "vm=b role=linux -- ", 19);
+    PLAN(4, "vm=a role=linux", longest);
+    tap_ok(p.n == 2 && p.vm[0].nmods == 1 && p.vm[1].nmods == 1,
+           "too long a string is its own VM's trouble");
+}
+
+static void test_forms(void)
+{
+    static const char *const bad[][2] = {{"cpus=1-", "below 128"},   {"mem=1", "from 64M on"},
+                                         {"onend=never", "restart"}, {"console=ttyS0", "com1 to"},
+                                         {"virtio=disk", "net2"},    {"cow=1Q", "64M"},
+                                         {"addr=x", "0x"},           {"mode=5", "long"},
+                                         {"quiet", "behind ' -- '"}, {"display=0", "guest"}};
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct module_words w;
+        tap_ok(module_string_parse(bad[i][0], &w) == HV_OK &&
+                   (i == 8 || strcmp(w.bad, bad[i][0]) == 0) &&
+                   strstr(vm_word_form(bad[i][0]), bad[i][1]),
+               "'%s': what it should be", bad[i][0]);
+    }
 }
 
 static void test_cpus(void)
@@ -186,14 +220,33 @@ static void test_devices(void)
            "trace words around the BARs of one's devices too");
 }
 
+/* Holder words, a word a frame, are taken out of what is divided. */
+static void test_holders(void)
+{
+    uint64_t plain, words;
+
+    plan_memory(2, 8000, "vm=a mem=4G", "vm=b");
+    plain = p.vm[1].ram_mib;
+    options_parse(&hv_opt, "directpf=on", NULL);
+    plan_memory(2, 8000, "vm=a mem=4G", "vm=b");
+    words = direct_bytes(4096 * MIB >> PAGE_SHIFT) + direct_bytes(plain * MIB >> PAGE_SHIFT);
+    tap_ok(words > 6 * MIB && p.vm[1].ram_mib + words / MIB <= plain && !p.vm[1].out,
+           "holder words of both: %u of %u MiB are left", (unsigned)p.vm[1].ram_mib,
+           (unsigned)plain);
+    options_parse(&hv_opt, "", NULL);
+}
+
 int main(void)
 {
     fake_reset();
     test_one();
     test_modules();
+    test_strays();
+    test_forms();
     test_cpus();
     test_words();
     test_memory();
     test_devices();
+    test_holders();
     return tap_done();
 }

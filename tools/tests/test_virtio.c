@@ -32,6 +32,7 @@ static void on_reset(struct virtio *v)
 }
 static const struct virtio_ops ops = {.queue = queue, .reset = on_reset};
 static const struct virtio_kind kind = {.type = VIRTIO_NET,
+                                        .name = "test",
                                         .class_code = 0xff0000,
                                         .nqueues = 2,
                                         .features = BIT(5) | BIT(40),
@@ -47,8 +48,12 @@ static void make(void)
     tap_eq(virtio_init(&dev, &host, &kind, PCI_DEVFN(2, 0), config, sizeof(config), NULL), HV_OK,
            "made");
     tap_eq(vpc_pci_add(&pc, &dev.fn), HV_OK, "on the bus");
-    (void)rig_io(0, false, 0xcf8, 4, true, 0x80001004);
-    (void)rig_io(0, false, 0xcfc, 2, true, 6);
+}
+
+static void msix(bool on)
+{
+    (void)rig_io(0, false, 0xcf8, 4, true, 0x80001000 | dev.fn.msix.cap);
+    (void)rig_io(0, false, 0xcfe, 2, true, on ? 0x8000 : 0);
 }
 
 static void test_features(void)
@@ -186,14 +191,94 @@ static void test_interrupts(void)
     /* MSI-X */
     reg_w(&dev, VIRTIO_MSIX_AT + 32, 4, 0xfee01000), reg_w(&dev, VIRTIO_MSIX_AT + 40, 4, 0x61);
     reg_w(&dev, VIRTIO_MSIX_AT + 44, 4, 0);
-    unsigned cap = dev.fn.msix.cap;
-    (void)rig_io(0, false, 0xcf8, 4, true, 0x80001000 | cap);
-    (void)rig_io(0, false, 0xcfe, 2, true, 0x8000);
+    msix(true);
     offer(&r, 0);
     kick(&dev, 1);
     (void)vlapic_accept(&pc, 0), vlapic_eoi(&pc, 0);
     tap_eq(vlapic_pending(&pc, 1), 0x61, "by message, queue 1's vector 2");
     tap_eq(reg_r(&dev, VIRTIO_ISR_AT, 1), 0, "without ISR");
+}
+
+static void configuration_changes(void)
+{
+    uint8_t b = 7;
+    virtio_config_change(&dev, 0, 0, &b, 1);
+}
+
+/* Vectors: read back, mapped to nothing, one for the configuration; ISR tells of that one alone. */
+static void test_vectors(void)
+{
+    make();
+    start(0);
+    tap_ok(reg_r(&dev, 0x10, 2) == 0xffff && reg_r(&dev, 0x1a, 2) == 2, "vectors are read back");
+    reg_w(&dev, 0x10, 2, 3);
+    tap_eq(reg_r(&dev, 0x10, 2), 0xffff, "one beyond the table: NO_VECTOR");
+    msix(true);
+    configuration_changes();
+    tap_ok(vlapic_pending(&pc, 0) == -1 && vlapic_pending(&pc, 1) == -1, "NO_VECTOR: no message");
+    tap_eq(reg_r(&dev, VIRTIO_ISR_AT, 1), 2, "a changed configuration is in ISR all the same");
+    reg_w(&dev, 0x10, 2, 0);
+    tap_eq(reg_r(&dev, 0x10, 2), 0, "mapped");
+    reg_w(&dev, VIRTIO_MSIX_AT, 4, 0xfee01000), reg_w(&dev, VIRTIO_MSIX_AT + 8, 4, 0x62);
+    reg_w(&dev, VIRTIO_MSIX_AT + 12, 4, 0);
+    configuration_changes();
+    tap_eq(vlapic_pending(&pc, 1), 0x62, "its message");
+    (void)vlapic_accept(&pc, 1), vlapic_eoi(&pc, 1);
+    reg_w(&dev, 0x16, 2, 1), reg_w(&dev, 0x1a, 2, 0xffff);
+    offer(&r, 0);
+    kick(&dev, 1);
+    tap_eq(vlapic_pending(&pc, 1), -1, "a queue whose vector was taken away interrupts nobody");
+    reg_w(&dev, 0x1a, 2, 1);
+    offer(&r, 0);
+    kick(&dev, 1);
+    tap_ok(dev.pending[0] == 2 && vlapic_pending(&pc, 1) == -1, "a masked entry waits");
+    reg_w(&dev, 0x14, 1, 0);
+    (void)run(0);
+    tap_ok(dev.pending[0] == 0, "and a reset takes what waits");
+    reg_w(&dev, 0x16, 2, 1);
+    tap_ok(reg_r(&dev, 0x10, 2) == 0xffff && reg_r(&dev, 0x1a, 2) == 0xffff, "with the vectors");
+}
+
+/* Who takes Bus Master away, as a kernel does that makes room for the next one, has its memory for
+ * itself: also when the bit comes back, until a driver calls. */
+static void test_master(void)
+{
+    uint32_t head, len;
+    make();
+    start(0);
+    offer(&r, 0);
+    command(&dev, PCI_COMMAND_MEMORY);
+    mem_writes = mem_stores = 0;
+    kick(&dev, 1);
+    virtio_call(&dev, 2);
+    (void)run(0);
+    tap_ok(!mem_writes && !mem_stores && !virtio_live(&dev),
+           "without Bus Master nothing is touched");
+    command(&dev, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    virtio_call(&dev, 2);
+    (void)run(0);
+    tap_ok(!mem_writes && !mem_stores, "nor when it comes back, for what is left in a ring");
+    kick(&dev, 1);
+    tap_ok(reap(&r, &head, &len) && virtio_live(&dev), "until the driver notifies");
+}
+
+/* Fields by their own width: 4.1.3.1. */
+static void test_widths(void)
+{
+    make();
+    negotiate(&dev, VIRTIO_F(0));
+    reg_w(&dev, 0x16, 1, 1);
+    tap_eq(reg_r(&dev, 0x16, 2), 0, "half of a field is not written");
+    reg_w(&dev, 0x14, 2, 0x0f);
+    tap_eq(reg_r(&dev, 0x14, 1), 11, "nor two fields at once");
+    reg_w(&dev, 0x20, 2, 0x1234), reg_w(&dev, 0x22, 4, 0x1234), reg_w(&dev, 0x24, 8, 0x1234);
+    tap_eq(reg_r(&dev, 0x20, 8), 0, "64 bits: whole or by aligned halves");
+    reg_w(&dev, 0x04, 4, 1), reg_w(&dev, 0x12, 2, 9), reg_w(&dev, 0x15, 1, 9),
+        reg_w(&dev, 0x1e, 2, 9);
+    tap_ok(reg_r(&dev, 0x12, 2) == 2 && reg_r(&dev, 0x1e, 2) == 0, "what is read-only stays");
+    tap_eq(reg_r(&dev, 0x34, 8), 0, "nothing beyond the end");
+    reg_w(&dev, 0x14, 1, 0x40);
+    tap_eq(reg_r(&dev, 0x14, 1), 11, "status bits are not exchanged for others");
 }
 
 static void test_broken(void)
@@ -271,6 +356,9 @@ int main(void)
     test_queue();
     test_work();
     test_interrupts();
+    test_vectors();
+    test_master();
+    test_widths();
     test_broken();
     test_window();
     test_runner();

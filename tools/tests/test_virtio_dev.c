@@ -225,8 +225,28 @@ static void test_disk_hostile(void)
     tap_ok(reg_r(&blk.dev, 0x14, 1) & VIRTIO_NEEDS_RESET, "data that is no RAM: broken");
 }
 
+static char shown[2000];
+static void emit(const char *line)
+{
+    strcat(strcat(shown, line), "\n");
+}
+
+static void test_dump(void)
+{
+    uint32_t used;
+    disk(false);
+    (void)request(0, 0, 512, &used);
+    virtio_dump(&host, emit);
+    tap_ok(
+        strstr(shown, "virtio 02.0 disk: status 0x0f isr 1 work 0x0 of cpu0, 1 chains, 1 interr"),
+        "the monitor's view of a device");
+    tap_ok(strstr(shown, "  queue 0: 8 entries, available 1, used 1, told 1, vector 0x1"),
+           "and of its queue");
+}
+
 int main(void)
 {
+    test_dump();
     test_rng(true);
     test_rng(false);
     test_generator();

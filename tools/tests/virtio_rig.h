@@ -2,18 +2,20 @@
 /* What the tests of virtio share: guest memory that is an array, a driver that keeps its rings in
  * it, and a virtual PC whose bus it finds the devices on. Tested by the tests that use it. */
 #pragma once
+#include "arch-x86/defs/pc.h"
 #include "hv/vdev/virtio/devices.h"
 #include "tools/tests/test_vdev_rig.h"
 
 #define RAM_BYTES (1u << 20)
 static _Alignas(4096) uint8_t ram[RAM_BYTES];
-static unsigned mem_writes, mem_stores;
+static unsigned mem_reads, mem_writes, mem_stores;
 /* Called before each read of guest memory: a guest that changes it meanwhile. */
 static void (*mem_hook)(uint64_t at);
 
 static enum hv_err ram_read(void *ctx, gpa_t at, void *buf, size_t n)
 {
     (void)ctx;
+    mem_reads++;
     if (mem_hook)
         mem_hook(at.v);
     if (at.v > RAM_BYTES || n > RAM_BYTES - at.v)
@@ -125,9 +127,15 @@ __attribute__((unused)) static bool run(uint32_t cpu)
 {
     return virtio_run(&host, cpu, &mem);
 }
+static void command(struct virtio *v, uint16_t bits)
+{
+    (void)rig_io(0, false, 0xcf8, 4, true, 0x80000004u | (uint32_t)v->fn.devfn << 8);
+    (void)rig_io(0, false, 0xcfc, 2, true, bits);
+}
 /* Up to FEATURES_OK with these features. */
 __attribute__((unused)) static void negotiate(struct virtio *v, uint64_t features)
 {
+    command(v, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     reg_w(v, 0x14, 1, 0);
     (void)run(0);
     reg_w(v, 0x14, 1, 1);

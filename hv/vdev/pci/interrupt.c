@@ -103,6 +103,13 @@ void pci_msix_send(struct pci_function *f, uint32_t from, unsigned n)
     lock_drop(&f->bus->lock);
 }
 
+void pci_msix_forget(struct pci_function *f)
+{
+    lock_take(&f->bus->lock);
+    memset(f->msix.pending, 0, (f->msix.count + 63) / 64 * sizeof(*f->msix.pending));
+    lock_drop(&f->bus->lock);
+}
+
 bool pci_msix_enabled(struct pci_function *f)
 {
     lock_take(&f->bus->lock);

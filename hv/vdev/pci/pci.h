@@ -167,6 +167,9 @@ void pci_intx_set(struct pci_function *f, uint32_t from, bool level);
  * ends. Beyond the table or MSI-X off: nothing. */
 void pci_msix_send(struct pci_function *f, uint32_t from, unsigned n);
 bool pci_msix_enabled(struct pci_function *f);
+/* What waits for a mask to go is void: the device was reset (6.8.3.5 "Per-vector Masking and
+ * Function Masking": its pending bits are cleared with their cause). */
+void pci_msix_forget(struct pci_function *f);
 /* An access to the table or the pending bits, offset in the BAR. false: neither is there. */
 bool pci_msix_access(struct pci_function *f, uint32_t offset, struct vio *io);
 /* Command, MSI-X control or the table changed: pins and messages follow. Lock held. */

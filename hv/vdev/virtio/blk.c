@@ -147,11 +147,13 @@ static enum hv_err blk_queue(struct virtio *v, const struct vmem *m, uint32_t fr
 static const struct virtio_ops blk_ops = {.queue = blk_queue};
 #define BLK_FEATURES (BLK_F_SIZE_MAX | BLK_F_SEG_MAX | BLK_F_BLK_SIZE | BLK_F_FLUSH)
 static const struct virtio_kind blk_kind = {.type = VIRTIO_BLK,
+                                            .name = "disk",
                                             .class_code = CLASS_STORAGE,
                                             .nqueues = 1,
                                             .features = BLK_FEATURES,
                                             .ops = &blk_ops};
 static const struct virtio_kind blk_kind_ro = {.type = VIRTIO_BLK,
+                                               .name = "disk",
                                                .class_code = CLASS_STORAGE,
                                                .nqueues = 1,
                                                .features = BLK_FEATURES | BLK_F_RO,

@@ -152,6 +152,7 @@ bool vconsole_input(struct vconsole *c, uint8_t byte)
 
 static const struct virtio_ops console_ops = {.queue = console_queue, .reset = console_reset};
 static const struct virtio_kind console_kind = {.type = VIRTIO_CONSOLE,
+                                                .name = "console",
                                                 .class_code = CLASS_COMMUNICATION,
                                                 .nqueues = QUEUES,
                                                 .ops = &console_ops};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* virtio network device (VIRTIO 1.2, 5.1): a port of the switch. Tested by
  * tools/tests/test_switch.c. */
+#include "hv/base/log.h"
 #include "hv/base/string.h"
 #include "hv/vdev/virtio/devices.h"
 
@@ -112,8 +113,23 @@ static void net_stop(struct virtio *v)
     switch_detach(n->sw, n->port);
 }
 
-static const struct virtio_ops net_ops = {.queue = net_queue, .reset = net_reset, .stop = net_stop};
+static void net_say(const struct virtio *v, char *line, size_t size)
+{
+    const struct vnet *n = v->back;
+    const struct switch_port *p = &n->sw->port[n->port];
+    hv_snprintf(line, size,
+                "  port %u: %llu frames sent, %llu received, %llu lost for want of room, %llu "
+                "dropped, %u wait",
+                n->port, (unsigned long long)p->sent, (unsigned long long)p->received,
+                (unsigned long long)p->lost,
+                (unsigned long long)atomic_load_explicit(&n->dropped, memory_order_relaxed),
+                p->count);
+}
+
+static const struct virtio_ops net_ops = {
+    .queue = net_queue, .reset = net_reset, .stop = net_stop, .say = net_say};
 static const struct virtio_kind net_kind = {.type = VIRTIO_NET,
+                                            .name = "network",
                                             .class_code = CLASS_ETHERNET,
                                             .nqueues = QUEUES,
                                             .features = NET_F_MAC | NET_F_STATUS,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The registers of a virtio device on PCI: VIRTIO 1.2, 4.1.4 "Virtio Structure PCI Capabilities".
  * Which write is legal in which state is decided here; what is not is ignored. Tested by
- * tools/tests/test_virtio.c. */
+ * tools/tests/test_virtio.c and test_virtio_hostile.c. */
+#include "arch-x86/defs/pc.h"
 #include "hv/base/string.h"
 #include "hv/vdev/virtio/virtio.h"
 
@@ -36,6 +37,7 @@ void virtio_registers_reset(struct virtio *v)
     v->config_vector = VIRTIO_NO_VECTOR;
     v->queue_select = 0;
     v->resetting = false;
+    v->quiet = true;
     for (unsigned i = 0; i < v->kind->nqueues; i++)
         v->q[i] = (struct virtq){.max = VIRTQ_MAX, .size = VIRTQ_MAX, .vector = VIRTIO_NO_VECTOR};
 }
@@ -157,9 +159,16 @@ static bool features_fit(const struct virtio *v)
     return !(v->accepted & ~v->offered) && (v->accepted & VIRTIO_F_VERSION_1);
 }
 
+void virtio_quiet_update(struct virtio *v, bool called)
+{
+    bool master = pci_config_default_read(&v->fn, PCI_COMMAND, 2) & PCI_COMMAND_MASTER;
+    v->quiet = !master || (v->quiet && !called);
+}
+
 /* What starting the device does to its queues. */
 static void start(struct virtio *v)
 {
+    virtio_quiet_update(v, true);
     for (unsigned i = 0; i < v->kind->nqueues; i++)
         virtq_start(&v->q[i], v->accepted & VIRTIO_F_INDIRECT_DESC,
                     v->accepted & VIRTIO_F_EVENT_IDX);
@@ -290,6 +299,8 @@ void virtio_bar_access(struct pci_function *f, unsigned bar, struct vio *io)
             memcpy(&io->value, v->config + offset, io->size);
     } else if (at < VIRTIO_MSIX_AT && io->write && (uint16_t)io->value < v->kind->nqueues) {
         work = 1u << (uint16_t)io->value; /* 4.1.5.2: the queue's index is what is written */
+        if (v->quiet)
+            virtio_quiet_update(v, true);
     }
     lock_drop(&v->lock);
     if (work)

@@ -97,8 +97,11 @@ static enum hv_err rng_queue(struct virtio *v, const struct vmem *m, uint32_t fr
 }
 
 static const struct virtio_ops rng_ops = {.queue = rng_queue};
-static const struct virtio_kind rng_kind = {
-    .type = VIRTIO_RNG, .class_code = CLASS_OTHER, .nqueues = 1, .ops = &rng_ops};
+static const struct virtio_kind rng_kind = {.type = VIRTIO_RNG,
+                                            .name = "entropy",
+                                            .class_code = CLASS_OTHER,
+                                            .nqueues = 1,
+                                            .ops = &rng_ops};
 
 enum hv_err vrng_init(struct vrng *r, struct virtio_host *h, uint8_t devfn)
 {

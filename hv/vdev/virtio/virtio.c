@@ -65,6 +65,14 @@ static bool config_write(struct pci_function *f, uint32_t from, unsigned reg, un
                          uint32_t value)
 {
     struct vio io;
+    if (reg <= PCI_COMMAND && reg + size > PCI_COMMAND) {
+        struct virtio *v = f->dev;
+        pci_config_default_write(f, from, reg, size, value);
+        lock_take(&v->lock);
+        virtio_quiet_update(v, false);
+        lock_drop(&v->lock);
+        return true;
+    }
     if (!window(f->dev, from, reg, size, &io))
         return false;
     io.write = true;
@@ -128,15 +136,16 @@ enum hv_err virtio_init(struct virtio *v, struct virtio_host *h, const struct vi
 
 /* --- interrupts --- */
 
-/* vector: a field of the device, read under its lock. */
+/* vector: a field of the device, read under its lock. 4.1.4.5.1: ISR tells of a configuration
+ * change with MSI-X too, and of queues without it only. */
 static void interrupt(struct virtio *v, uint32_t from, const uint16_t *vector, uint8_t cause)
 {
     bool msix = pci_msix_enabled(&v->fn);
     lock_take(&v->lock);
     uint16_t n = *vector;
-    if (!msix) {
+    if (!msix || cause == VIRTIO_ISR_CONFIG) {
         v->isr |= cause;
-        pci_intx_set(&v->fn, from, true);
+        pci_intx_set(&v->fn, from, true); /* which drives no pin with MSI-X */
     }
     lock_drop(&v->lock);
     if (msix && n != VIRTIO_NO_VECTOR)
@@ -203,8 +212,8 @@ void virtio_config_change(struct virtio *v, uint32_t from, unsigned at, const vo
 bool virtio_live(struct virtio *v)
 {
     lock_take(&v->lock);
-    bool live =
-        (v->status & (VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET)) == VIRTIO_DRIVER_OK && !v->resetting;
+    bool live = (v->status & (VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET)) == VIRTIO_DRIVER_OK &&
+                !v->resetting && !v->quiet;
     lock_drop(&v->lock);
     return live;
 }
@@ -227,6 +236,7 @@ static void reset(struct virtio *v, uint32_t from)
     lock_take(&v->lock);
     virtio_registers_reset(v);
     pci_intx_set(&v->fn, from, false);
+    pci_msix_forget(&v->fn);
     lock_drop(&v->lock);
 }
 

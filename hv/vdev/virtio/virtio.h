@@ -36,11 +36,14 @@ struct virtio_ops {
     /* The VM has ended, its memory may go: nobody outside calls the device after this. May be NULL.
      * Any CPU, no lock. */
     void (*stop)(struct virtio *v);
+    /* A line more for people. May be NULL. Any CPU, no lock. */
+    void (*say)(const struct virtio *v, char *line, size_t size);
 };
 
 /* What a device is made of. */
 struct virtio_kind {
     enum virtio_type type;
+    const char *name;
     uint32_t class_code; /* of the PCI function */
     unsigned nqueues;
     uint64_t features; /* beside those that every device offers */
@@ -62,6 +65,8 @@ struct virtio {
     uint32_t device_feature_select, driver_feature_select;
     uint8_t status, generation, isr;
     bool resetting; /* a reset was asked for and waits for the runner */
+    bool quiet;     /* it leaves memory alone: Bus Master is off, or was since the driver last
+                     * started or notified it */
     uint16_t config_vector, queue_select;
     struct virtq q[VIRTIO_QUEUES];
     uint8_t config[VIRTIO_CONFIG_BYTES]; /* device-specific, read-only for the driver */
@@ -128,12 +133,19 @@ enum hv_err virtio_tell(struct virtio *v, const struct vmem *m, uint32_t from,
 /* Changes the configuration the driver sees, and tells it. Any CPU of the VM, no lock. */
 void virtio_config_change(struct virtio *v, uint32_t from, unsigned at, const void *data,
                           unsigned n);
-/* The driver has started the device, and it is not broken. */
+/* The driver has started the device, it is not broken, and may reach memory. */
 bool virtio_live(struct virtio *v);
+
+/* --- dump.c: each device's state and counters, a line or more. Any CPU, no lock. --- */
+void virtio_dump(const struct virtio_host *h, void (*emit)(const char *line));
 
 /* --- registers.c; inside the room --- */
 /* Power-on values. Lock held, or boot. */
 void virtio_registers_reset(struct virtio *v);
+/* Whether the device may reach memory, after Bus Master or what it waits for changed: off, it may
+ * not; on, only if the driver calls for it (called). What was left in a ring by whoever took the
+ * bit away, before another kernel came, is not touched. Lock held. */
+void virtio_quiet_update(struct virtio *v, bool called);
 /* An access to BAR 0, offset io->addr. */
 void virtio_bar_access(struct pci_function *f, unsigned bar, struct vio *io);
 

@@ -38,9 +38,9 @@ static unsigned kernel_index(const struct module_words *w, unsigned n)
     return n;
 }
 
-/* Sorts the modules into f. */
-static enum hv_err files_choose(const struct vm_module *mods, const struct module_words *w,
-                                unsigned n, struct vm_files *f)
+/* Sorts the modules into f. name: the VM's. */
+static enum hv_err files_choose(const char *name, const struct vm_module *mods,
+                                const struct module_words *w, unsigned n, struct vm_files *f)
 {
     unsigned kernel = kernel_index(w, n);
 
@@ -53,8 +53,8 @@ static enum hv_err files_choose(const struct vm_module *mods, const struct modul
     f->nmods = 0;
     for (unsigned i = 0; i < n; i++) {
         if (w[i].bad[0])
-            log_warn("vm", "module %u: '%s' is not understood; a guest's options go behind ' -- '",
-                     i, w[i].bad);
+            log_warn("vm", "VM %s, module %u: '%s' is not understood and ignored: %s", name, i,
+                     w[i].bad, vm_word_form(w[i].bad));
         if (i == kernel || w[i].role == ROLE_DISK)
             continue;
         if (w[i].role == ROLE_LINUX) {
@@ -129,7 +129,7 @@ enum hv_err vm_load(struct vm *vm, const struct vm_module *mods, unsigned nmods)
         nmods = VM_MAX_MODULES;
     for (unsigned i = 0; i < nmods; i++)
         TRY(module_words_get(&mods[i], i, &all_words[i]));
-    TRY(files_choose(mods, all_words, nmods, &all_files));
+    TRY(files_choose(vm->name, mods, all_words, nmods, &all_files));
     return load_by_kind(vm, &all_files);
 }
 

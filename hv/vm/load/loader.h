@@ -17,6 +17,7 @@ struct module_words {
     const char *cmdline; /* behind " -- ", leading blanks skipped; "" if there is none */
     size_t cmdline_len;  /* trailing blanks not counted */
     char bad[48];        /* first word not understood, or the unknown role; "" if none */
+    bool bad_vm;         /* bad is a vm= that is no name: nobody knows whose module it is */
     bool has_addr, has_entry;
     uint64_t addr, entry; /* of role=raw: addr=, entry= */
     enum raw_mode mode;   /* of role=raw: mode= */
@@ -33,7 +34,10 @@ struct module_words {
 };
 /* One of vm=, cpus=, mem=, onend=, console=. false: none of them, or what follows is malformed. */
 bool vm_word(struct module_words *out, const char *s, size_t n);
-/* HV_INVALID: not terminated within MODULE_STRING_MAX bytes. s may be NULL (empty). */
+/* What has to stand there instead of a word that was not understood, for people. */
+const char *vm_word_form(const char *bad);
+/* HV_INVALID: not terminated within MODULE_STRING_MAX bytes; the words up to there are parsed. s
+ * may be NULL (empty). */
 enum hv_err module_string_parse(const char *s, struct module_words *out) HV_MUST_CHECK;
 
 /* What vm_load has chosen: the kernel and the other modules in their order. */

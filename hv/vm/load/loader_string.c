@@ -121,6 +121,10 @@ static void word_parse(struct module_words *out, const char *s, size_t n, bool f
         }
         return;
     }
+    if (n >= 3 && strncmp(s, "vm=", 3) == 0) {
+        out->bad_vm = true;
+        out->bad[0] = 0;
+    }
     /* the module's file name, which some boot loaders put first */
     for (size_t i = 0; first && i <= n; i++)
         if (i == n)
@@ -139,8 +143,7 @@ enum hv_err module_string_parse(const char *s, struct module_words *out)
         return HV_OK;
     while (len < MODULE_STRING_MAX && s[len])
         len++;
-    if (len == MODULE_STRING_MAX)
-        return HV_INVALID;
+    bool whole = len < MODULE_STRING_MAX;
     for (bool first = true;; first = false) {
         while (at < len && is_space(s[at]))
             at++;
@@ -148,7 +151,7 @@ enum hv_err module_string_parse(const char *s, struct module_words *out)
         while (at < len && !is_space(s[at]))
             at++;
         if (at == start)
-            return HV_OK;
+            return whole ? HV_OK : HV_INVALID;
         if (word_is(s + start, at - start, "--"))
             break;
         word_parse(out, s + start, at - start, first);
@@ -159,5 +162,5 @@ enum hv_err module_string_parse(const char *s, struct module_words *out)
         len--;
     out->cmdline = s + at;
     out->cmdline_len = len - at;
-    return HV_OK;
+    return whole ? HV_OK : HV_INVALID;
 }

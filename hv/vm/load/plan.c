@@ -50,8 +50,13 @@ void plan_modules(struct plan *p, const struct vm_module *mods, unsigned nmods)
     memset(p, 0, sizeof(*p));
     memset(asked, 0, sizeof(asked));
     for (unsigned i = 0; i < nmods; i++) {
-        if (module_string_parse(mods[i].string, &w) != HV_OK)
-            memset(&w, 0, sizeof(w)); /* the loader says so */
+        bool cut = module_string_parse(mods[i].string, &w) != HV_OK;
+        (void)cut;      /* too long: the loader says so; whose it is was read */
+        if (w.bad_vm) { /* as the first VM's it might keep that one from starting */
+            log_err("vm", "module %u: '%s': the module is ignored: %s", i, w.bad,
+                    vm_word_form(w.bad));
+            continue;
+        }
         v = w.vm[0] ? named(p, w.vm) : p->n ? &p->vm[0] : named(p, "vm0");
         if (!v)
             continue;

@@ -99,6 +99,30 @@ static bool onend_get(const char *s, size_t n, enum vm_onend *out)
     return false;
 }
 
+const char *vm_word_form(const char *bad)
+{
+    static const struct {
+        const char *key, *form;
+    } word[] = {
+        {"vm=", "a VM's name has up to 15 letters, digits, - and _"},
+        {"cpus=", "cpus= is a list of CPUs below 128, like 0-3,6"},
+        {"mem=", "mem= is a size from 64M on, like 512M or 2G"},
+        {"onend=", "onend= is stop, restart or machine"},
+        {"console=", "console= is com1 to com4, and a guest's goes behind ' -- '"},
+        {"virtio=", "virtio= is a list of rng, console, net and net2"},
+        {"cow=", "cow= is a size, like 64M"},
+        {"addr=", "addr= is a number, decimal or with 0x"},
+        {"entry=", "entry= is a number, decimal or with 0x"},
+        {"mode=", "mode= is real, prot or long"},
+        {"display=", "display= is guest"},
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(word); i++)
+        if (strncmp(bad, word[i].key, strlen(word[i].key)) == 0)
+            return word[i].form;
+    return "a guest's options go behind ' -- '";
+}
+
 bool vm_word(struct module_words *out, const char *s, size_t n)
 {
     const char *v;
