@@ -381,7 +381,14 @@ uint8_t port_msi_take(void)
     return v;
 }
 
-/* --- hv/port/iommu.h: there is none --- */
+/* --- hv/port/iommu.h: there is none in use --- */
+bool fake_iommu_found;
+
+bool port_iommu_found(void)
+{
+    return fake_iommu_found;
+}
+
 bool port_iommu_isolates(void)
 {
     return false;

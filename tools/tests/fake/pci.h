@@ -23,6 +23,8 @@ struct fake_pci {
 };
 /* What the hypervisor uses itself: port_pci_kept. size 0: nothing. */
 extern struct port_pci_bar fake_pci_kept;
+/* What port_iommu_found gives; false at first. */
+extern bool fake_iommu_found;
 /* Forgets all functions and what has arrived. */
 void fake_pci_clear(void);
 /* A function without capabilities, with memory BAR 0 at `base`. */
