@@ -56,8 +56,8 @@ def machine(args, name, bare, port, disks):
         words += ["-drive", "if=none,id=%s,format=raw,snapshot=on,file=%s" % (kind, disks[kind]), "-device", "%s,drive=%s" % (device, kind)]
     words += ["-netdev", "user,id=net", "-device", "e1000e,netdev=net,romfile="]
     run = config.Run(out=out(), name=args.name + "-" + name, kernel=out() + "/cache/virtio-vmlinuz", initrd=out() + "/initrd-io.gz",
-                     append=(GUEST % port + " " + args.append).strip(), hv=args.hv, words="role=linux pci=all", smp=args.smp, bare=bare, direct=not bare, test=True,
-                     machine="q35", extra=tuple(words), count=args.count, count_idle=True)
+                     append=(GUEST % port + " " + args.append).strip(), hv=args.hv, words="role=linux pci=all", smp=args.smp,
+                     bare=bare, direct=not bare, test=True, machine="q35", extra=tuple(words), count=args.count, count_idle=True)
     run.log = run.file("console")
     return benchguest.Machine(name, run, limit=args.limit)
 

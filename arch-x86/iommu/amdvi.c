@@ -3,7 +3,7 @@
  * each unit, an interrupt remapping table for each function that a guest owns. AMD I/O
  * Virtualization Technology (IOMMU) Specification 3.07: 2.2 "IOMMU Logical Topology and Data
  * Structures", 2.4 "Commands", 2.5 "Event Logging", 3.4 "IOMMU MMIO Registers".
- * Tested by the steps devices/amdvi-*. */
+ * Tested by tools/tests/test_amdvi.c and the steps of tools/steps/devices.py. */
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/percpu.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which IOMMU is used, and hv/port/iommu.h. Tested by the steps devices/vtd-* and devices/amdvi-*.
- */
+/* Which IOMMU is used, and hv/port/iommu.h. Tested by tools/tests/test_iommu_maps.c and
+ * the steps of tools/steps/devices.py. */
 #include "arch-x86/iommu/iommu.h"
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/pci.h"

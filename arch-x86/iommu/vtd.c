@@ -3,7 +3,7 @@
  * All units have the same root table; each sees its own functions' requests only. Intel
  * Virtualization Technology for Directed I/O 4.1: chapters 3 "DMA Remapping" (legacy mode), 5
  * "Interrupt Remapping", 6.5 "Invalidation of Translation Caches", 11.4 "Register Descriptions".
- * Tested by the steps devices/vtd-*. */
+ * Tested by tools/tests/test_vtd.c and the steps of tools/steps/devices.py. */
 #include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
