@@ -66,8 +66,8 @@ uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)
 }
 
 /* What a VM needs beside RAM and private memory. With real devices or the screen its frames have
- * numbers up to those of the BARs it lies around (make.c), and more page tables lead there. Where no
- * IOMMU stands behind the devices its RAM lies at its own address, which may be the last. */
+ * numbers up to those of the BARs it lies around (make.c), and more page tables lead there. Where
+ * no IOMMU stands behind the devices its RAM lies at its own address, which may be the last. */
 static uint64_t beside(const struct vm_plan *v, uint64_t ram)
 {
     const char *words;

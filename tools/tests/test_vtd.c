@@ -346,8 +346,8 @@ static void test_interrupts(void)
     x2 = false;
     machine(ECAP_ALL);
     hv_opt.intremap = false;
-    tap_ok(vtd_start(&t) == HV_OK && !vtd_remaps() &&
-               !vtd_message(A, 0x41, 3, &address, &data) && !vtd_ioapic_entry(2, 1, 1, &high),
+    tap_ok(vtd_start(&t) == HV_OK && !vtd_remaps() && !vtd_message(A, 0x41, 3, &address, &data) &&
+               !vtd_ioapic_entry(2, 1, 1, &high),
            "intremap=off: not remapped");
     tap_eq(interrupts(&model[0], A, APIC_MSI_BASE | 3 << 12, 0x41), 0x41 | 3 << 8,
            "... and passed as it is");
