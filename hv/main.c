@@ -11,6 +11,7 @@
 #include "hv/mem/phys.h"
 #include "hv/mon/mon.h"
 #include "hv/port/cpu.h"
+#include "hv/port/iommu.h"
 #include "hv/port/machine.h"
 #include "hv/subvmm/life.h"
 #include "hv/pass/pass.h"
@@ -65,13 +66,17 @@ uint64_t hv_private_share(uint64_t free_bytes, uint32_t ncpus)
 }
 
 /* What a VM needs beside RAM and private memory. With real devices or the screen its frames have
- * numbers up to those of the BARs it lies around (make.c), and more page tables lead there. */
+ * numbers up to those of the BARs it lies around (make.c), and more page tables lead there. Where
+ * no IOMMU stands behind the devices its RAM lies at its own address, which may be the last. */
 static uint64_t beside(const struct vm_plan *v, uint64_t ram)
 {
     const char *words;
     size_t len;
-    bool around = vm_pci_words(v->mod, v->nmods, &words, &len) || vm_screen_asked(v->mod, v->nmods);
-    uint64_t frames = (ram + (around ? 5ull << 30 : 1ull << 30)) >> PAGE_SHIFT;
+    bool devices = vm_pci_words(v->mod, v->nmods, &words, &len);
+    bool around = devices || vm_screen_asked(v->mod, v->nmods);
+    uint64_t end = ram + (around ? 5ull << 30 : 1ull << 30);
+    uint64_t frames =
+        (devices && !port_iommu_found() && end < phys_top() ? phys_top() : end) >> PAGE_SHIFT;
 
     return sizeof(struct coherency) + sizeof(struct channel[HV_MAX_CPUS]) * v->ncpus +
            coherency_bytes(frames) + (hv_opt.directpf ? direct_bytes(frames) : 0) + vpc_sizeof() +

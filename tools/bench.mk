@@ -20,7 +20,7 @@ bench-growth: ## costs with 1, 2, 4 and 8 CPUs
 bench-io: ## devices that the guest owns: CPU, exits and interrupts of a 4 KiB read (NVMe, AHCI), of a received packet
 	@tools/setup.sh $(O) run
 	@$(MAKE) --no-print-directory $(BENCH_NEEDS) $(O)/initrd-io.gz
-	@$(PYTHON) tools/benchio.py
+	@$(PYTHON) tools/benchio.py $(ARGS)
 .PHONY: bench-io
 # With the distribution's stress-ng and its libraries.
 $(O)/initrd-bench.gz: $(O)/initrd.gz $(O)/cache/tools

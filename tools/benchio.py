@@ -56,8 +56,8 @@ def machine(args, name, bare, port, disks):
         words += ["-drive", "if=none,id=%s,format=raw,snapshot=on,file=%s" % (kind, disks[kind]), "-device", "%s,drive=%s" % (device, kind)]
     words += ["-netdev", "user,id=net", "-device", "e1000e,netdev=net,romfile="]
     run = config.Run(out=out(), name=args.name + "-" + name, kernel=out() + "/cache/virtio-vmlinuz", initrd=out() + "/initrd-io.gz",
-                     append=GUEST % port, hv=args.hv, words="role=linux pci=all", smp=args.smp, bare=bare, direct=not bare, test=True,
-                     machine="q35", extra=tuple(words), count=args.count, count_idle=True)
+                     append=(GUEST % port + " " + args.append).strip(), hv=args.hv, words="role=linux pci=all", smp=args.smp,
+                     bare=bare, direct=not bare, test=True, machine="q35", extra=tuple(words), count=args.count, count_idle=True)
     run.log = run.file("console")
     return benchguest.Machine(name, run, limit=args.limit)
 
@@ -80,7 +80,7 @@ def report(args, ops, found):
         print("\n" + "\n".join(lines))
     path = os.path.join(out(), args.name + ".json")
     with open(path, "w", encoding="ascii") as f:
-        json.dump({"smp": args.smp, "rounds": args.rounds, "hv": args.hv, "ops": ioops.as_json(ops, figures)}, f, indent=1)
+        json.dump({"smp": args.smp, "rounds": args.rounds, "hv": args.hv, "append": args.append, "ops": ioops.as_json(ops, figures)}, f, indent=1)
     print("\n" + path)
     for op in ioops.too_many_exits(ops, figures):
         print("more than %.1f exits an interrupt, the timer's apart: %s" % (ioops.EXITS, op.what))
@@ -96,6 +96,7 @@ def arguments(argv):
     parser.add_argument("--rounds", type=int, default=int(e("ROUNDS") or 3))
     parser.add_argument("--smp", type=int, default=int(e("SMP") or 1))
     parser.add_argument("--hv", default=e("HV") or "", help="options of the hypervisor")
+    parser.add_argument("--append", default="", help="more words of the guest's command line, such as nohz=off")
     parser.add_argument("--scale", type=float, default=float(e("SCALE") or 1), help="factor on all counts")
     parser.add_argument("--count", action="store_true", default=e("COUNT") == "1", help="the emulator's time is instructions: no more "
                         "timer ticks on a busy machine; CPU times are not comparable with those without")

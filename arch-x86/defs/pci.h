@@ -68,4 +68,6 @@
 #define PCI_AF_FLR_CAP 0x02u
 #define PCI_AF_CONTROL 4u
 #define PCI_AF_FLR 0x01u
+#define PCI_AF_STATUS 5u
+#define PCI_AF_PENDING 0x01u
 #define PCI_BAR_COUNT 6u

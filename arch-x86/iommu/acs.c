@@ -2,8 +2,8 @@
 /* Which functions can reach each other without passing an IOMMU: requests that a switch, a bridge
  * or a device of several functions turns round inside. Access Control Services send them upwards:
  * PCI Express 4.0, 6.12 "Access Control Services (ACS)", 7.7.7 "ACS Extended Capability". What
- * passes from one device of the root complex to another goes by way of translation. Tested by
- * tools/tests/test_acs.c. */
+ * passes from one device of the root complex to another is translated first (README.md "IOMMUs").
+ * Tested by tools/tests/test_acs.c. */
 #include "arch-x86/defs/pci.h"
 #include "arch-x86/iommu/iommu.h"
 

@@ -3,7 +3,7 @@
  * each unit, an interrupt remapping table for each function that a guest owns. AMD I/O
  * Virtualization Technology (IOMMU) Specification 3.07: 2.2 "IOMMU Logical Topology and Data
  * Structures", 2.4 "Commands", 2.5 "Event Logging", 3.4 "IOMMU MMIO Registers".
- * Tested by the steps devices/amdvi-*. */
+ * Tested by tools/tests/test_amdvi.c and the steps of tools/steps/devices.py. */
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
 #include "arch-x86/cpu/percpu.h"
@@ -15,6 +15,7 @@
 #include "arch-x86/plat/kept.h"
 #include "hv/base/lock.h"
 #include "hv/base/log.h"
+#include "hv/base/options.h"
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
 #include "hv/port/machine.h"
@@ -217,11 +218,19 @@ static enum hv_err unit_start(const struct iommu_unit *t, hpa_t table)
     nunits++;
     if (complete(u))
         return HV_OK;
-    mmio_write(u->regs + CONTROL, 8, 0);
     log_err(
         "iommu",
         "the AMD-Vi unit at 0x%llx executes no commands: none is used; iommu=off leaves it alone",
         (unsigned long long)t->base);
+    return HV_UNSUPPORTED;
+}
+
+/* As a machine without: a unit that blocks what is behind it cannot be left beside one that
+ * fails. */
+static enum hv_err give_up(void)
+{
+    for (unsigned i = 0; i < nunits; i++)
+        mmio_write(units[i].regs + CONTROL, 8, 0);
     return HV_UNSUPPORTED;
 }
 
@@ -235,8 +244,10 @@ static enum hv_err amdvi_start(const struct iommu_tables *t)
         dte[f * DTE_WORDS] = DTE_V | DTE_TV;
     cpu_wbinvd();
     for (unsigned i = 0; i < t->nunits; i++)
-        TRY(unit_start(&t->unit[i], table));
-    log_info("iommu", "AMD-Vi: %u units, %u levels, interrupts remapped", nunits, LEVELS);
+        if (unit_start(&t->unit[i], table) != HV_OK)
+            return give_up();
+    log_info("iommu", "AMD-Vi: %u units, %u levels, interrupts %s", nunits, LEVELS,
+             hv_opt.intremap ? "remapped" : "not remapped");
     return HV_OK;
 }
 
@@ -265,7 +276,9 @@ static enum hv_err amdvi_set(pci_bdf_t f, hpa_t root, uint32_t domain)
 
     if (root.v) {
         TRY(int_table(f, &ints));
-        e[2] = DTE2_IV | INT_LENGTH << DTE2_INT_LENGTH_SHIFT | ints.v | DTE2_INT_REMAP;
+        e[2] = hv_opt.intremap
+                   ? DTE2_IV | INT_LENGTH << DTE2_INT_LENGTH_SHIFT | ints.v | DTE2_INT_REMAP
+                   : 0;
         e[1] = domain;
         __atomic_store_n(&e[0],
                          DTE_V | DTE_TV | (uint64_t)LEVELS << DTE_MODE_SHIFT | root.v | DTE_READ |
@@ -316,7 +329,7 @@ static bool amdvi_message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_
     for (unsigned i = 0; i < nremapped; i++)
         if (remapped[i].f == f)
             table = remapped[i].table;
-    if (!table || apic_id > APIC_MSI_ID_MAX)
+    if (!table || !hv_opt.intremap || apic_id > APIC_MSI_ID_MAX)
         return false;
     lock_take(&lock);
     if (__atomic_exchange_n(&table[vector], entry, __ATOMIC_SEQ_CST) != entry) {
@@ -333,7 +346,7 @@ static bool amdvi_message(pci_bdf_t f, uint8_t vector, uint32_t apic_id, uint64_
 
 static bool amdvi_remaps(void)
 {
-    return true;
+    return hv_opt.intremap;
 }
 
 const struct iommu_ops amdvi_ops = {

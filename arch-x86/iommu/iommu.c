@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which IOMMU is used, and hv/port/iommu.h. Tested by the steps devices/vtd-* and devices/amdvi-*.
- */
+/* Which IOMMU is used, and hv/port/iommu.h. Tested by tools/tests/test_iommu_maps.c and
+ * the steps of tools/steps/devices.py. */
 #include "arch-x86/iommu/iommu.h"
 #include "arch-x86/defs/apic.h"
 #include "arch-x86/defs/pci.h"
@@ -62,7 +62,7 @@ void iommu_find(hpa_t rsdp, bool uefi)
 
 bool iommu_wants_xapic(void)
 {
-    if (candidate != &vtd_ops)
+    if (candidate != &vtd_ops || !hv_opt.intremap)
         return false;
     for (unsigned i = 0; i < acpi_info.ncpus; i++)
         if (acpi_info.apic_id[i] > APIC_MSI_ID_MAX)
@@ -84,6 +84,11 @@ void iommu_init(void)
     running = ops->start(&tables) == HV_OK;
     if (running)
         acs_enable();
+}
+
+bool port_iommu_found(void)
+{
+    return candidate != NULL;
 }
 
 bool port_iommu_isolates(void)

@@ -3,7 +3,7 @@
  * All units have the same root table; each sees its own functions' requests only. Intel
  * Virtualization Technology for Directed I/O 4.1: chapters 3 "DMA Remapping" (legacy mode), 5
  * "Interrupt Remapping", 6.5 "Invalidation of Translation Caches", 11.4 "Register Descriptions".
- * Tested by the steps devices/vtd-*. */
+ * Tested by tools/tests/test_vtd.c and the steps of tools/steps/devices.py. */
 #include "arch-x86/cpu/apic.h"
 #include "arch-x86/cpu/asm.h"
 #include "arch-x86/cpu/paging.h"
@@ -15,6 +15,7 @@
 #include "arch-x86/plat/kept.h"
 #include "hv/base/lock.h"
 #include "hv/base/log.h"
+#include "hv/base/options.h"
 #include "hv/base/string.h"
 #include "hv/mem/phys.h"
 #include "hv/port/machine.h"
@@ -241,7 +242,7 @@ static enum hv_err unit_map(const struct iommu_tables *t, unsigned i)
 static enum hv_err common(const struct iommu_tables *t)
 {
     unsigned sagaw = SAGAW_39 | SAGAW_48;
-    bool remap = t->intr_remap, x2 = apic_is_x2();
+    bool remap = t->intr_remap && hv_opt.intremap, x2 = apic_is_x2();
 
     format.large = coherent = true;
     for (unsigned i = 0; i < nunits; i++) {
@@ -297,6 +298,18 @@ static bool unit_start(struct unit *u)
     return true;
 }
 
+/* As a machine without: a unit that blocks what is behind it, or leads its interrupts elsewhere,
+ * cannot be left beside one that fails. */
+static enum hv_err give_up(void)
+{
+    for (unsigned i = 0; i < nunits; i++)
+        if (!command(&units[i], GCMD_IRE, false) || !command(&units[i], GCMD_TE, false) ||
+            !command(&units[i], GCMD_QIE, false))
+            log_err("iommu", "VT-d unit %u cannot be switched off: devices behind it are lost", i);
+    irt = NULL;
+    return HV_UNSUPPORTED;
+}
+
 static enum hv_err vtd_start(const struct iommu_tables *t)
 {
     firmware = t;
@@ -310,7 +323,7 @@ static enum hv_err vtd_start(const struct iommu_tables *t)
                     "the VT-d unit at 0x%llx does not do what it is told: none is used; "
                     "iommu=off leaves it alone",
                     (unsigned long long)t->unit[i].base);
-            return HV_UNSUPPORTED;
+            return give_up();
         }
     log_info("iommu", "VT-d: %u units, %u levels, %s pages, interrupts %s", nunits, format.levels,
              format.large ? "2 MiB" : "4 KiB", irt ? "remapped" : "not remapped");

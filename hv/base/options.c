@@ -88,6 +88,8 @@ static const struct option table[] = {
      "use the processor's x2APIC where it has one"},
     {"iommu", KIND_CHOICE, FIELD(iommu), "auto|off|force", IOMMU_AUTO, 0,
      "what keeps the DMA of a guest's devices in its memory; force: no devices without one"},
+    {"intremap", KIND_SWITCH, FIELD(intremap), ON_OFF, 1, 0,
+     "interrupts of a guest's devices checked and led by the IOMMU where it can; off: for chipsets that fail at it"},
     {"rmrr", KIND_SWITCH, FIELD(rmrr_ignore), "ignore|refuse", 0, 0,
      "devices for whose DMA the firmware keeps memory: given without it, or not given"},
     {"acs", KIND_SWITCH, FIELD(acs_ignore), "ignore|refuse", 0, 0,

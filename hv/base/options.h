@@ -57,6 +57,7 @@ struct hv_options {
     enum iommu_mode iommu;   /* iommu=auto|off|force */
     bool acs_ignore;         /* acs=ignore|refuse */
     bool rmrr_ignore;        /* rmrr=ignore|refuse */
+    bool intremap;           /* intremap=on|off */
     bool pcid;               /* pcid=on|off: shown whether or not the host has it */
     bool invpcid;            /* invpcid=on|off */
     bool pveoi;              /* pveoi=on|off: interrupts without an EOI exit, under hvsig=kvm */

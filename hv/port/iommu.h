@@ -5,6 +5,9 @@
 
 struct p2m; /* hv/mem/p2m.h, whose room comes later */
 
+/* Has the firmware named one that iommu= lets be used? It may still fail. Boot, before the VMs are
+ * planned. */
+bool port_iommu_found(void);
 /* Is there one that is in use, so that functions reach only what they are given? Until then, from
  * boot on, they reach nothing. */
 bool port_iommu_isolates(void);

@@ -12,7 +12,7 @@ from pblib.linux import OUT
 
 SUITE = os.environ.get("SUITE") or "bookworm"
 DISK = os.path.join(OUT, "disk-%s.img" % SUITE)
-LIMIT = 1500  # seconds, against hanging only: a boot of systemd, emulated, beside a neighbour
+LIMIT = 4500  # seconds, against hanging only: systemd, 256 MiB and a reboot, emulated, beside whatever else there is
 SILENCE = 60  # seconds without a character after which a prompt is asked for again
 NEXT = "\x0e"  # Ctrl-N, GRUB's "next line"
 

@@ -6,6 +6,7 @@
 #include "tools/tests/fake/pci.h"
 #include "tools/tests/tap.h"
 /* The fake has these as well. */
+#define port_iommu_found the_found
 #define port_iommu_isolates the_isolates
 #define port_iommu_remaps the_remaps
 #define port_iommu_give the_give

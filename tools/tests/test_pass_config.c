@@ -168,6 +168,37 @@ static void test_no_flr(void)
     tap_ok(cfg_r(A, 0xa2, 2) & PCI_MSIX_ENABLE, "... and its messages");
 }
 
+/* Between owners: out of D3, which forgets everything; FLR when nothing is on its way any more. */
+static void test_between(void)
+{
+    pass_rig("none");
+    put_dword(dev_a->config, dev_a->pm + PCI_PM_CSR, PCI_PM_STATE);
+    (void)chosen("03:02.0");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_eq(hw(dev_a, dev_a->pm + PCI_PM_CSR, 2) & PCI_PM_STATE, 0, "one that slept is awake");
+    tap_eq(hw(dev_a, PCI_BAR0, 4), BAR_A, "... and has its BAR, though it was deaf for a while");
+    tap_eq(hw(dev_a, PCI_COMMAND, 2), PCI_COMMAND_NO_INTX, "... and no INTx");
+    tap_eq(dev_a->resets, 1, "... and heard of its reset");
+    dev_a->busy_ms = 25;
+    pass_stop(pass);
+    tap_ok(dev_a->resets == 2 && !dev_a->early, "reset when its requests are over");
+    pass_rig("none");
+    fake_pci_af(dev_b, 0x70 + 8, 0); /* behind PM */
+    dev_b->config[0x71] = 0x78;
+    dev_b->busy_ms = 25;
+    (void)chosen("00:1f.2");
+    pass_start(pass, &pc, &co, &rig_p2m);
+    tap_ok(dev_b->resets == 1 && !dev_b->early, "the same by the conventional capability");
+    dev_b->busy_ms = 100000;
+    pass_stop(pass);
+    tap_eq(dev_b->resets, 2, "... which is not waited for without end");
+    put_dword(dev_b->config, dev_b->pm + PCI_PM_CSR, PCI_PM_STATE);
+    dev_b->config[dev_b->af + PCI_AF_CAPS] = 0;
+    pass_reset(pass->fn[0]);
+    tap_eq(hw(dev_b, PCI_BAR0, 4), BAR_B, "without FLR: out of D3, and has its BAR");
+    tap_eq(dev_b->resets, 2, "... and no reset");
+}
+
 static bool none_taken(pci_bdf_t f)
 {
     return f == 0x0310;
@@ -339,6 +370,7 @@ int main(void)
     test_bars();
     test_command();
     test_no_flr();
+    test_between();
     test_choose();
     test_neighbours();
     test_kept();

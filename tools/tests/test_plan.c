@@ -2,9 +2,12 @@
 /* How the boot modules describe VMs: names, CPUs asked for and left over, memory, what is wrong and
  * what is said of it; and how memory is divided. */
 #include "tools/tests/fake/fake.h"
+#include "tools/tests/fake/pci.h"
 #include "tools/tests/tap.h"
 #include "hv/coherency/direct.h"
 #include "hv/main.h"
+#include "hv/mem/phys.h"
+#include "hv/vm/load/load.h"
 #include "hv/vm/load/loader.h"
 #include "hv/vms.h"
 
@@ -218,6 +221,17 @@ static void test_devices(void)
     plan_memory(2, 1000, "vm=a pci=all", "vm=b");
     tap_ok(p.vm[0].ram_mib + 8 <= plain && p.vm[1].ram_mib == plain,
            "trace words around the BARs of one's devices too");
+    phys_reset();
+    tap_eq(phys_add(hpa(MIB << 20), MIB << 10), HV_OK, "memory that ends high");
+    fake_iommu_found = true;
+    plan_memory(2, 16000, "vm=a pci=all", "vm=b");
+    uint64_t around = p.vm[0].ram_mib;
+    fake_iommu_found = false;
+    plan_memory(2, 16000, "vm=a pci=all", "vm=b");
+    tap_ok(p.vm[0].ram_mib + 1000 <= around,
+           "without an IOMMU they reach up to the end of memory: %u MiB instead of %u",
+           (unsigned)p.vm[0].ram_mib, (unsigned)around);
+    phys_reset();
 }
 
 /* Holder words, a word a frame, are taken out of what is divided. */

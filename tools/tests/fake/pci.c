@@ -124,6 +124,14 @@ void fake_pci_express(struct fake_pci *d, unsigned at, unsigned next, bool flr)
     put(d->clear, at + PCI_EXP_DEVSTA, 2, 0x000f);
 }
 
+void fake_pci_af(struct fake_pci *d, unsigned at, unsigned next)
+{
+    cap(d, at, next, PCI_CAP_AF);
+    d->af = at;
+    d->config[at + 2] = 6;
+    d->config[at + PCI_AF_CAPS] = PCI_AF_FLR_CAP | 1;
+}
+
 static void message(uint32_t address, uint32_t data)
 {
     uint32_t cpu = address >> 12 & 0xff;
@@ -200,7 +208,6 @@ static void pending_send(struct fake_pci *d)
 
 static void reset(struct fake_pci *d)
 {
-    d->resets++;
     put(d->config, PCI_COMMAND, 2, 0);
     put(d->config, PCI_BAR0, 4, 0);
     if (d->msix) {
@@ -212,6 +219,22 @@ static void reset(struct fake_pci *d)
     if (d->msi)
         d->config[d->msi + 2] &= 0xfe;
     d->msi_pending = false;
+}
+
+static void flr(struct fake_pci *d)
+{
+    d->resets++;
+    d->early += d->busy_ms != 0;
+    reset(d);
+}
+
+/* Out of D3 without No_Soft_Reset: all is forgotten, and nothing heard for a while. */
+static void wake(struct fake_pci *d, uint32_t state)
+{
+    if (state != PCI_PM_STATE || (get(d->config, d->pm + PCI_PM_CSR, 2) & PCI_PM_STATE))
+        return;
+    reset(d);
+    d->deaf_ms = 10;
 }
 
 /* --- hv/port/pci.h --- */
@@ -238,6 +261,10 @@ uint32_t port_pci_read(pci_bdf_t f, unsigned reg, unsigned size)
     struct fake_pci *d = find(f);
 
     pthread_mutex_lock(&hardware);
+    if (d && d->express && d->busy_ms)
+        d->config[d->express + PCI_EXP_DEVSTA] |= PCI_EXP_PENDING;
+    if (d && d->af)
+        d->config[d->af + PCI_AF_STATUS] = d->busy_ms != 0;
     uint32_t v =
         d && reg + size <= PCI_SPACE_X ? get(d->config, reg, size) : ~0u >> (32 - 8 * size);
     pthread_mutex_unlock(&hardware);
@@ -251,14 +278,19 @@ void port_pci_write(pci_bdf_t f, unsigned reg, unsigned size, uint32_t value)
     if (!d || reg + size > PCI_SPACE_X)
         return;
     pthread_mutex_lock(&hardware);
-    for (unsigned i = 0; i < size; i++) {
+    uint32_t state = d->pm ? d->config[d->pm + PCI_PM_CSR] & PCI_PM_STATE : 0;
+    for (unsigned i = 0; i < size && !d->deaf_ms; i++) {
         uint8_t v = (uint8_t)(value >> 8 * i), *c = &d->config[reg + i];
         *c = (uint8_t)((*c & ~d->writable[reg + i]) | (v & d->writable[reg + i]));
         *c &= (uint8_t)~(v & d->clear[reg + i]);
     }
     if (d->express && reg == d->express + PCI_EXP_DEVCTL && size >= 2 && (value & PCI_EXP_FLR) &&
         (get(d->config, d->express + PCI_EXP_DEVCAP, 4) & PCI_EXP_FLR_CAP))
-        reset(d);
+        flr(d);
+    if (d->af && reg == d->af + PCI_AF_CONTROL && (value & PCI_AF_FLR))
+        flr(d);
+    if (d->pm)
+        wake(d, state);
     d->command_writes += reg == PCI_COMMAND;
     pending_send(d);
     pthread_mutex_unlock(&hardware);
@@ -266,7 +298,13 @@ void port_pci_write(pci_bdf_t f, unsigned reg, unsigned size, uint32_t value)
 
 void port_pause_ms(unsigned ms)
 {
-    (void)ms;
+    for (unsigned i = 0; i < nfakes; i++) {
+        struct fake_pci *d = &fakes[i];
+        d->deaf_ms -= d->deaf_ms < ms ? d->deaf_ms : ms;
+        d->busy_ms -= d->busy_ms < ms ? d->busy_ms : ms;
+        if (!d->busy_ms && d->express)
+            d->config[d->express + PCI_EXP_DEVSTA] &= (uint8_t)~PCI_EXP_PENDING;
+    }
 }
 
 void *port_device_map(hpa_t at, uint64_t len)
@@ -343,7 +381,14 @@ uint8_t port_msi_take(void)
     return v;
 }
 
-/* --- hv/port/iommu.h: there is none --- */
+/* --- hv/port/iommu.h: there is none in use --- */
+bool fake_iommu_found;
+
+bool port_iommu_found(void)
+{
+    return fake_iommu_found;
+}
+
 bool port_iommu_isolates(void)
 {
     return false;
