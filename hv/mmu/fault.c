@@ -123,7 +123,8 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
         break;
     case HV_FAULT: {
         enum mmu_verdict verdict = forward(m, va, w.pfec, out);
-        direct_consider(m, &w);
+        if (w.level == 1 && !(w.pfec & PFEC_P))
+            direct_consider(m, w.sp, access);
         return verdict;
     }
     default:
