@@ -22,7 +22,7 @@ static enum mmu_plain forward(struct mmu *m, const struct mmu_path *p, uint64_t 
 {
     const struct sp *s = &m->sps[p->sp];
 
-    if (m->leave_soon)
+    if (m->leave_soon || consumer_news(m->coh)) /* the entry may be what is not posted yet */
         return PLAIN_NOT;
     if (s->listed && (s->alias || (spte && !is_repaired(m, p->must_be_0, p->mirrored, spte, g))))
         return PLAIN_NOT;
