@@ -2,10 +2,10 @@
 /* The simulator's oracle: which translations a CPU may use at a moment (SDM vol. 3 4.10 "Caching
  * Translation Information", APM vol. 2 5.5 "Translation-Lookaside Buffer"). Every value a paging
  * entry ever had is kept with the time it was written and the time at which the store that replaced
- * it was in memory, for others to see. A translation is allowed if some walk could have made it: upper entries read at times
- * after the last flush of the paging-structure caches, the leaf after the last invalidation of its
- * page, in the order of the walk. Nothing is cached from an entry without A, nothing is writable
- * without D. Tested with the simulator. */
+ * it was in memory, for others to see. A translation is allowed if some walk could have made it:
+ * upper entries read at times after the last flush of the paging-structure caches, the leaf after
+ * the last invalidation of its page, in the order of the walk. Nothing is cached from an entry
+ * without A, nothing is writable without D. Tested with the simulator. */
 #include "tools/tests/sim.h"
 
 #define VERSIONS 128
