@@ -235,6 +235,7 @@
 #define QUAL_CR_TYPE(q) ((q) >> 4 & 3)
 enum { QUAL_CR_TO, QUAL_CR_FROM, QUAL_CR_CLTS, QUAL_CR_LMSW };
 #define QUAL_GPR(q) ((q) >> 8 & 0xf)
+#define QUAL_CR_MSW(q) ((q) >> 16 & 0xffff) /* LMSW's source data */
 #define QUAL_DR_NUMBER 7ull
 #define QUAL_DR_FROM (1ull << 4)
 #define QUAL_IO_SIZE 7ull /* less 1 */
@@ -243,8 +244,15 @@ enum { QUAL_CR_TO, QUAL_CR_FROM, QUAL_CR_CLTS, QUAL_CR_LMSW };
 #define QUAL_IO_REP (1ull << 5)
 #define QUAL_TASK_SOURCE(q) ((q) >> 30 & 3)
 enum { QUAL_TASK_CALL, QUAL_TASK_IRET, QUAL_TASK_JMP, QUAL_TASK_GATE };
-/* instruction information of INS and OUTS: table 27-8 */
+/* instruction information of INS and OUTS: table 27-8; of INVPCID, which has the rest: 27-9 */
 #define INSN_INFO_ADDRSIZE(i) ((i) >> 7 & 7)
+#define INSN_INFO_SCALE(i) ((i) & 3)
+#define INSN_INFO_SEGMENT(i) ((i) >> 15 & 7)
+#define INSN_INFO_INDEX(i) ((i) >> 18 & 0xf)
+#define INSN_INFO_NO_INDEX (1u << 22)
+#define INSN_INFO_BASE(i) ((i) >> 23 & 0xf)
+#define INSN_INFO_NO_BASE (1u << 27)
+#define INSN_INFO_REG2(i) ((i) >> 28)
 
 /* VM-instruction errors that say what to look at: 30.4 "VM Instruction Error Numbers" */
 #define INSN_ERROR_CONTROLS 7

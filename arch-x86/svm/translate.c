@@ -202,7 +202,7 @@ static void clear_head(struct vmexit *x)
     x->kind = EXIT_UNKNOWN;
     x->insn_len = x->cr = x->vector = x->delivering = 0;
     x->gpr = VMEXIT_GPR_NONE;
-    x->have_gva = x->error_valid = x->redeliver = x->untaken = x->window_shadow = false;
+    x->have_gva = x->error_valid = x->redeliver = x->untaken = x->window_shadow = x->known = false;
     x->next_rip = 0;
 }
 

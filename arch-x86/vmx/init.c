@@ -115,9 +115,7 @@ static void controls_write(struct vmx_vcpu *a, uint64_t ports)
     vmcs_write(VMCS_EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
     vmcs_write(VMCS_ENTRY_INTR_INFO, 0);
-    vmcs_write(VMCS_MSR_BITMAP, vmx_msr_bitmap());
-    vmcs_write(VMCS_IO_BITMAP_A, ports ? ports : vmx_io_bitmap(0));
-    vmcs_write(VMCS_IO_BITMAP_B, ports ? ports + PAGE_SIZE : vmx_io_bitmap(1));
+    vmx_perm_write(ports);
     vmcs_write(VMCS_LINK_POINTER, SUPPRESS_LINK);
     if (vmx_caps.vpid)
         vmcs_write(VMCS_VPID, a->vpid = 1);

@@ -38,8 +38,8 @@ enum hv_err vmx_init(struct vcpu *v);
 uint32_t vmx_nasids(void);
 /* perm.c */
 void vmx_perm_build(void);
-uint64_t vmx_msr_bitmap(void);
-uint64_t vmx_io_bitmap(unsigned half);
+/* The bitmaps' fields. ports: vcpu.io_map, 0: every port exits. */
+void vmx_perm_write(uint64_t ports);
 /* state.c */
 void vmx_get(struct vcpu *v, enum vcpu_group g, void *out);
 void vmx_put(struct vcpu *v, enum vcpu_group g, const void *in);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The MSR and I/O bitmaps: everything exits but the allow-list; a VM that owns ports has an I/O map
- * of its own (vcpu.io_map), whose first two pages are these two. Tested by every boot on an Intel
- * processor. */
+ * of its own (vcpu.io_map), whose first two pages are these two. Tested by
+ * tools/tests/test_vmx_perm.c. */
 #include "arch-x86/cpu/msr_list.h"
 #include "arch-x86/vmx/internal.h"
 #include "hv/base/string.h"
@@ -15,9 +15,9 @@ static void allow(uint32_t msr, bool write)
 {
     uint32_t offset = msr >= 0xc0000000 ? 0x400 : 0, bit = msr & 0x1fff;
 
-    msr_map[offset + bit / 8] &= (uint8_t)~(1u << bit % 8);
+    msr_map[offset + bit / 8] &= (uint8_t) ~(1u << bit % 8);
     if (write)
-        msr_map[0x800 + offset + bit / 8] &= (uint8_t)~(1u << bit % 8);
+        msr_map[0x800 + offset + bit / 8] &= (uint8_t) ~(1u << bit % 8);
 }
 
 void vmx_perm_build(void)
@@ -28,12 +28,14 @@ void vmx_perm_build(void)
 }
 
 /* The image is linked where it is loaded, virtual = physical. */
-uint64_t vmx_msr_bitmap(void)
-{
-    return (uint64_t)(uintptr_t)msr_map;
-}
-
-uint64_t vmx_io_bitmap(unsigned half)
+static uint64_t io_bitmap(unsigned half)
 {
     return (uint64_t)(uintptr_t)io_map[half];
+}
+
+void vmx_perm_write(uint64_t ports)
+{
+    vmcs_write(VMCS_MSR_BITMAP, (uint64_t)(uintptr_t)msr_map);
+    vmcs_write(VMCS_IO_BITMAP_A, ports ? ports : io_bitmap(0));
+    vmcs_write(VMCS_IO_BITMAP_B, ports ? ports + PAGE_SIZE : io_bitmap(1));
 }

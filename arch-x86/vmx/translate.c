@@ -45,6 +45,7 @@ static const uint8_t vmx_kind[REASON_COUNT] = {
     [REASON_INVPCID] = INSN | EXIT_INVPCID,
     [REASON_VMFUNC] = INSN | EXIT_HV_INSN,
 };
+#define NO_REGISTER 0xff /* as in struct insn */
 _Static_assert(EXIT_UNKNOWN == 0 && EXIT_KIND_COUNT <= INSN, "a reason that is not listed");
 
 static uint64_t qualification(void)
@@ -84,10 +85,32 @@ static void translate_cr(struct vmexit *x)
 
     x->cr = qualification() & QUAL_CR_NUMBER;
     x->kind = type == QUAL_CR_FROM ? EXIT_CR_READ : EXIT_CR_WRITE;
-    if (type == QUAL_CR_TO || type == QUAL_CR_FROM)
+    if (type == QUAL_CR_TO || type == QUAL_CR_FROM) {
         x->gpr = QUAL_GPR(qualification());
-    else
-        x->cr = 0; /* CLTS and LMSW: the instruction says which and what */
+        return;
+    }
+    x->cr = 0; /* CLTS and LMSW, the latter with its operand: table 27-3 */
+    x->known = true;
+    x->msw.lmsw = type == QUAL_CR_LMSW;
+    x->msw.msw = QUAL_CR_MSW(qualification());
+}
+
+/* Table 27-9; the qualification is the displacement, to which RIP is added where that is the base
+ * (27.2.1). No check was made of what it names. */
+static void translate_invpcid(struct vmexit *x)
+{
+    uint32_t info = (uint32_t)vmcs_read(VMCS_EXIT_INSN_INFO);
+
+    x->gpr = INSN_INFO_REG2(info);
+    x->known = true;
+    x->mem.segment = INSN_INFO_SEGMENT(info);
+    x->mem.index = info & INSN_INFO_NO_INDEX ? NO_REGISTER : INSN_INFO_INDEX(info);
+    x->mem.base = info & INSN_INFO_NO_BASE ? NO_REGISTER : INSN_INFO_BASE(info);
+    x->mem.scale = (uint8_t)(1u << INSN_INFO_SCALE(info));
+    x->mem.addrsize = (uint8_t)(2u << INSN_INFO_ADDRSIZE(info));
+    x->mem.disp = (int64_t)qualification();
+    if (x->mem.segment > SEG_GS || x->mem.addrsize > 8)
+        x->kind = EXIT_UNKNOWN;
 }
 
 static void translate_dr(struct vmexit *x)
@@ -157,6 +180,9 @@ static void translate_insn(struct vmexit *x)
         break;
     case REASON_IO:
         translate_io(x);
+        break;
+    case REASON_INVPCID:
+        translate_invpcid(x);
         break;
     case REASON_INVLPG:
         x->have_gva = true;

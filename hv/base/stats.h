@@ -18,6 +18,7 @@
     X(trace_drops)      /* registrations removed */                                                \
     X(traced_writes)    /* guest stores to traced frames that were emulated */                     \
     X(stores_bulk)      /* stores of ours posted as WHOLE */                                       \
+    X(stores_seen)      /* stores of others re-read at an event before they were posted */         \
     X(posts)            /* slots published */                                                      \
     X(posts_whole)      /* ... of them WHOLE */                                                    \
     X(coalesces)        /* posts that found their slot in use */                                   \

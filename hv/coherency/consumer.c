@@ -10,7 +10,9 @@
  * 3. A patch that is left in its slot sets its producer's pending bit again before the drain ends.
  * 4. A drain is not re-entrant; its sink neither posts nor waits nor drains.
  * 5. The audit's question looks at `storing`, then at slots, then at overflow flags, for an entry
- *    that was read before. */
+ *    that was read before.
+ * 6. A guest may see another CPU's store in memory before it is posted, and have its event then: so
+ *    an event re-reads what `storing` names, and looks at pending behind that. */
 #include "hv/coherency/consumer.h"
 #include "hv/base/assert.h"
 #include "hv/base/ring.h"
@@ -20,7 +22,8 @@
 bool consumer_pending(const struct coh_cpu *self)
 {
     /* acquire suffices, a plain load in x86 terms: a post we must see was made before a
-     * guest-visible synchronisation that came before our event */
+     * guest-visible synchronisation that came before our event, or before the `storing` word was
+     * cleared that consumer_stores looked at */
     return atomic_load_explicit(&self->own->pending, memory_order_acquire) != 0;
 }
 
@@ -104,6 +107,55 @@ static unsigned drain_shared(struct coh_cpu *self, const struct patch_sink *sink
             sink_patch(self, sink, RING_ANYONE, batch[i].word, &batch[i].dv);
         n += k;
     }
+    return n;
+}
+
+/* A granule is two entries of 8 bytes, or four of 4. */
+static void reread_granule(const struct coh_cpu *self, const struct patch_sink *sink, gpa_t at)
+{
+    uint64_t step = self->co->entry4 ? 4 : 8;
+
+    for (uint64_t i = 0; i <= STORING_GRANULE_MASK; i += step)
+        sink->repair(sink->ctx, gpa(at.v + i), NULL);
+}
+
+/* What CPU c is storing to, 0: nothing, or it is this one. */
+static uint64_t storing_of(const struct coh_cpu *self, uint32_t c)
+{
+    if (c == self->cpu)
+        return 0;
+    /* seq_cst: set before the exchange that this CPU's guest read from, so seen here; seen cleared,
+     * which is a release behind the last post, the posts are seen. Pairs with storing_begin and
+     * storing_end in producer.c. */
+    uint64_t s = atomic_load_explicit(&self->co->cpu[c].storing, memory_order_seq_cst);
+    return s & STORING_BUSY ? s : 0;
+}
+
+bool consumer_news(const struct coh_cpu *self)
+{
+    for (uint32_t c = 0; c < self->co->ncpus; c++)
+        if (storing_of(self, c))
+            return true;
+    return consumer_pending(self);
+}
+
+unsigned consumer_stores(struct coh_cpu *self, const struct patch_sink *sink)
+{
+    unsigned n = 0;
+
+    for (uint32_t c = 0; c < self->co->ncpus; c++) {
+        uint64_t s = storing_of(self, c);
+        if (!s)
+            continue;
+        self->draining = true; /* the sink is as in a drain */
+        if (s & STORING_FRAME)
+            sink->whole(sink->ctx, gfn(s >> PAGE_SHIFT));
+        else
+            reread_granule(self, sink, gpa(s & ~STORING_GRANULE_MASK));
+        self->draining = false;
+        n++;
+    }
+    stat_add(self->pcpu, STAT_stores_seen, n);
     return n;
 }
 

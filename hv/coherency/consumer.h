@@ -24,6 +24,13 @@ bool consumer_pending(const struct coh_cpu *self);
  * payload, exchange(word, 0), sink. Returns how many patches and overflows were handed to the sink.
  */
 unsigned consumer_drain(struct coh_cpu *self, const struct patch_sink *sink);
+/* What other CPUs are storing to at this moment. This CPU's guest may have seen such a store in
+ * memory already, while no slot names it yet: an event must not miss it. Hands the entries named by
+ * their `storing` words to the sink, which re-reads them; the posts follow as ever. Before
+ * consumer_pending and the drain of the same event. Returns how many stores that were. */
+unsigned consumer_stores(struct coh_cpu *self, const struct patch_sink *sink);
+/* Would that, or a drain after it, find anything? */
+bool consumer_news(const struct coh_cpu *self);
 /* After the re-read found `gpte`: may dv->spte stand for the frame it maps to? (equal entry and
  * current trace counter, 394E.) Counts derived_used. */
 bool consumer_derived_usable(const struct coh_cpu *self, const struct patch_payload *dv,

@@ -14,13 +14,18 @@
 #define DR7_ENABLED 0xffull /* any breakpoint */
 #define CR_EXISTS (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8))
 
-/* The instruction, from the decode assist or from its bytes. NULL: the exception is pending. Valid
- * until another one is looked at. */
+/* The instruction, from what the hardware says of it or from its bytes. NULL: the exception is
+ * pending. Valid until another one is looked at. */
 static const struct insn *fetch(struct subvmm *s, const struct vmexit *x, enum insn_op mov,
                                 struct insn *buf)
 {
     if (x->gpr != VMEXIT_GPR_NONE && x->next_rip) {
         *buf = (struct insn){.op = mov, .cr = x->cr, .dst_reg = x->gpr, .src_reg = x->gpr};
+        return buf;
+    }
+    if (x->known && x->next_rip) {
+        *buf = (struct insn){
+            .op = x->msw.lmsw ? INSN_LMSW : INSN_CLTS, .src = OPND_IMM, .imm = x->msw.msw};
         return buf;
     }
     return fetch_look(s, x, buf);
@@ -147,8 +152,8 @@ static bool lmsw_operand(struct subvmm *s, const struct insn *in, uint64_t *word
     gpa_t at;
     gva_t va;
 
-    if (in->src == OPND_REG) {
-        *word = s->vcpu.regs.gpr[in->src_reg & 15] & 0xffff;
+    if (in->src != OPND_MEM) {
+        *word = in->src == OPND_IMM ? in->imm : s->vcpu.regs.gpr[in->src_reg & 15] & 0xffff;
         return true;
     }
     if (emulate_linear(s, in, sizeof(value), false, &va) != HV_OK)

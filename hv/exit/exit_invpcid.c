@@ -80,6 +80,18 @@ void exit_invpcid(struct subvmm *s, const struct vmexit *x)
         vcpu_inject_ud(s);
         return;
     }
+    if (x->known && x->next_rip) {
+        in = (struct insn){.op = INSN_INVPCID,
+                           .dst_reg = x->gpr,
+                           .segment = (enum seg)x->mem.segment,
+                           .base = x->mem.base,
+                           .index = x->mem.index,
+                           .scale = x->mem.scale,
+                           .addrsize = x->mem.addrsize,
+                           .disp = x->mem.disp};
+        invpcid(s, x, &in);
+        return;
+    }
     if (fetch_decode(s, x, &in) != HV_OK)
         return;
     if (in.op == INSN_INVPCID)

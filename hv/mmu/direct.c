@@ -63,36 +63,35 @@ void direct_neighbours(struct sp *s)
 }
 
 /* Is it a fault as a process has for each page of new memory, in a table that nobody else reads? */
-static bool worth_it(struct mmu *m, const struct walk *w)
+static bool worth_it(struct mmu *m, uint32_t page, uint32_t access)
 {
-    struct sp *s = sp_at(m, w->sp);
+    struct sp *s = sp_at(m, page);
 
-    if (!m->absent || w->level != 1 || (w->pfec & PFEC_P) || s->role != DIRECT_ROLE ||
-        s->lone == NEVER || !s->table)
+    if (!m->absent || s->role != DIRECT_ROLE || s->lone == NEVER || !s->table)
         return false;
     if (!DIRECT_EAGER &&
-        (!(w->access & PFEC_U) || trace_consumers(trace_word(m->coh, s->gfn)) != 1u << m->cpu))
+        (!(access & PFEC_U) || trace_consumers(trace_word(m->coh, s->gfn)) != 1u << m->cpu))
         return false;
     if (s->lone < DIRECT_LONE)
         s->lone++;
     return s->lone == DIRECT_LONE;
 }
 
-void direct_consider(struct mmu *m, const struct walk *w)
+void direct_consider(struct mmu *m, uint32_t page, uint32_t access)
 {
-    if (m->changed || !worth_it(m, w))
+    if (m->changed || !worth_it(m, page, access))
         return;
-    if (m->sps[w->sp].listed && !unsync_settle(m, m->sps[w->sp].gfn))
+    if (m->sps[page].listed && !unsync_settle(m, m->sps[page].gfn))
         return;
-    if (m->changed || !claim_up(m, w->sp))
+    if (m->changed || !claim_up(m, page))
         return;
     if (m->ndirect >= MMU_DIRECT)
         direct_end_all(m);
-    const struct sp *s = sp_at(m, w->sp);
+    const struct sp *s = sp_at(m, page);
     uint64_t ends = m->direct_ends;
     for (unsigned i = 0; i < 512 && ends == m->direct_ends; i++, m->work++) {
         if (!((s->present[i >> 6] >> (i & 63)) & 1) && !(gpte_raw(m, s, i) & PTE_P))
-            spte_direct(m, w->sp, i, true);
+            spte_direct(m, page, i, true);
         serve_point(m); /* another CPU that asks ends it */
     }
     stat_inc(m->pcpu, STAT_direct_tables);

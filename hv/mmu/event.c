@@ -11,7 +11,7 @@ static void event_begin(struct mmu *m)
     m->xlate_gen++;
     if (!consumer_pending(m->coh))
         stat_inc(m->pcpu, STAT_drains_empty);
-    mmu_drain(m);
+    mmu_drain_event(m);
     unsync_event(m); /* after the slots: hv/coherency/README "Coherency events" */
 }
 

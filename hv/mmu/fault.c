@@ -9,9 +9,11 @@
 _Static_assert((MMU_WHERE & SPTE_DEVICE) != 0, "what becomes device memory is no code");
 
 /* A #PF that the guest gets is a coherency event for its address (SDM vol. 3 4.10.4.1 "Operations
- * that Invalidate TLBs and Paging-Structure Caches"). */
+ * that Invalidate TLBs and Paging-Structure Caches"). What the walk read may be a store that is not
+ * posted yet: nothing older may be used after the fault. */
 static void fault_event(struct mmu *m, gva_t va)
 {
+    mmu_drain_event(m);
     m->epoch++;
     m->xlate_gen++;
     if (m->cfg.opt->mmu == MMU_REF) {
@@ -103,7 +105,7 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     uint64_t sets = m->sets;
 
     /* permission promotion needs no flush: never forward what only a stale shadow caused */
-    mmu_drain(m);
+    mmu_drain_event(m);
     if (m->cfg.opt->mmu == MMU_REF) {
         ring_add(m->pcpu, RING_PF, va.v, pfec);
         return ref_fault(m, va, access, out);
@@ -123,7 +125,8 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
         break;
     case HV_FAULT: {
         enum mmu_verdict verdict = forward(m, va, w.pfec, out);
-        direct_consider(m, &w);
+        if (w.level == 1 && !(w.pfec & PFEC_P))
+            direct_consider(m, w.sp, access);
         return verdict;
     }
     default:
@@ -189,7 +192,7 @@ enum hv_err mmu_translate(struct mmu *m, gva_t va, uint32_t access, gpa_t *out,
         *out = gpa((x->gfn << PAGE_SHIFT) | (va.v & PAGE_MASK));
         return HV_OK;
     }
-    mmu_drain(m);
+    mmu_drain_event(m);
     err = m->cfg.opt->mmu == MMU_REF ? ref_walk(m, va, access, &w) : walk_guest(m, va, access, &w);
     if (err == HV_FAULT) {
         fault_event(m, va); /* it will be forwarded */

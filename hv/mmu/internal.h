@@ -377,8 +377,9 @@ void dying_give_up(struct mmu *m, gva_t va, gfn_t f, const struct mmu_family *fa
  * that costs who stores there a question. */
 bool claim_up(struct mmu *m, uint32_t page);
 void direct_end_all(struct mmu *m);
-/* A fault was found to be the guest's: perhaps those to come need no exit. */
-void direct_consider(struct mmu *m, const struct walk *w);
+/* A fault was found to be the guest's, by a not-present entry behind `page` of level 1: perhaps
+ * those to come need no exit. May drop pages, and says so in m->changed. */
+void direct_consider(struct mmu *m, uint32_t page, uint32_t access);
 /* A fault's fill found neighbours that the guest had filled too. */
 void direct_neighbours(struct sp *s);
 /* A store to the traced entry at `at` was trapped: is it one after which its table stays traced? */

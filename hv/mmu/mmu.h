@@ -142,6 +142,9 @@ void mmu_woken(struct mmu *m);
 void mmu_owe_flush(struct mmu *m);
 /* Drains if anything is pending: idle loop, any exit. */
 void mmu_drain(struct mmu *m);
+/* As what a coherency event begins with: also what others store at this moment and have not posted
+ * yet, which the guest may have seen. */
+void mmu_drain_event(struct mmu *m);
 /* At a timer exit: where the guest cleared A of a leaf entry without a flush, in a table that it
  * writes without exits, the spte goes, so that the next access sets A again as a processor's would
  * once the TLB has lost the entry. (In a traced table the patch does it at the next exit.) Of the

@@ -22,7 +22,7 @@ static enum mmu_plain forward(struct mmu *m, const struct mmu_path *p, uint64_t 
 {
     const struct sp *s = &m->sps[p->sp];
 
-    if (m->leave_soon || m->absent) /* absent: direct_consider wants the walk */
+    if (m->leave_soon || consumer_news(m->coh)) /* the entry may be what is not posted yet */
         return PLAIN_NOT;
     if (s->listed && (s->alias || (spte && !is_repaired(m, p->must_be_0, p->mirrored, spte, g))))
         return PLAIN_NOT;
@@ -33,6 +33,10 @@ static enum mmu_plain forward(struct mmu *m, const struct mmu_path *p, uint64_t 
         .cr2 = va,
         .pfec = (uint32_t)(g & PTE_P) | (access & NEEDS) | pfec_fetch(m, access),
     };
+    if (m->absent && !(g & PTE_P)) {
+        m->changed = false; /* as a walk begins: what a drain did is no matter of this way */
+        direct_consider(m, p->sp, access);
+    }
     return PLAIN_FORWARD;
 }
 
@@ -79,7 +83,7 @@ enum mmu_plain plain_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
         return PLAIN_NOT;
     /* Hostile and concurrent: one load, the copy is checked. Partner: any guest store. */
     uint64_t g = __atomic_load_n(&p->table[idx], __ATOMIC_SEQ_CST);
-    uint64_t spte = *sp_spte(m, p->sp, idx);
+    uint64_t spte = spte_get(m, p->sp, idx);
     if (!(g & PTE_P))
         return forward(m, p, spte, g, out, va, access);
     if (g & p->must_be_0)

@@ -19,6 +19,19 @@ void mmu_drain(struct mmu *m)
     }
 }
 
+void mmu_drain_event(struct mmu *m)
+{
+    ASSERT(!m->draining);
+    m->draining = true;
+    unsigned n = consumer_stores(m->coh, &m->sink); /* before pending is looked at */
+    m->draining = false;
+    if (n) {
+        m->changed = true;
+        m->xlate_gen++;
+    }
+    mmu_drain(m);
+}
+
 /* Flushes that were promised wait here for the loop: they may have to wait themselves, which who
  * serves must not. */
 static void flush_note(struct mmu *m, gfn_t f)

@@ -75,6 +75,7 @@ struct vmexit {
     bool redeliver;
     bool untaken;       /* the INTR this entry injected is still to be taken */
     bool window_shadow; /* STI / MOV SS shadow in force at exit */
+    bool known;         /* CR_WRITE of CLTS and LMSW, INVPCID: the hardware says it all, below */
     uint64_t next_rip;  /* 0: unknown, decode */
 
     uint64_t code;    /* raw, for dumps */
@@ -95,4 +96,12 @@ struct vmexit {
         uint32_t error;
         bool rf; /* RFLAGS.RF to be saved */
     } task;
+    struct {          /* CR_WRITE, if known */
+        bool lmsw;    /* else CLTS */
+        uint16_t msw; /* LMSW's operand, from wherever it came */
+    } msw;
+    struct { /* INVPCID, if known: where its descriptor is; as in struct insn */
+        uint8_t segment, base, index, scale, addrsize;
+        int64_t disp;
+    } mem;
 };

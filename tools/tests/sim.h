@@ -211,8 +211,6 @@ void oracle_reset(void);
 /* A VM begins anew, with the memory it has now. */
 void oracle_reset_vm(unsigned vm);
 void oracle_done(unsigned c); /* the CPU runs no guest any more */
-/* The guest instruction of CPU c has retired: what it replaced is old from now on. */
-void oracle_retire(unsigned c);
 void oracle_wrote(unsigned c, uint64_t gpa);
 void oracle_invlpg(unsigned c, uint64_t va);
 void oracle_page_fault(unsigned c, uint64_t va, uint32_t since);

@@ -174,7 +174,6 @@ static bool emulate(unsigned c, uint64_t va, unsigned width, uint32_t access, ui
     else
         err = gmem_xchg(&s->mmu, gva(va), width, value, access & PFEC_U, &old, &gf, &at);
     s->storing = false;
-    oracle_retire(c);
     if (err == HV_FAULT) {
         if (!oracle_faults(c, va, access, since, gf.pfec))
             sim_fail("cpu %u va 0x%llx: emulation faults 0x%x without reason", c,
@@ -367,7 +366,6 @@ static void access_step(unsigned c, const struct sim_step *t)
     }
     case OP_HALVES:
         store(c, t->va + 4 * (t->dice & 1), 4, t->user, t->value >> (t->dice & 1 ? 32 : 0), NULL);
-        oracle_retire(c);
         store(c, t->va + 4 * !(t->dice & 1), 4, t->user, t->value >> (t->dice & 1 ? 0 : 32), NULL);
         break;
     case OP_CMPXCHG:
@@ -381,10 +379,8 @@ static void access_step(unsigned c, const struct sim_step *t)
                   &v);
         break;
     case OP_ZERO:
-        for (uint64_t i = 0; i < SIM_GROUP; i++) {
+        for (uint64_t i = 0; i < SIM_GROUP; i++)
             store(c, (t->va & ~63ull) + i * 8, 8, t->user, 0, NULL);
-            oracle_retire(c);
-        }
         break;
     default:
         sim_fail("no such operation %u", t->op);
@@ -494,7 +490,6 @@ static void cpu_body(unsigned c)
         sim.executed++;
         ring_add(c, RING_NOTE, s->next, 0x100 + c);
         event_step(c, t);
-        oracle_retire(c);
         if (sim.cfg->audit_every && t->dice / 7 % sim.cfg->audit_every == 0) {
             vmexit(c);
             audit(c);

@@ -1,24 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The simulator's oracle: which translations a CPU may use at a moment (SDM vol. 3 4.10 "Caching
  * Translation Information", APM vol. 2 5.5 "Translation-Lookaside Buffer"). Every value a paging
- * entry ever had is kept with the time it was written and the time the store that replaced it
- * retired. A translation is allowed if some walk could have made it: upper entries read at times
- * after the last flush of the paging-structure caches, the leaf after the last invalidation of its
- * page, in the order of the walk. Nothing is cached from an entry without A, nothing is writable
- * without D. Tested with the simulator. */
+ * entry ever had is kept with the time it was written and the time at which the store that replaced
+ * it was in memory, for others to see. A translation is allowed if some walk could have made it:
+ * upper entries read at times after the last flush of the paging-structure caches, the leaf after
+ * the last invalidation of its page, in the order of the walk. Nothing is cached from an entry
+ * without A, nothing is writable without D. Tested with the simulator. */
 #include "tools/tests/sim.h"
 
 #define VERSIONS 128
 #define NEVER UINT32_MAX
-#define PENDING 32
 /* flushes of the structure caches remembered; of two merged ones all is allowed */
 #define EPOCHS 32
 
 struct version {
     uint64_t value;
     uint32_t from[2]; /* as an 8-byte entry or the lower 4-byte one; as the upper one */
-    uint32_t to;      /* NEVER while current, or until the replacing store retires */
-    uint8_t writer;   /* CPU + 1 whose store replaces it and has not retired */
+    uint32_t to;      /* NEVER while current */
 };
 struct history {
     unsigned n; /* the last one is current */
@@ -39,10 +37,6 @@ static struct times times[SIM_CPUS][SIM_PCIDS];
 static struct { /* of global translations: INVLPG under any PCID */
     uint32_t page[SIM_SLOTS], region[SIM_REGIONS], huge[SIM_HUGE];
 } global[SIM_CPUS];
-static struct {
-    unsigned n;
-    struct history *h[PENDING];
-} pending[SIM_CPUS];
 static uint32_t now;
 static bool retired_cpu[SIM_CPUS];
 
@@ -97,7 +91,6 @@ void oracle_reset_vm(unsigned vm)
             continue;
         memset(times[c], 0, sizeof(times[c]));
         memset(&global[c], 0, sizeof(global[c]));
-        memset(&pending[c], 0, sizeof(pending[c]));
     }
     for (unsigned t = 0; t < SIM_TRACKED; t++)
         for (unsigned i = 0; i < SIM_ENTRIES; i++) {
@@ -150,16 +143,9 @@ static void prune(struct history *h, unsigned vm)
 static void note(struct history *h, unsigned c, uint64_t value)
 {
     struct version *last = &h->v[h->n - 1];
-    bool in_store = sim_cpu[c].storing && pending[c].n < PENDING;
     if (last->value == value)
         return;
-    now++;
-    if (in_store) {
-        last->writer = (uint8_t)(c + 1);
-        pending[c].h[pending[c].n++] = h;
-    } else {
-        last->to = now;
-    }
+    last->to = ++now;
     /* A processor may set A and D for a walk made on speculation at any time since the entry got
      * its value, so what they allow began then. */
     const uint64_t ad = PTE_A | PTE_D;
@@ -180,20 +166,6 @@ void oracle_wrote(unsigned c, uint64_t gpa_v)
         written[vm][gpa_v >> 12] = true;
     if (t >= 0 && i >= 0)
         note(&hist[vm][t][i], c, memory_at(&sim.vm[vm], gpa_v & ~7ull));
-}
-
-void oracle_retire(unsigned c)
-{
-    now++;
-    for (unsigned k = 0; k < pending[c].n; k++) {
-        struct history *h = pending[c].h[k];
-        for (unsigned i = 0; i < h->n; i++)
-            if (h->v[i].writer == c + 1) {
-                h->v[i].writer = 0;
-                h->v[i].to = now;
-            }
-    }
-    pending[c].n = 0;
 }
 
 /* --- invalidations --- */

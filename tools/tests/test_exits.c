@@ -388,6 +388,31 @@ static void test_mmio(void)
     tap_ok(took(VEC_UD) && bsp()->vcpu.state == VCPU_RUNNING, "so is code in a device");
 }
 
+/* CLTS and LMSW of which the processor says everything: no byte of code is looked at. */
+static void test_known_msw(void)
+{
+    struct vmexit x = {.kind = EXIT_CR_WRITE, .gpr = VMEXIT_GPR_NONE, .known = true};
+    struct vcpu_ctl *c = &bsp()->vcpu.ctl;
+
+    rig_new(1, false);
+    rig_code("\x90", 1);
+    x.next_rip = RIG_CODE + 2;
+    c->cr0 |= CR0_TS | CR0_MP;
+    exit_dispatch(bsp(), &x);
+    tap_ok(quiet() && !(c->cr0 & CR0_TS) && (c->cr0 & CR0_MP) &&
+               bsp()->vcpu.regs.rip == RIG_CODE + 2,
+           "CLTS");
+    x.msw.lmsw = true;
+    x.msw.msw = 0xfff0 | CR0_EM | CR0_TS;
+    uint64_t high = c->cr0 & ~0xfull;
+    exit_dispatch(bsp(), &x);
+    tap_ok(quiet() && c->cr0 == (high | CR0_EM | CR0_TS | CR0_PE),
+           "LMSW: four bits, of which PE is not cleared");
+    x.msw.msw = CR0_PE;
+    exit_dispatch(bsp(), &x);
+    tap_ok(quiet() && c->cr0 == (high | CR0_PE), "... the others are");
+}
+
 static void test_invlpg(void)
 {
     rig_new(1, false);
@@ -536,6 +561,7 @@ int main(void)
     test_skip();
     test_io();
     test_mmio();
+    test_known_msw();
     test_invlpg();
     test_kvmclock();
     test_park();

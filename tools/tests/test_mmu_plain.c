@@ -36,14 +36,18 @@ static const struct config {
     uint64_t cr4;
     bool ac, listed, nonxe;
     const char *what;
-} configs[] = {{ALL, 0, false, false, false, "all rights"},
-               {ALL, 0, false, true, false, "listed"},
-               {PTE_P | PTE_U, 0, false, false, false, "links without W"},
-               {PTE_P | PTE_W, 0, false, false, false, "links without U"},
-               {ALL | PTE_NX, 0, false, true, false, "links with NX, listed"},
-               {ALL, 0, false, true, true, "without EFER.NXE"},
-               {ALL, CR4_SMEP | CR4_SMAP, false, false, false, "SMEP and SMAP"},
-               {ALL, CR4_SMEP | CR4_SMAP, true, true, false, "SMEP, SMAP and AC, listed"}};
+    bool direct; /* directpf=on */
+} configs[] = {{ALL, 0, false, false, false, "all rights", false},
+               {ALL, 0, false, true, false, "listed", false},
+               {PTE_P | PTE_U, 0, false, false, false, "links without W", false},
+               {PTE_P | PTE_W, 0, false, false, false, "links without U", false},
+               {ALL | PTE_NX, 0, false, true, false, "links with NX, listed", false},
+               {ALL, 0, false, true, true, "without EFER.NXE", false},
+               {ALL, CR4_SMEP | CR4_SMAP, false, false, false, "SMEP and SMAP", false},
+               {ALL, CR4_SMEP | CR4_SMAP, true, true, false, "SMEP, SMAP and AC, listed", false},
+               {ALL, 0, false, false, false, "faults without an exit", true},
+               {ALL, 0, false, true, false, "faults without an exit, listed at first", true},
+               {ALL, 0, false, false, true, "they cannot be: without EFER.NXE", true}};
 
 struct result {
     enum mmu_verdict verdict;
@@ -61,7 +65,7 @@ static uint64_t frame_of(unsigned k, unsigned idx)
 
 static void start(const struct config *c)
 {
-    rig_up("batch=off dying=off", 128);
+    rig_up(c->direct ? "batch=off dying=off directpf=on" : "batch=off dying=off", 128);
     if (c->nonxe)
         regs[0].efer &= ~EFER_NXE;
     mmu_reset(&mmu[0], &regs[0]);
@@ -75,9 +79,9 @@ static void start(const struct config *c)
 }
 
 /* As a store of the guest's: seen by its trace, or of no interest to it. */
-static void set_entry(const struct config *c, unsigned idx, uint64_t v)
+static void set_entry(unsigned idx, uint64_t v)
 {
-    if (c->listed)
+    if (trace_word(&coh[0], gfn(PT)) & TRACE_UNSYNC)
         *entry(PT, idx) = v;
     else
         put(0, PT, idx, v);
@@ -88,7 +92,7 @@ static void make_before(const struct config *c, enum before b, unsigned idx)
 {
     uint32_t user = c->link & PTE_U ? PFEC_U : 0;
 
-    set_entry(c, idx, (512ull + idx + (b == ELSEWHERE ? 200 : 0)) << 12 | ALL);
+    set_entry(idx, (512ull + idx + (b == ELSEWHERE ? 200 : 0)) << 12 | ALL);
     if (b != NOTHING)
         (void)fault(0, VA(0, idx), user | (b == STORE || b == ELSEWHERE ? PFEC_W : 0));
 }
@@ -102,7 +106,7 @@ static void one(const struct config *c, bool plain, unsigned n)
     struct mmu_root root;
 
     make_before(c, (enum before)(rest / ARRAY_SIZE(accesses)), idx);
-    set_entry(c, idx, frame_of(k, idx) << 12 | entries[k].bits);
+    set_entry(idx, frame_of(k, idx) << 12 | entries[k].bits);
     mmu_enter(m, &root);
     mmu_entered(m, &root);
     for (unsigned i = 0; !plain && i < MMU_PATHS; i++)

@@ -136,6 +136,43 @@ static void test_invpcid_rules(void)
     tap_ok(took(VEC_UD), "also where the processor has it");
 }
 
+/* INVPCID of which the processor says everything: no byte of code is looked at. */
+static void test_invpcid_known(void)
+{
+    struct vmexit x = {
+        .kind = EXIT_INVPCID,
+        .gpr = R9,
+        .known = true,
+        .mem = {
+            .segment = SEG_DS, .base = RBX, .index = RSI, .scale = 4, .addrsize = 8, .disp = -8}};
+
+    fresh("");
+    rig_code("\x90", 1);
+    x.next_rip = RIG_CODE + 7;
+    *gpr(R9) = 2;
+    *gpr(RBX) = DESC;
+    *gpr(RSI) = 2;
+    at(DESC)[0] = 0;
+    exit_dispatch(bsp(), &x);
+    tap_ok(quiet() && bsp()->vcpu.regs.rip == RIG_CODE + 7, "INVPCID whose operands are known");
+    at(DESC)[0] = BIT(12);
+    bsp()->vcpu.regs.rip = RIG_CODE;
+    exit_dispatch(bsp(), &x);
+    tap_ok(took(VEC_GP) && bsp()->vcpu.regs.rip == RIG_CODE, "... its descriptor is read");
+    *gpr(R9) = 4;
+    at(DESC)[0] = 0;
+    exit_dispatch(bsp(), &x);
+    tap_ok(took(VEC_GP), "... and its type");
+    *gpr(R9) = 2;
+    *gpr(RBX) = 1ull << 47;
+    exit_dispatch(bsp(), &x);
+    tap_ok(took(VEC_GP), "... and whether its address is canonical");
+    x.mem.index = x.mem.base = 0xff;
+    x.mem.disp = DESC;
+    exit_dispatch(bsp(), &x);
+    tap_ok(quiet() && bsp()->vcpu.regs.rip == RIG_CODE + 7, "... without base and index");
+}
+
 static void test_refused_moves(void)
 {
     struct vmexit x = {
@@ -281,6 +318,7 @@ int main(void)
     test_shown();
     test_rules();
     test_invpcid_rules();
+    test_invpcid_known();
     test_refused_moves();
     test_coherency();
     return tap_done();

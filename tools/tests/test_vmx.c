@@ -65,9 +65,15 @@ static void test_operands(void)
     x = raw(REASON_CR, 8 | QUAL_CR_FROM << 4 | 1 << 8);
     tap_ok(x.kind == EXIT_CR_READ && x.cr == 8 && x.gpr == 1, "MOV from CR8 to RCX");
     x = raw(REASON_CR, QUAL_CR_CLTS << 4);
-    tap_ok(x.kind == EXIT_CR_WRITE && x.cr == 0 && x.gpr == VMEXIT_GPR_NONE, "CLTS");
+    tap_ok(x.kind == EXIT_CR_WRITE && x.cr == 0 && x.gpr == VMEXIT_GPR_NONE && x.known &&
+               !x.msw.lmsw,
+           "CLTS");
     x = raw(REASON_CR, QUAL_CR_LMSW << 4 | 0xbeef0000);
-    tap_ok(x.kind == EXIT_CR_WRITE && x.cr == 0 && x.gpr == VMEXIT_GPR_NONE, "LMSW");
+    tap_ok(x.kind == EXIT_CR_WRITE && x.cr == 0 && x.gpr == VMEXIT_GPR_NONE && x.known &&
+               x.msw.lmsw && x.msw.msw == 0xbeef,
+           "LMSW of a register");
+    x = raw(REASON_CR, QUAL_CR_LMSW << 4 | 0x000a0000 | 1 << 6);
+    tap_ok(x.known && x.msw.lmsw && x.msw.msw == 0xa, "LMSW of memory: what was read there");
     x = raw(REASON_DR, 7 | 5 << 8);
     tap_ok(x.kind == EXIT_DR_WRITE && x.cr == 7 && x.gpr == 5, "MOV to DR7");
     x = raw(REASON_DR, 6 | QUAL_DR_FROM);
@@ -86,6 +92,34 @@ static void test_operands(void)
     x = raw(REASON_IO, 0x1f00000 | 3 | QUAL_IO_STRING);
     tap_ok(x.io_size == 4 && !x.io_have_addrsize, "OUTSD without information");
     tap_eq(raw(REASON_IO, 2).kind, EXIT_UNKNOWN, "a size that there is not");
+}
+
+static void test_invpcid(void)
+{
+    const uint32_t size64 = 2 << 7;
+
+    fresh();
+    /* r9, fs:[rbx + 8 * r10 - 16] */
+    fake_vmcs[VMCS_EXIT_INSN_INFO] =
+        3 | size64 | SEG_FS << 15 | 10 << 18 | RBX << 23 | (uint32_t)R9 << 28;
+    struct vmexit x = raw(REASON_INVPCID, (uint64_t)-16);
+    tap_ok(x.kind == EXIT_INVPCID && x.known && x.gpr == R9 && x.next_rip == 0x1003,
+           "INVPCID: the register of its type");
+    tap_ok(x.mem.segment == SEG_FS && x.mem.base == RBX && x.mem.index == 10 && x.mem.scale == 8 &&
+               x.mem.addrsize == 8 && x.mem.disp == -16,
+           "... where its descriptor is");
+    fake_vmcs[VMCS_EXIT_INSN_INFO] =
+        size64 | SEG_DS << 15 | INSN_INFO_NO_INDEX | INSN_INFO_NO_BASE | RAX << 28;
+    x = raw(REASON_INVPCID, 0x7000);
+    tap_ok(x.known && x.mem.base == 0xff && x.mem.index == 0xff && x.mem.disp == 0x7000,
+           "... without base and index, or relative to RIP");
+    fake_vmcs[VMCS_EXIT_INSN_INFO] = 1 << 7 | SEG_SS << 15 | INSN_INFO_NO_INDEX | RBP << 23;
+    x = raw(REASON_INVPCID, 4);
+    tap_ok(x.mem.addrsize == 4 && x.mem.segment == SEG_SS && x.mem.base == RBP, "... of 32 bits");
+    fake_vmcs[VMCS_EXIT_INSN_INFO] = size64 | 7 << 15;
+    tap_eq(raw(REASON_INVPCID, 0).kind, EXIT_UNKNOWN, "a segment that there is not");
+    fake_vmcs[VMCS_EXIT_INSN_INFO] = 3 << 7;
+    tap_eq(raw(REASON_INVPCID, 0).kind, EXIT_UNKNOWN, "an address size that there is not");
 }
 
 static void test_exceptions(void)
@@ -549,6 +583,7 @@ int main(void)
 {
     test_kinds();
     test_operands();
+    test_invpcid();
     test_exceptions();
     test_directpf();
     test_task();

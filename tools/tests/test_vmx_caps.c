@@ -17,8 +17,8 @@ static bool fake_rdmsr(uint32_t n, uint64_t *out)
     *out = msr[i];
     return true;
 }
-#define R(name) msr[(name) - MSR_VMX_BASIC]
-#define ABSENT(name) (absent |= 1u << ((name) - MSR_VMX_BASIC))
+#define R(name) msr[(name)-MSR_VMX_BASIC]
+#define ABSENT(name) (absent |= 1u << ((name)-MSR_VMX_BASIC))
 
 /* corei7_skylake_x */
 static void skylake(void)
@@ -95,6 +95,45 @@ static void test_missing(void)
            "more are missing than can be named");
 }
 
+/* Each control of the table, one at a time: what cannot be and what cannot be otherwise. */
+static void test_each(void)
+{
+    static const uint32_t reg[WORDS] = {MSR_VMX_TRUE_PINBASED_CTLS, MSR_VMX_TRUE_PROCBASED_CTLS,
+                                        MSR_VMX_PROCBASED_CTLS2, MSR_VMX_TRUE_EXIT_CTLS,
+                                        MSR_VMX_TRUE_ENTRY_CTLS};
+    struct vmx_caps c;
+
+    for (size_t i = 0; i < ARRAY_SIZE(controls); i++) {
+        uint64_t *word = &msr[reg[controls[i].word] - MSR_VMX_BASIC], bit = controls[i].bit;
+        skylake();
+        *word &= ~(bit << 32 | bit); /* cannot be 1 */
+        if (controls[i].need == CTL_NEEDED || controls[i].need == CTL_LATER)
+            misses(controls[i].name, controls[i].name);
+        else
+            tap_ok(vmx_caps_read(fake_rdmsr, &c), "not needed: %s", controls[i].name);
+        skylake();
+        *word |= bit << 32 | bit; /* cannot be 0 */
+        if (controls[i].need == CTL_OFF)
+            misses(controls[i].name, controls[i].name);
+        else
+            tap_ok(vmx_caps_read(fake_rdmsr, &c), "may be always on: %s", controls[i].name);
+    }
+}
+
+/* A VPID is of use only with INVVPID and both of its types. */
+static void test_vpid(void)
+{
+    static const uint64_t each[] = {VPID_INVVPID, VPID_SINGLE, VPID_ALL};
+    struct vmx_caps c;
+
+    for (size_t i = 0; i < ARRAY_SIZE(each); i++) {
+        skylake();
+        R(MSR_VMX_EPT_VPID_CAP) &= ~each[i];
+        tap_ok(vmx_caps_read(fake_rdmsr, &c) && !c.vpid && !(c.proc2 & PROC2_VPID),
+               "no VPIDs without bit 0x%llx", (unsigned long long)each[i]);
+    }
+}
+
 /* core2_penryn_t9600: no TRUE registers, nothing secondary that is wanted. */
 static void test_old(void)
 {
@@ -142,6 +181,8 @@ int main(void)
 {
     test_model();
     test_missing();
+    test_each();
+    test_vpid();
     test_old();
     test_differ();
     return tap_done();
