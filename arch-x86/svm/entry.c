@@ -50,8 +50,11 @@ static void exit_cleanup(struct svm_vcpu *a, struct vmcb_control *c)
     if (!(a->injected | a->offered) && !a->stepping) /* #DF is injected as well */
         return;
     c->eventinj = 0;
-    if (a->offered)
+    if (a->offered) {
         svm_ctl_dirty(a, CLEAN_TPR)->vintr &= ~(VINTR_ARM | 0xffull << VINTR_VECTOR_SHIFT);
+        if (quirks.irq_forgotten)
+            quirks_after_virq();
+    }
     if (a->injecting_df || a->stepping)
         svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = a->exceptions;
     a->injected = a->offered = 0;
@@ -141,6 +144,8 @@ void svm_window(struct vcpu *v, bool on)
     } else {
         c->vintr &= ~VINTR_ARM;
         c->intercept1 &= ~ICPT1_VINTR;
+        if (quirks.irq_forgotten)
+            quirks_after_virq();
     }
 }
 

@@ -22,6 +22,9 @@ struct quirks {
     uint16_t cr_reads;
     /* Not intercepted: the guest is watched by its CR3 instead, and XSAVE hidden. */
     bool task_switch_silent, xsetbv_silent;
+    /* A physical interrupt that arrives while VMRUN looks at V_IRQ stays in IRR, and the processor
+     * sleeps or runs on as if there were none. */
+    bool irq_forgotten;
 };
 extern struct quirks quirks;
 
@@ -34,5 +37,8 @@ void quirks_start(void);
  * svm_enter. */
 struct vmcb;
 bool quirks_after_exit(struct vmcb *b);
+/* After an exit of an entry with V_IRQ, where such an entry may forget an interrupt: the local APIC
+ * looks again at what is in IRR. Context: owner CPU, host state, interrupts on or off. */
+void quirks_after_virq(void);
 /* An exception of the host at `rip` that is to be ignored. Context: any, GS may be the guest's. */
 bool quirks_ignore_trap(uint64_t vector, uint64_t rip);

@@ -93,7 +93,8 @@ static void take_actions(struct subvmm *s)
 }
 
 /* One physical timer carries all virtual ones. An earlier deadline than needed is left standing: it
- * costs one round, re-arming costs more. */
+ * costs one round, re-arming costs more. One that has passed is not waited for: its interrupt may
+ * have been taken for another's. */
 static void run_timers(struct subvmm *s)
 {
     uint64_t now = port_tsc();
@@ -112,7 +113,7 @@ static void run_timers(struct subvmm *s)
         next = now + port_tsc_hz() / DEVICES_HZ;
     if (next > s->watch_at)
         next = s->watch_at;
-    if (next < s->timer_armed) {
+    if (next < s->timer_armed || (s->timer_armed <= now && next != UINT64_MAX)) {
         s->timer_armed = next;
         port_timer_arm(next);
     }

@@ -8,6 +8,12 @@
 struct svm_features svm_features;
 struct quirks quirks;
 
+static unsigned looks_again;
+
+void quirks_after_virq(void)
+{
+    looks_again++;
+}
 bool quirks_after_exit(struct vmcb *b)
 {
     (void)b;
@@ -292,6 +298,26 @@ static void test_offer(void)
            "and disarmed");
 }
 
+/* Where an entry with V_IRQ may forget a physical interrupt, the APIC looks again behind it. */
+static void test_forgotten(void)
+{
+    struct vcpu_event e = {.type = EVENT_INTR, .vector = 0x31};
+
+    tap_eq(looks_again, 0, "a processor that forgets nothing is not asked");
+    fresh();
+    quirks.irq_forgotten = true;
+    run();
+    tap_eq(looks_again, 0, "nor where nothing was offered");
+    svm_inject(&vcpu, &e);
+    run();
+    tap_eq(looks_again, 1, "after a virtual interrupt it is");
+    svm_window(&vcpu, true);
+    run();
+    svm_window(&vcpu, false);
+    tap_eq(looks_again, 2, "and after a window");
+    quirks.irq_forgotten = false;
+}
+
 int main(void)
 {
     test_registers();
@@ -301,5 +327,6 @@ int main(void)
     test_double_fault();
     test_step();
     test_offer();
+    test_forgotten();
     return tap_done();
 }

@@ -41,6 +41,9 @@ void xsavec_filter(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
     (void)leaf, (void)subleaf, (void)r;
 }
+void quirks_after_virq(void)
+{
+}
 bool quirks_after_exit(struct vmcb *b)
 {
     return !b;

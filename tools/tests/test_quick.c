@@ -6,6 +6,7 @@
 #include "hv/mmu/mmu.h"
 #include "hv/vcpu/rules.h"
 #include "hv/vdev/pc/vpc.h"
+#include "hv/vdev/pc/vpc_state.h"
 
 static unsigned prepares, timers;
 #define events_prepare(s) (prepares++, events_prepare(s))
@@ -207,6 +208,22 @@ static void test_events(void)
     tap_ok(quick_round() && !vendor[0].injected.type, "... once");
 }
 
+/* An alarm that has passed without its interrupt is no reason to arm no other. */
+static void test_overdue(void)
+{
+    new_machine();
+    vlapic_timer_start(vm.pc, 0, 1000000000);
+    bsp()->timer_armed = port_tsc() - 1;
+    uint64_t arms = atomic_load(&fake_cpu[0].timer_arms);
+    bsp()->calm = false;
+    subvmm_round(bsp());
+    tap_ok(atomic_load(&fake_cpu[0].timer_arms) == arms + 1 && bsp()->timer_armed > port_tsc(),
+           "an alarm that passed unheard does not stand for the next one");
+    bsp()->calm = false;
+    subvmm_round(bsp());
+    tap_eq(atomic_load(&fake_cpu[0].timer_arms), arms + 1, "... which stands as any other");
+}
+
 static void test_states(void)
 {
     new_machine();
@@ -293,6 +310,7 @@ int main(void)
     test_patches();
     test_events();
     test_roots();
+    test_overdue();
     test_states(); /* the last: it ends the VM */
     return tap_done();
 }

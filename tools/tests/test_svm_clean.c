@@ -107,6 +107,10 @@ void svm_enter(struct vcpu_regs *regs, uint64_t vmcb_hpa, uint64_t host_hpa)
     block.ctl.exitcode = exit_next;
 }
 
+void quirks_after_virq(void)
+{
+}
+
 /* As quirks.c does where DR6 is lost. */
 bool quirks_after_exit(struct vmcb *b)
 {
