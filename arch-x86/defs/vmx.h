@@ -252,7 +252,7 @@ enum { QUAL_TASK_CALL, QUAL_TASK_IRET, QUAL_TASK_JMP, QUAL_TASK_GATE };
 #define INSN_INFO_NO_INDEX (1u << 22)
 #define INSN_INFO_BASE(i) ((i) >> 23 & 0xf)
 #define INSN_INFO_NO_BASE (1u << 27)
-#define INSN_INFO_REG2(i) ((i) >> 28)
+#define INSN_INFO_REG2(i) ((i) >> 28 & 0xf)
 
 /* VM-instruction errors that say what to look at: 30.4 "VM Instruction Error Numbers" */
 #define INSN_ERROR_CONTROLS 7
