@@ -181,6 +181,61 @@ static void test_user_mode(void)
     CHECK(faulted_at(4, TEST_VA + SLOT_BYTES), "load from nowhere");
 }
 
+/* Ring 3 writes to one page after the other, none of which is there before: as a process that uses
+ * new memory. What that takes is noted, not judged. */
+#define TOUCH_PAGES 384u
+#define TOUCH_VA (TEST_VA + 2 * TABLE_BYTES) /* tables of its own */
+
+/* rsi = rdi + TOUCH_PAGES * 4096; do { *rdi = 1; rdi += 4096; } while (rdi != rsi) */
+static const uint8_t user_touch[] = {0x48, 0x8d, 0xb7, 0x00, 0x00, 0x18, 0x00, 0xc6,
+                                     0x07, 0x01, 0x48, 0x81, 0xc7, 0x00, 0x10, 0x00,
+                                     0x00, 0x48, 0x39, 0xf7, 0x75, 0xf1, 0xcd, 0x80};
+_Static_assert(TOUCH_PAGES * 4096 == 0x180000, "as in its first instruction");
+
+struct touching {
+    uint64_t frame[TOUCH_PAGES];
+    unsigned faults, wrong;
+};
+
+static bool touch_pf(struct trapframe *f, uint64_t cr2)
+{
+    struct touching *t = this_cpu()->hook_arg;
+
+    if (f->vector != VEC_PF)
+        return false;
+    uint64_t va = TOUCH_VA + t->faults * PAGE;
+    t->wrong += cr2 != va || f->error != 6 || pte_read(pte_at(kernel_root, va, 1, true));
+    if (t->wrong || t->faults == TOUCH_PAGES)
+        return false;
+    pte_write(pte_at(kernel_root, va, 1, true), t->frame[t->faults] | PTE_RWAD | PTE_U);
+    t->faults++;
+    return true;
+}
+
+static void test_first_touch(void)
+{
+    static struct touching t;
+    unsigned lost = 0;
+
+    user_setup();
+    t.faults = t.wrong = 0;
+    for (unsigned i = 0; i < TOUCH_PAGES; i++)
+        t.frame[i] = pa_of(page_alloc());
+    map(TOUCH_VA, 0, 0); /* the tables, with nothing in them */
+    this_cpu()->hook_arg = &t;
+    this_cpu()->hook = touch_pf;
+    uint64_t from = rdtsc();
+    RUN_USER(user_touch, TOUCH_VA);
+    uint64_t ticks = rdtsc() - from;
+    this_cpu()->hook = NULL;
+    CHECK(trapped(VEC_USER_RETURN, 0), "all pages touched");
+    CHECK(!t.wrong && t.faults == TOUCH_PAGES, "%u faults, %u wrong", t.faults, t.wrong);
+    for (unsigned i = 0; i < TOUCH_PAGES; i++)
+        lost += *(volatile uint8_t *)t.frame[i] != 1;
+    CHECK_EQ(lost, 0, "pages whose store went elsewhere");
+    diag("%lu ticks a first touch", (unsigned long)(ticks / TOUCH_PAGES));
+}
+
 static uint64_t syscall_seen[2] __attribute__((used)); /* written by syscall_target */
 /* RCX = return RIP, R11 = RFLAGS: kept across; answers 42 in RAX. */
 void syscall_target(void);
@@ -238,6 +293,7 @@ static const struct test tests[] = {
     {"cpu.string_io", test_string_io, 1},
     {"cpu.string_io_fault", test_string_io_fault, 1},
     {"cpu.user_mode", test_user_mode, 1},
+    {"cpu.first_touch", test_first_touch, 1},
     {"cpu.syscall", test_syscall, 1},
     {"cpu.user_smp", test_user_smp, 2},
 };

@@ -101,7 +101,7 @@ static void translate_invpcid(struct vmexit *x)
 {
     uint32_t info = (uint32_t)vmcs_read(VMCS_EXIT_INSN_INFO);
 
-    x->gpr = INSN_INFO_REG2(info);
+    x->gpr = (uint8_t)INSN_INFO_REG2(info);
     x->known = true;
     x->mem.segment = INSN_INFO_SEGMENT(info);
     x->mem.index = info & INSN_INFO_NO_INDEX ? NO_REGISTER : INSN_INFO_INDEX(info);

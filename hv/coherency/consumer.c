@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Consumer 399: Fig. 12. Frees a patch *before* it is applied, unlike the figure (878 behind 876):
  * a store between a re-read and a later freeing would be lost. Tested by
- * tools/tests/test_channel.c, test_channel_tsan.c. */
+ * tools/tests/test_channel.c, test_channel_tsan.c, test_mmu_seen.c. */
 /* Rules.
  * 1. The pending word is taken before the scan, an overflow flag before its recovery, a slot is
  *    freed before the sink re-reads.

@@ -12,6 +12,7 @@ static void pf_emulate(struct subvmm *s, const struct vmexit *x, gpa_t at)
     switch (emulate_insn(s, x, at)) {
     case EMULATE_DONE:
         stat_inc(s->pcpu, STAT_emulated);
+        mmu_drain(&s->mmu); /* the store's own post, for which the round would be a whole one */
         break;
     case EMULATE_FAULT:
         break; /* pending is set */

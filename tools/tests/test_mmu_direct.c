@@ -95,8 +95,10 @@ static void test_when_not(void)
     atomic_store(&co.cpu[1].storing, gfn_gpa(gfn(PD)).v | STORING_BUSY);
     touch(0, 8);
     tap_ok(!mmu[0].ndirect && !holders_of(PD), "not while another CPU stores above");
+    fake_set_cpu(0); /* nor if that began behind the fault's own look */
+    tap_ok(!direct_claim(&coh[0], gfn(PD)) && !holders_of(PD), "... which refuses the claim");
     atomic_store(&co.cpu[1].storing, 0);
-    touch(0, 1);
+    touch(0, 4);
     tap_ok(mmu[0].ndirect == 1, "... but then");
 }
 

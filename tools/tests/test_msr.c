@@ -39,6 +39,28 @@ static void test_protections(void)
     tap_eq(r[0] | r[1] | r[2] | r[3], 0, "no memory encryption");
 }
 
+/* What Intel's processors have beside that: their counters, VMX, and how SMM is treated. */
+static void test_intel(void)
+{
+    static const uint32_t refused[] = {
+        0x3a,  0x9b,  0xc1,  0xc8,  0x186, 0x18d, /* FEATURE_CONTROL SMM_MONITOR_CTL PMC EVTSEL */
+        0x309, 0x345, 0x38d, 0x38f, 0x390, 0x3f1, /* fixed counters, their controls, PEBS */
+        0x480, 0x48b, 0x490, 0x600, 0x1c8,        /* VMX, DS_AREA, LBR_SELECT */
+    };
+    uint32_t r[4];
+    uint64_t v;
+
+    rig_new(1, true);
+    for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+        tap_ok(!msr_read(bsp(), refused[i], &v) && !msr_write(bsp(), refused[i], 0),
+               "0x%x: #GP both ways", refused[i]);
+    cpuid_answer(bsp(), 0xa, 0, r);
+    tap_eq(r[0] | r[1] | r[2] | r[3], 0, "no performance counters in leaf 0Ah");
+    cpuid_answer(bsp(), 1, 0, r);
+    tap_eq(r[2] & (BIT(2) | BIT(5) | BIT(6) | BIT(15)), 0, "no DTES64, VMX, SMX, PDCM");
+    tap_eq(r[3] & BIT(21), 0, "no debug store");
+}
+
 static void test_lfence(void)
 {
     rig_new(1, true);
@@ -76,6 +98,7 @@ static void test_switches(void)
 int main(void)
 {
     test_protections();
+    test_intel();
     test_lfence();
     test_switches();
     return tap_done();

@@ -157,6 +157,31 @@ static void test_patches(void)
     tap_ok(!quick_round() && !bsp()->mmu.nowed, "... of a page as well");
 }
 
+/* A store to a table of its own is posted to this CPU too, and is no reason for a whole round. */
+static void test_own_store(void)
+{
+    struct vmexit *x = &vendor[0].next;
+
+    new_machine();
+    *entry(2, 5) = 0x800000 | PTE_P | PTE_W | PTE_A | PTE_PS;
+    *x = (struct vmexit){
+        .kind = EXIT_PF, .gpr = VMEXIT_GPR_NONE, .have_gva = true, .gva = {RIG_CODE}};
+    subvmm_round(bsp());         /* the tables are shadowed */
+    rig_code("\x48\x89\x03", 3); /* mov [rbx], rax */
+    bsp()->vcpu.regs.rip = RIG_CODE;
+    bsp()->vcpu.regs.gpr[RBX] = x->gva.v = TABLES + 2 * PAGE_SIZE + 5 * 8;
+    bsp()->vcpu.regs.gpr[RAX] = 0xa00000 | PTE_P | PTE_W | PTE_A | PTE_PS;
+    x->pfec = PFEC_P | PFEC_W;
+    subvmm_round(bsp());
+    tap_ok(*entry(2, 5) == bsp()->vcpu.regs.gpr[RAX] && bsp()->vcpu.regs.rip == RIG_CODE + 3,
+           "a store to a directory is emulated");
+    tap_ok(hv_stats[0].n[STAT_posts] == 1 && hv_stats[0].n[STAT_patches_applied] == 1 &&
+               !atomic_load(&co.cpu[0].pending),
+           "... posted to itself, and that is drained");
+    *x = (struct vmexit){.kind = EXIT_CPUID, .gpr = VMEXIT_GPR_NONE, .next_rip = RIG_CODE};
+    tap_ok(quick_round(), "... before a quick round");
+}
+
 /* What waits and cannot be taken yet is looked at in every round. */
 static void test_events(void)
 {
@@ -308,6 +333,7 @@ int main(void)
     test_taken();
     test_actions();
     test_patches();
+    test_own_store();
     test_events();
     test_roots();
     test_overdue();

@@ -94,17 +94,16 @@ static void test_operands(void)
     tap_eq(raw(REASON_IO, 2).kind, EXIT_UNKNOWN, "a size that there is not");
 }
 
+/* First r9, fs:[rbx + 8 * r10 - 16]. */
 static void test_invpcid(void)
 {
     const uint32_t size64 = 2 << 7;
 
     fresh();
-    /* r9, fs:[rbx + 8 * r10 - 16] */
     fake_vmcs[VMCS_EXIT_INSN_INFO] =
         3 | size64 | SEG_FS << 15 | 10 << 18 | RBX << 23 | (uint32_t)R9 << 28;
     struct vmexit x = raw(REASON_INVPCID, (uint64_t)-16);
-    tap_ok(x.kind == EXIT_INVPCID && x.known && x.gpr == R9 && x.next_rip == 0x1003,
-           "INVPCID: the register of its type");
+    tap_ok(x.kind == EXIT_INVPCID && x.known && x.gpr == R9 && x.next_rip == 0x1003, "INVPCID");
     tap_ok(x.mem.segment == SEG_FS && x.mem.base == RBX && x.mem.index == 10 && x.mem.scale == 8 &&
                x.mem.addrsize == 8 && x.mem.disp == -16,
            "... where its descriptor is");
@@ -116,7 +115,7 @@ static void test_invpcid(void)
     fake_vmcs[VMCS_EXIT_INSN_INFO] = 1 << 7 | SEG_SS << 15 | INSN_INFO_NO_INDEX | RBP << 23;
     x = raw(REASON_INVPCID, 4);
     tap_ok(x.mem.addrsize == 4 && x.mem.segment == SEG_SS && x.mem.base == RBP, "... of 32 bits");
-    fake_vmcs[VMCS_EXIT_INSN_INFO] = size64 | 7 << 15;
+    fake_vmcs[VMCS_EXIT_INSN_INFO] = size64 | 7 << 15; /* no segment */
     tap_eq(raw(REASON_INVPCID, 0).kind, EXIT_UNKNOWN, "a segment that there is not");
     fake_vmcs[VMCS_EXIT_INSN_INFO] = 3 << 7;
     tap_eq(raw(REASON_INVPCID, 0).kind, EXIT_UNKNOWN, "an address size that there is not");
