@@ -12,9 +12,10 @@ def main(argv):
     parser = argparse.ArgumentParser(description="The patchbay-stats line as tables.")
     parser.add_argument("log", help="console log with a patchbay-stats line, - for standard input")
     parser.add_argument("--all", action="store_true", help="counters that are zero, too")
+    parser.add_argument("--vm", default="", help="only lines of that VM, where there are several")
     args = parser.parse_args(argv)
     try:
-        found = stats.read(args.log)
+        found = stats.read(args.log, args.vm)
     except (OSError, stats.Malformed) as e:
         print("stats: %s" % e, file=sys.stderr)
         return 1

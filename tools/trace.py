@@ -17,9 +17,10 @@ def main(argv):
     parser.add_argument("--svg", metavar="FILE", help="draw the stretch with the most patches between CPUs there")
     parser.add_argument("--us", type=float, default=6000, help="length of that stretch in microseconds; default: 6000")
     parser.add_argument("--block", type=int, default=-1, help="which block of the log, counted from 0; default: the last")
+    parser.add_argument("--vm", default="", help="only blocks of that VM, where there are several")
     args = parser.parse_args(argv)
     try:
-        dump = trace.read(args.log, args.block)
+        dump = trace.read(args.log, args.block, args.vm)
     except (OSError, trace.Malformed) as e:
         print("trace: %s" % e, file=sys.stderr)
         return 1

@@ -12,11 +12,11 @@ class Malformed(Exception):
     """No statistics line, or one that cannot be read."""
 
 
-def parse(text):
-    """The last statistics line of the text."""
-    lines = [line for line in text.splitlines() if PREFIX in line]
+def parse(text, vm=""):
+    """The last statistics line of the text; vm: of that VM's alone, where there are several."""
+    lines = [line for line in text.splitlines() if PREFIX in line and (not vm or '"vm":"%s"' % vm in line)]
     if not lines:
-        raise Malformed("no patchbay-stats line")
+        raise Malformed("no patchbay-stats line" + (" of VM " + vm if vm else ""))
     try:
         found = json.loads(lines[-1].split(PREFIX, 1)[1])
         missing = [k for k in ("ncpus", "mode", "total", "cpus", "channels") if k not in found]
@@ -27,11 +27,11 @@ def parse(text):
     return found
 
 
-def read(path):
+def read(path, vm=""):
     if path == "-":
-        return parse(sys.stdin.read())
+        return parse(sys.stdin.read(), vm)
     with open(path, encoding="utf-8", errors="replace") as f:
-        return parse(f.read())
+        return parse(f.read(), vm)
 
 
 def channel_tables(found):
@@ -56,7 +56,8 @@ def tables(found, everything=False):
     cpus = found["cpus"]
     head = ["total"] + ["cpu%d" % c for c in range(len(cpus))]
     modes = " ".join("%s=%s" % (k, ("off", "on")[v] if isinstance(v, bool) else v) for k, v in found["mode"].items())
-    lines = ["%d CPUs, %s MiB of guest RAM; %s" % (found["ncpus"], found.get("ram_mib", "?"), modes)]
+    whose = "VM %s: " % found["vm"] if found.get("vm") else ""
+    lines = [whose + "%d CPUs, %s MiB of guest RAM; %s" % (found["ncpus"], found.get("ram_mib", "?"), modes)]
     lines += ["", "Counters"]
     lines += table(["counter"] + head, [[k, found["total"][k]] + [c.get(k, 0) for c in cpus] for k in names
                                         if everything or found["total"][k]])

@@ -24,11 +24,12 @@ class Malformed(Exception):
 
 
 class Dump:
-    """ncpus, tsc_hz, exits (number -> name), added (cpu -> events ever), events in the order of time."""
+    """ncpus, tsc_hz, exits (number -> name), added (cpu -> events ever), events in the order of time; vm: whose CPUs they are, where
+    there are several."""
 
     def __init__(self, ncpus, tsc_hz):
         self.ncpus, self.tsc_hz = ncpus, tsc_hz
-        self.exits, self.added, self.events = {}, {}, []
+        self.exits, self.added, self.events, self.vm = {}, {}, [], ""
 
     def us(self, ticks):
         return ticks * 1e6 / self.tsc_hz
@@ -62,6 +63,8 @@ def parse(text):
             words = line[at:].split()[1:]
             if words[:1] == ["exit"] and len(words) == 3:
                 dump.exits[int(words[1], 16)] = words[2]
+            elif words[:1] == ["vm"] and len(words) == 2:
+                dump.vm = words[1]
             elif words[:1] == ["cpu"] and len(words) == 4:
                 dump.added[int(words[1], 16)] = int(words[3], 16)
             elif words[:2] == ["end", "events"] and len(words) == 3:
@@ -86,17 +89,19 @@ def finish(dump, count):
     dump.events.sort(key=lambda e: e.tsc)
 
 
-def read(path, block=-1):
+def read(path, block=-1, vm=""):
+    """One block of a log; vm: of that VM's alone."""
     if path == "-":
         text = sys.stdin.read()
     else:
         with open(path, encoding="utf-8", errors="replace") as f:
             text = f.read()
-    dumps = parse(text)
+    dumps = [d for d in parse(text) if vm in ("", d.vm)]
     try:
         return dumps[block]
     except IndexError:
-        raise Malformed("no patchbay-trace block in %s (HV=\"trace=1\", or the monitor's key E)" % path) from None
+        of = " of VM " + vm if vm else ""
+        raise Malformed("no patchbay-trace block%s in %s (HV=\"trace=1\", or the monitor's key E)" % (of, path)) from None
 
 
 # --- posts and patches ----------------------------------------------------------------------------
@@ -146,7 +151,7 @@ def slices(dump):
 
 
 def summary(dump):
-    lines, parts = [], slices(dump)
+    lines, parts = ["VM " + dump.vm] if dump.vm else [], slices(dump)
     rows = []
     for c in range(dump.ncpus):
         mine = [e for e in dump.events if e.cpu == c]
@@ -215,7 +220,7 @@ def records(dump):
     def ts(tsc):
         return round(dump.us(tsc - start), 3)
 
-    yield {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "Patchbay"}}
+    yield {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "Patchbay" + (" VM " + dump.vm if dump.vm else "")}}
     for c in range(dump.ncpus):
         yield {"ph": "M", "name": "thread_name", "pid": 0, "tid": c, "args": {"name": "cpu%d" % c}}
         yield {"ph": "M", "name": "thread_sort_index", "pid": 0, "tid": c, "args": {"sort_index": c}}

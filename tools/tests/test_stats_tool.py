@@ -58,6 +58,14 @@ def test_errors():
             ok(True, what)
     both = "patchbay-stats: {}\n" + open(RECORDED, encoding="utf-8").read()
     ok(stats.parse(both)["ncpus"], "the last line counts")
+    one = both.splitlines()[-1].split("patchbay-stats: {", 1)[1]
+    two = "".join('patchbay-stats: {"vm":"%s",%s\n' % (name, one) for name in ("a", "b"))
+    ok(stats.parse(two)["vm"] == "b" and stats.tables(stats.parse(two, "a"))[0].startswith("VM a: "), "of several VMs: named, and one of them chosen")
+    try:
+        stats.parse(two, "c")
+        ok(False, "a VM that is not there")
+    except stats.Malformed as e:
+        ok("of VM c" in str(e), "a VM that is not there")
     done = subprocess.run([sys.executable, TOOLS + "/stats.py", RECORDED], stdout=subprocess.PIPE, check=False)
     ok(done.returncode == 0 and b"Exits" in done.stdout, "stats.py runs")
     done = subprocess.run([sys.executable, TOOLS + "/stats.py", os.devnull], stderr=subprocess.PIPE, check=False)

@@ -48,6 +48,18 @@ def test_parse():
     ok(d.entered(old) == (1 << 56) - 6, "an entry before the clock's low 56 bits wrapped")
     ok(trace.parse("nothing") == [], "no dump")
     ok(len(trace.parse(dump_of([]) * 2)) == 2, "two dumps")
+    two = [dump_of(["patchbay-trace: vm " + name, "pbt 0 1 pf 1 2"]) for name in ("a", "b")]
+    with tempfile.NamedTemporaryFile("w", suffix=".log") as f:
+        f.write("".join(two))
+        f.flush()
+        a, last = trace.read(f.name, vm="a"), trace.read(f.name)
+        ok(a.vm == "a" and last.vm == "b" and trace.summary(a)[0] == "VM a" and
+           next(trace.records(a))["args"]["name"].endswith("VM a"), "of several VMs: named, and one of them chosen")
+        try:
+            trace.read(f.name, vm="c")
+            ok(False, "a VM that is not there")
+        except trace.Malformed as e:
+            ok("of VM c" in str(e), "a VM that is not there")
     refused(dump_of(["pbt 0 1 pf 1 2"], events=2), "a lost line")
     refused(dump_of(["pbt 7 1 pf 1 2"]), "an event of no CPU")
     refused(dump_of([]).replace("version 1", "version 2"), "another version")
