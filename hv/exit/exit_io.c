@@ -109,4 +109,5 @@ void exit_io(struct subvmm *s, const struct vmexit *x)
     access(s, x->io_port, x->io_size, x->io_in);
     if (selects(x))
         pair(s, rip);
+    s->ahead.due = true;
 }
