@@ -214,6 +214,7 @@ static HV_APART bool went_ahead(struct subvmm *s)
     if (s->vcpu.pveoi_armed)
         pveoi_sync(s);
     s->calm = false;
+    watch_beat(s); /* a guest that polls leaves no events */
     exit_io(s, &x);
     if (s->vm->opt->audit)
         audit(s);

@@ -345,6 +345,26 @@ static void test_worth(void)
     tap_ok(!goes_ahead() && vendor[0].runs == runs + 1, "a loop without an access ends");
 }
 
+/* A CPU whose guest polls for long is not taken for one that hangs. */
+static void test_watched(void)
+{
+    new_machine(CODE("\xe4\x71"));
+    watch_start(&sub[0]);
+    fake_set_cpu(1);
+    watch_start(&sub[1]);
+    fake_console_clear();
+    for (unsigned i = 1; i < 20; i++) {
+        fake_set_cpu(0);
+        if (!goes_ahead())
+            tap_ok(false, "it polls");
+        fake_set_cpu(1);
+        fake_set_tsc(i * 5000000000ull, 10);
+        watch_look(&sub[1]);
+    }
+    fake_set_cpu(0);
+    tap_ok(!strstr(fake_console(), "watch"), "who polls for minutes does not hang");
+}
+
 int main(void)
 {
     test_reached();
@@ -354,5 +374,6 @@ int main(void)
     test_closed();
     test_when();
     test_worth();
+    test_watched();
     return tap_done();
 }
