@@ -57,7 +57,7 @@ static const struct option table[] = {
     {"reload", KIND_SWITCH, FIELD(reload), ON_OFF, 1, 0,
      "take a MOV from CR3 and straight back, a TLB flush, as one exit"},
     {"iopair", KIND_SWITCH, FIELD(iopair), ON_OFF, 1, 0,
-     "take a write to an index register (PCI, CMOS) and the access that follows as one exit"},
+     "take port accesses that follow each other as one exit: index and data register, polling loops"},
     {"fresh", KIND_SWITCH, FIELD(fresh), ON_OFF, 1, 0,
      "let a leaf table that only this CPU writes go without exits from its first use (with unsync=on)"},
     {"directpf", KIND_SWITCH, FIELD(directpf), ON_OFF, 0, 0,

@@ -36,7 +36,7 @@ struct hv_options {
     bool batch;              /* batch=on|off: fill neighbours */
     bool large;              /* large=on|off: 2 MiB sptes */
     bool reload;             /* reload=on|off: CR3 read and written back in one exit */
-    bool iopair;             /* iopair=on|off: index and data register in one exit */
+    bool iopair;             /* iopair=on|off: port accesses that follow in one exit */
     bool fresh;              /* fresh=on|off: a CPU's own new leaf tables are unsync at once */
     bool directpf;           /* directpf=on|off: not-present faults without an exit, on Intel */
     bool dying;              /* dying=on|off: tables of a dying address space are given up */

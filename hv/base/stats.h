@@ -69,6 +69,7 @@
     X(mmio)     /* device accesses by memory */                                                    \
     X(pio)      /* port accesses */                                                                \
     X(io_pairs) /* a register selected and accessed in one exit */                                 \
+    X(io_ahead) /* port accesses reached without an exit */                                        \
     X(irqs_injected)                                                                               \
     X(parked)
 

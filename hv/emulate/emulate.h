@@ -29,5 +29,10 @@ enum hv_err emulate_linear(struct subvmm *s, const struct insn *in, size_t n, bo
                            gva_t *out) HV_MUST_CHECK;
 /* After an access of n bytes at a port was done and RIP moved: #DB if a breakpoint is there. */
 void emulate_watch_port(struct subvmm *s, unsigned port, unsigned n);
+/* In place of an entry, right behind a port access: carries the guest's instructions out up to the
+ * next one, and describes that in *x as an exit before it. false: not reached; the guest is to be
+ * entered where it stands now, and what waits to be injected waits still. Context: as right before
+ * vcpu_ops->run, with no event injected yet and no flush due. */
+bool ahead_run(struct subvmm *s, struct vmexit *x) HV_MUST_CHECK;
 /* String I/O exits (INS/OUTS with REP) after x->io_*: performs a bounded batch. */
 enum emulate_result emulate_string_io(struct subvmm *s, const struct vmexit *x) HV_MUST_CHECK;

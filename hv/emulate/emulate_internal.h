@@ -89,6 +89,17 @@ void emu_span_write(struct emu *e, const struct emu_span *s, size_t first, const
 /* --- emulate_native.c --- */
 enum hv_err emu_native(struct emu *e) HV_MUST_CHECK;
 
+/* --- ahead_insn.c --- */
+struct ahead_step {
+    struct subvmm *s;
+    struct vcpu_regs *regs;
+    const struct insn *in; /* at regs->rip, in 64-bit code of the supervisor */
+    uint64_t next;         /* RIP behind it; a branch that is taken changes it */
+};
+/* Registers and memory as the instruction leaves them, but RIP. false: it is the processor's, and
+ * nothing was changed. Context: as for ahead_run. */
+bool ahead_carry_out(struct ahead_step *t) HV_MUST_CHECK;
+
 /* --- emulate_desc.c: LAR, LSL, VERR, VERW --- */
 /* Protected mode only. */
 enum hv_err emu_descriptor(struct emu *e, uint64_t sel) HV_MUST_CHECK;

@@ -61,9 +61,16 @@ static bool loads_register(const struct insn *in)
     return in->op == INSN_MOV && in->dst == OPND_REG && in->src == OPND_IMM && in->opsize == 4;
 }
 
+/* The data register of that index register. Another port may be one of a device that the VM owns,
+ * which does not exit and is on no bus of ours. */
+static bool is_data(uint16_t index, uint16_t port)
+{
+    return index == CMOS_INDEX ? port == CMOS_INDEX + 1 : port >> 2 == PCI_CONFIG_DATA >> 2;
+}
+
 /* A write to an index register is worth nothing without the access of what it selects: mostly the
  * next instruction, or the one behind a MOV of the port's number. */
-static void pair(struct subvmm *s, uint64_t from_rip)
+static void pair(struct subvmm *s, uint16_t index, uint64_t from_rip)
 {
     static const struct vmexit decoded; /* next_rip unknown: the length counts */
     struct vcpu *v = &s->vcpu;
@@ -82,6 +89,8 @@ static void pair(struct subvmm *s, uint64_t from_rip)
     bool input = in.op == INSN_IN;
     bool by_imm = (input ? in.src : in.dst) == OPND_IMM;
     uint16_t port = (uint16_t)(by_imm ? in.imm & 0xff : v->regs.gpr[RDX]);
+    if (!is_data(index, port))
+        return;
     vcpu_skip(s, &decoded, in.length);
     access(s, port, in.opsize, input);
     stat_inc(s->pcpu, STAT_io_pairs);
@@ -108,5 +117,6 @@ void exit_io(struct subvmm *s, const struct vmexit *x)
     }
     access(s, x->io_port, x->io_size, x->io_in);
     if (selects(x))
-        pair(s, rip);
+        pair(s, x->io_port, rip);
+    s->ahead.due = true;
 }

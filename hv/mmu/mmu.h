@@ -95,6 +95,12 @@ struct mmu_where { /* what that was taken from: mmu_code_there */
     uint64_t unlinks, frame;
 };
 const void *mmu_code(struct mmu *m, gva_t va, struct mmu_where *where);
+/* Host address of the byte at va as this CPU's processor would reach it for the supervisor, valid
+ * to the end of its 4 KiB page. access: 0, PFEC_W or PFEC_I. NULL: where the processor would fault
+ * or set A or D, a user's page, other than RAM, or not 4 levels. Changes, serves and waits for
+ * nothing. Context: MODE_GUEST, in place of the guest (APM volume 2, 5.4 "Page-Translation-Table
+ * Entry Fields"). */
+void *mmu_reach(struct mmu *m, gva_t va, uint32_t access);
 /* gva -> gpa for the emulator through the software cache, with the guest's permission checks and
  * A/D updates. access: PFEC_W|U|I and ACCESS_*. HV_FAULT: *fault. HV_OK: *out, valid to its page's
  * end. */

@@ -28,9 +28,14 @@ static inline bool slot_is(const struct mmu *m, uint32_t i, gfn_t f, unsigned le
            m->sps[p].role == role;
 }
 
+static inline uint8_t *root_hint(struct mmu *m, gfn_t f)
+{
+    return &m->root_hint[f.v * 0x9e3779b97f4a7c15ull >> 58];
+}
+
 static uint32_t slot_find(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
 {
-    uint8_t *hint = &m->root_hint[f.v % MMU_ROOTS];
+    uint8_t *hint = root_hint(m, f);
 
     if (slot_is(m, *hint, f, level, role))
         return *hint;
@@ -156,13 +161,30 @@ static uint32_t root_use(struct mmu *m, uint32_t slot, bool made)
     return page;
 }
 
+/* The root that was found last for such a frame, where its being chosen is all: of 4 levels, with a
+ * table in RAM, which the role says. */
+static bool root_at_once(struct mmu *m)
+{
+    gfn_t f = gfn((m->regs.cr3 & PTE_ADDR) >> PAGE_SHIFT);
+    uint32_t slot = *root_hint(m, f), page = m->roots[slot].sp;
+
+    if (m->top != 4 || !slot_is(m, slot, f, 4, m->role))
+        return false;
+    stat_inc(m->pcpu, STAT_root_hits);
+    m->root = slot;
+    m->roots[slot].used_at = ++m->root_clock;
+    m->sps[page].stamp = m->walk;
+    m->last_root = page;
+    return true;
+}
+
 bool root_retained(struct mmu *m)
 {
     gfn_t f;
     unsigned level;
     uint32_t role;
 
-    if (m->root != SP_NONE)
+    if (m->root != SP_NONE || root_at_once(m))
         return true;
     root_key(m, &f, &level, &role);
     uint32_t slot = slot_find(m, f, level, role);
@@ -202,7 +224,7 @@ uint32_t root_page(struct mmu *m)
     m->changed |= changed;
     slot = slot_take(m);
     m->roots[slot].sp = page;
-    m->roots[slot].clean_at = ~0ull;
+    m->roots[slot].clean_at = m->roots[slot].bare_links = ~0ull;
     m->entered = ENTERED_NONE; /* it may have been this slot, of another root */
     m->sps[page].is_root = true;
     return root_use(m, slot, true);

@@ -10,6 +10,7 @@
 #define SP_NONE UINT32_MAX
 #define ENTERED_NONE (UINT32_MAX - 1) /* no slot, and not SP_NONE either */
 #define MMU_ROOTS 16                  /* retained roots at most */
+#define MMU_HINTS 64                  /* more than roots, so that two seldom share one */
 #define MMU_XLATE 32                  /* entries of the software gva -> gpa cache */
 #define MMU_PATHS 16                  /* regions of 2 MiB whose shadow page is remembered */
 #define MMU_HOT 64                    /* recently trapped frames remembered */
@@ -93,6 +94,7 @@ struct mmu_root_slot {
     uint32_t sp;       /* SP_NONE: free */
     uint64_t clean_at; /* downgrades when its ASID (slot + 1) was last flushed; ~0: never */
     uint64_t used_at;
+    uint64_t bare_links, bare_lists; /* mmu.links and mmu.lists when nothing listed was below it */
 };
 
 struct mmu_xlate {
@@ -181,7 +183,7 @@ struct mmu {
     uint32_t entered;    /* that of the last entry, while mmu_enter would choose it as it is; ... */
     uint64_t entered_at; /* ... downgrades then */
     uint64_t root_clock;
-    uint8_t root_hint[MMU_ROOTS]; /* by the frame of the table: where the root was found last */
+    uint8_t root_hint[MMU_HINTS]; /* by the frame of the table: where the root was found last */
     uint64_t (*low)[4]; /* [slot]: the PDPTEs of a PAE root, below 4 GiB for a CR3 of 32 bits */
     hpa_t low_hpa;
 
@@ -189,6 +191,7 @@ struct mmu {
     uint64_t sets;         /* sptes changed so far */
     uint64_t links;        /* of them, in pages above level 1 */
     uint64_t unlinks;      /* of these, where something was before */
+    uint64_t lists;        /* pages listed so far */
     uint64_t epoch;        /* own coherency events so far */
     uint64_t work;         /* steps so far: sptes written, entries and list members looked at */
     uint64_t served_at;    /* of them, when requests were last looked at */

@@ -18,8 +18,13 @@
  * 6. m->out has what this CPU has given up to itself. When it is full the oldest is left, never the
  *    one just entered: its store has not run yet.
  * 7. When a table is given up, how long it stays, when a page not reached is dropped is asked of
- *    unsync_policy.c. */
+ *    unsync_policy.c.
+ * 8. That nothing listed is below a root stays so while no link changed and nothing was listed
+ *    (bare_links, bare_lists of its slot, which a slot that changes hands forgets). */
 #include "hv/mmu/internal.h"
+
+#define BARE_EPOCHS                                                                                \
+    16 /* so often a list that concerns no root in use is gone through all the same */
 
 /* Re-reads one listed page. The trace word is looked at before the re-read: synced then, nothing
  * can have escaped it and the page may leave the list. */
@@ -52,23 +57,42 @@ static void sync_one(struct mmu *m, uint32_t page)
         reread(m, page);
 }
 
+/* Rule 8. `below` is asked of all listed pages only when it may have changed, and now and then for
+ * those that grow stale. */
+static bool is_bare(const struct mmu *m, uint32_t slot)
+{
+    const struct mmu_root_slot *r = &m->roots[slot];
+
+    return r->bare_links == m->links && r->bare_lists == m->lists && m->epoch % BARE_EPOCHS;
+}
+
 void unsync_sync(struct mmu *m, bool all)
 {
     uint32_t root = m->root == SP_NONE ? SP_NONE : m->roots[m->root].sp;
-    uint32_t p = m->unsync_head;
+    uint32_t p = m->unsync_head, slot = m->root;
+    bool bare = !all && root != SP_NONE && m->sps[root].used && m->cfg.opt->shortcuts;
 
     if (p == SP_NONE)
         return;
     m->xlate_gen++;
+    if (bare && is_bare(m, slot))
+        return;
     if (root != SP_NONE && !m->sps[root].used)
         root = SP_NONE;
+    uint64_t links = m->links, lists = m->lists;
     for (; p != SP_NONE; p = m->list_next) {
         serve_point(m);
         m->list_next = m->sps[p].list_next; /* moves on if that page is freed by what follows */
-        if (all || (root != SP_NONE && sp_below(m, p, root)))
+        if (all || (root != SP_NONE && sp_below(m, p, root))) {
+            bare = false;
             sync_one(m, p);
-        else if (policy_stale(m, &m->sps[p]))
+        } else if (policy_stale(m, &m->sps[p])) {
             sp_zap(m, p);
+        }
+    }
+    if (bare) {
+        m->roots[slot].bare_links = links;
+        m->roots[slot].bare_lists = lists;
     }
 }
 

@@ -33,6 +33,7 @@ void unsync_list(struct mmu *m, uint32_t page)
     else
         m->unsync_tail = page;
     m->unsync_count++;
+    m->lists++;
     m->zap_count += unsync_must_zap(m, s);
     stat_inc(m->pcpu, STAT_unsync_listed);
 }

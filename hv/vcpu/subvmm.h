@@ -35,6 +35,17 @@ struct decoded { /* what some bytes mean, wherever they are */
     struct insn in;
 };
 
+#define AHEAD_PLACES 16
+struct ahead_place {
+    uint64_t rip;  /* right behind a port access */
+    uint16_t skip; /* times to come that are let pass */
+    uint8_t fails; /* in a row: no other access was reached from here */
+};
+struct ahead { /* emulate/ahead.c */
+    bool due;  /* the guest stands right behind a port access */
+    struct ahead_place place[AHEAD_PLACES];
+};
+
 #define CPUID_TABLE 23 /* leaves 0 to D and 80000000 to 80000008 */
 
 #define NATIVE_AREA_PAGES 17
@@ -91,6 +102,7 @@ struct subvmm {
     struct native native;
     uint32_t cpuid_computed; /* a bit a place: it holds nothing (cpuid.c) */
     uint32_t cpuid[CPUID_TABLE][4];
+    struct ahead ahead;
     struct fetched fetched[FETCHED];
     struct decoded decoded[DECODED];
 };

@@ -53,6 +53,9 @@ static void test_not(void)
     v = &bsp()->vcpu;
     tap_eq(after_out(RIG_CODE, 0x3f8, 1, load_in, 6), 0, "no other port");
     tap_eq(after_out(RIG_CODE, PCI_CONFIG_ADDRESS, 1, load_in, 6), 0, "nor a byte there");
+    tap_eq(after_out(RIG_CODE, PCI_CONFIG_ADDRESS, 4, "\xe4\x71", 2), 0,
+           "nor with a port that is not its data register: it may be of a device of the VM's own");
+    tap_eq(after_out(RIG_CODE, CMOS_INDEX, 1, "\xe4\xfc", 2), 0, "of CMOS as well");
     tap_eq(after_out(RIG_CODE + PAGE_SIZE - 1, PCI_CONFIG_ADDRESS, 4, load_in, 6), 0,
            "nor across a page");
     vendor[0].segs.cpl = 3;

@@ -199,6 +199,87 @@ static void test_summit(void)
     tap_ok(sp_reaches(m, pt, root) && sp_reaches(m, pt, root2), "shared by two, it reaches both");
 }
 
+/* PT is unsync and listed below the first root, and the second was loaded since. */
+static struct mmu *two_roots(void)
+{
+    struct mmu *m = &mmu[0];
+
+    rig_up("batch=off", 128);
+    second_space();
+    (void)fault(0, VA(0, 1), PFEC_U);
+    load(0, ROOT2);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    load(0, ROOT);
+    give_up(0, PT);
+    do
+        load(0, ROOT2);
+    while (m->epoch % 16 > 8); /* the list is gone through all the same at some */
+    return m;
+}
+
+/* Nothing listed is below a root: known until a link or the list changes. */
+static void test_bare(void)
+{
+    struct mmu *m = two_roots();
+
+    tap_ok(m->roots[m->root].bare_links == m->links && m->roots[m->root].bare_lists == m->lists,
+           "what is listed is not below the second root");
+    uint64_t rereads = stat_of(0, STAT_unsync_reread);
+    load(0, ROOT2);
+    load(0, ROOT2);
+    tap_eq(stat_of(0, STAT_unsync_reread), rereads, "... and not re-read there");
+    put(0, ROOT2 + 2, 1, PT << 12 | ALL);
+    (void)fault(0, VA(1, 2), PFEC_U);
+    *entry(PT, 2) = 611ull << 12 | ALL | PTE_A; /* without an exit */
+    load(0, ROOT2);
+    tap_eq(leaf(0, VA(1, 2)) & PTE_ADDR, host_of(611), "linked there, it is");
+
+    m = two_roots();
+    give_up(0, ROOT2 + 3);
+    *entry(ROOT2 + 3, 1) = 612ull << 12 | ALL | PTE_A;
+    load(0, ROOT2);
+    tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(612), "another that is listed there is as well");
+
+    m = two_roots();
+    uint64_t listed_at = m->sps[m->unsync_head].listed_at;
+    for (unsigned i = 0; i < 300 && m->unsync_head != SP_NONE; i++)
+        load(0, ROOT2);
+    tap_ok(m->epoch > listed_at + 256 && m->unsync_head == SP_NONE,
+           "what no root reaches for long is dropped all the same");
+}
+
+/* The root that is found at once is that of the mode. */
+static void test_once(void)
+{
+    struct mmu *m = &mmu[0];
+
+    rig_up("batch=off", 128);
+    second_space();
+    (void)fault(0, VA(0, 1), PFEC_U);
+    uint32_t page = m->last_root;
+    load(0, ROOT2);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    uint64_t hits = stat_of(0, STAT_root_hits), used = m->root_clock;
+    load(0, ROOT);
+    tap_ok(m->root != SP_NONE && m->last_root == page && m->roots[m->root].sp == page,
+           "a root that is kept is chosen by its load");
+    tap_ok(stat_of(0, STAT_root_hits) == hits + 1 && m->roots[m->root].used_at == used + 1,
+           "... and counts as used");
+    regs[0].cr0 &= ~CR0_WP;
+    mmu_event_mode(m, &regs[0]);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    tap_ok(m->last_root != page, "with CR0.WP = 0 it is another");
+    uint32_t other = m->last_root;
+    load(0, ROOT2);
+    load(0, ROOT);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    tap_eq(m->last_root, other, "... and so after loads");
+    regs[0].cr0 |= CR0_WP;
+    mmu_event_mode(m, &regs[0]);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    tap_eq(m->last_root, page, "... until WP is set again");
+}
+
 int main(void)
 {
     test_path();
@@ -209,5 +290,7 @@ int main(void)
     test_xlate();
     test_crowd();
     test_summit();
+    test_bare();
+    test_once();
     return tap_done();
 }
