@@ -154,14 +154,23 @@ bool rmap_is_full(struct mmu *m, hpa_t h);
 /* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with
  * a 2 MiB spte. NULL: not so far. Valid until a link or the root changes. */
 const struct mmu_path *path_of(struct mmu *m, gva_t va);
+static inline uint64_t path_cuts(const struct mmu *m, const struct mmu_path *p)
+{
+    return m->sps[p->root].cut + m->sps[p->up[0]].cut + m->sps[p->up[1]].cut;
+}
+/* From an entry in its spte, beside W: U, and NX where it is not reserved. */
+static inline uint64_t path_mirrored(const struct mmu_path *p)
+{
+    return PTE_U | (PTE_NX & ~p->must_be_0);
+}
 /* The same as far as it is remembered. */
 static inline const struct mmu_path *path_known(const struct mmu *m, gva_t va)
 {
     uint64_t region1 = (va.v >> REGION_SHIFT) + 1;
     const struct mmu_path *p = &m->path[(region1 ^ region1 >> 9) % MMU_PATHS];
 
-    return p->region1 == region1 && p->unlinks == m->unlinks && m->root != SP_NONE &&
-                   p->root == m->roots[m->root].sp
+    return p->region1 == region1 && m->root != SP_NONE && p->root == m->roots[m->root].sp &&
+                   p->cuts == path_cuts(m, p)
                ? p
                : NULL;
 }
@@ -252,9 +261,10 @@ void flip_made(struct mmu *m, uint32_t loc1);
 
 /* --- plain.c --- */
 enum mmu_plain {
-    PLAIN_NOT,    /* it is not: by the long way */
-    PLAIN_FILLED, /* the spte is made */
-    PLAIN_FORWARD /* out->fault is the guest's */
+    PLAIN_NOT,     /* it is not: by the long way */
+    PLAIN_FILLED,  /* the spte is made */
+    PLAIN_FORWARD, /* out->fault is the guest's */
+    PLAIN_TRACED   /* a store to out->gpa, in a frame that is traced and synced */
 };
 enum mmu_plain plain_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_fault_out *out);
 
@@ -271,6 +281,8 @@ void device_repair(struct mmu *m, uint32_t page, unsigned idx, uint64_t gpte);
 void repair_init(struct mmu *m);
 void repair_spte(struct mmu *m, uint32_t page, unsigned idx);
 void repair_entry(struct mmu *m, gpa_t entry);
+/* This CPU's own patch for an entry that it has just stored, in place of a post and a drain. */
+void repair_own(struct mmu *m, gpa_t entry);
 /* repair_spte in a page of level 1 with 8-byte entries, which are mostly as they were. */
 void repair_leaf(struct mmu *m, uint32_t page, unsigned idx);
 /* Re-reads every present spte of a page. */
