@@ -49,20 +49,21 @@ static void path_plain(const struct mmu *m, struct mmu_path *p)
     p->must_be_0 = gpte_reserved_4k(m, s->role);
 }
 
-const struct mmu_path *path_of(struct mmu *m, gva_t va)
+const struct mmu_path *path_find(struct mmu *m, gva_t va, bool *whole)
 {
-    const struct mmu_path *known = path_known(m, va);
     uint64_t region1 = (va.v >> REGION_SHIFT) + 1;
-    struct mmu_path *p = &m->path[(region1 ^ region1 >> 9) % MMU_PATHS];
 
-    if (known || m->root == SP_NONE)
-        return known;
+    *whole = false;
+    if (m->root == SP_NONE)
+        return NULL;
     uint32_t root = m->roots[m->root].sp;
     if (root == SP_NONE || !m->sps[root].used)
         return NULL;
+    struct mmu_path *p = &m->path[path_slot(region1, root)];
     p->root = root;
-    p->region1 = follow(m, va, p) ? region1 : 0;
+    *whole = follow(m, va, p);
+    p->region1 = *whole ? region1 : 0;
     p->cuts = m->cfg.opt->shortcuts ? path_cuts(m, p) : ~0ull; /* ~0: for this once */
     path_plain(m, p);
-    return p->region1 ? p : NULL;
+    return p;
 }

@@ -201,8 +201,9 @@ static void repair_leaves(struct mmu *m, uint32_t page)
 {
     const struct sp *s = sp_at(m, page);
     const uint64_t *spte = sp_spte(m, page, 0);
-    const uint64_t must_be_0 = gpte_reserved_4k(m, s->role);
-    const uint64_t kept = PTE_P | PTE_A | PTE_ADDR | PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
+    /* What must be 0 in an entry is 0 in the spte. */
+    const uint64_t kept = PTE_P | PTE_A | PTE_ADDR | PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0) |
+                          gpte_reserved_4k(m, s->role);
     uint64_t region = ~0ull, moved = 0; /* region: ~0 is none */
 
     for (unsigned w = 0; w < 8; w++) {
@@ -218,10 +219,10 @@ static void repair_leaves(struct mmu *m, uint32_t page)
                 region = (g & PTE_ADDR) >> REGION_SHIFT;
                 moved = h.v ^ (g & PTE_ADDR);
             }
-            uint64_t want = ((g ^ moved) & kept) | (g & (PTE_W | PTE_D));
-            if ((g & (PTE_W | PTE_D)) != (PTE_W | PTE_D))
-                want &= ~(PTE_W | PTE_D);
-            if (want == spte[idx] && !(g & must_be_0) && (g & PTE_ADDR) >> REGION_SHIFT == region)
+            uint64_t want = (g ^ moved) & kept;
+            if ((g & (PTE_W | PTE_D)) == (PTE_W | PTE_D))
+                want |= PTE_W | PTE_D;
+            if (want == spte[idx] && (g & PTE_ADDR) >> REGION_SHIFT == region)
                 continue;
             repair_spte(m, page, idx);
             serve_point(m);

@@ -11,7 +11,7 @@
 #define ENTERED_NONE (UINT32_MAX - 1) /* no slot, and not SP_NONE either */
 #define MMU_ROOTS 16                  /* retained roots at most */
 #define MMU_XLATE 32                  /* entries of the software gva -> gpa cache */
-#define MMU_PATHS 16                  /* regions of 2 MiB whose shadow page is remembered */
+#define MMU_PATHS 64                  /* ways of 2 MiB of a root that are remembered */
 #define MMU_HOT 64                    /* recently trapped frames remembered */
 #define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
 #ifndef MMU_UNSYNC_OUT

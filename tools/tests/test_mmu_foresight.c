@@ -284,6 +284,12 @@ static void test_not_dying(void)
     tap_eq(fault(0, WINDOW(PD - ROOT).v, PFEC_W), MMU_RESUME, "with that page it ends");
     live("");
     clear_leaves(false);
+    give_up(0, PT + 1);
+    tap_eq(fault(0, WINDOW(PD - ROOT).v, PFEC_W), MMU_EMULATE, "a page in a table that is unsync");
+    *entry(PT + 1, 1) = 0;
+    tap_eq(fault(0, WINDOW(PD - ROOT).v, PFEC_W), MMU_RESUME, "... is gone without a trap");
+    live("");
+    clear_leaves(false);
     (void)fault(0, WINDOW(PD - ROOT).v, PFEC_W); /* a page of this space is known ... */
     *entry(ROOT2, UPPER) = *entry(ROOT, UPPER);
     *entry(ROOT2, 0) = (ROOT2 + 4) << 12 | ALL;

@@ -155,6 +155,19 @@ static void test_reread(void)
         tap_eq((trace_word(&coh[0], gfn(513)) & TRACE_WRITER(0)) != 0, (e & PTE_W) != 0,
                "... and the writer bit goes with W");
     }
+    for (unsigned way = 0; way < 2; way++) { /* NX without EFER.NXE is a reserved bit */
+        rig_up("", 128);
+        regs[0].efer &= ~EFER_NXE;
+        mmu_reset(&mmu[0], &regs[0]);
+        (void)fault(0, VA(0, 1), PFEC_U);
+        give_up(0, PT);
+        *entry(PT, 1) |= PTE_NX;
+        if (way)
+            unsync_sync_va(&mmu[0], gva(VA(0, 1)));
+        else
+            load(0, ROOT);
+        tap_eq(leaf(0, VA(0, 1)), 0, "NX where it is reserved");
+    }
     rig_up("", 128);
     (void)fault(0, VA(0, 1), PFEC_U);
     give_up(0, PT);

@@ -18,6 +18,7 @@ static const struct {
                {ALL | PTE_A, 0, "read before"},
                {ALL | AD, 0, "written before"},
                {PTE_P | PTE_U | AD, 0, "not to be written"},
+               {PTE_P | PTE_U, 0, "not to be written, never used"},
                {PTE_P | PTE_W | AD, 0, "the supervisor's"},
                {ALL | AD | PTE_NX, 0, "no code"},
                {ALL | AD | BIT(45), 0, "a reserved bit"},
@@ -255,8 +256,8 @@ static void test_last(void)
            "the other goes: it is no more");
 }
 
-#define UPPER 300u /* an entry of the kernel's half, which leads to the first 2 MiB by one entry   \
-                    */
+/* Entry UPPER of the root, the kernel's half, leads to the first 2 MiB by one entry. */
+#define UPPER 300u
 #define FRAME(f) (0xffff000000000000ull | (uint64_t)UPPER << 39 | (uint64_t)(f) << 12)
 #define PDPT_K 40ull
 #define PD_K 41ull
