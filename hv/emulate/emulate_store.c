@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The store that kernels make to their tables, without the emulator's frame: MOV of a register or
  * an immediate, 8 bytes, in 64-bit code. Everything else is emulate.c's. Tested by
- * tools/tests/test_emulate.c. */
+ * tools/tests/test_emulate_store.c. */
 /* Rules.
  * 1. Only what fetch_known knows: the decoding of the bytes that are there now.
  * 2. The operand is the address that faulted, without a segment base, and lies in one granule: so
