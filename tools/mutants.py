@@ -33,7 +33,7 @@ LAYERS = [
                "test_mmu_seen", "test_mmu_vanish", "test_mmu_path", "test_mmu_plain"]),
     ("loop", ["test_quick", "test_loop", "test_exits", "test_events", "test_pveoi", "test_pcid", "test_svm", "test_svm_clean",
               "test_vmx", "test_real",
-              "test_intercepts", "test_ferr", "test_cr", "test_nmi", "test_enter", "test_emulate", "test_emulate_wide",
+              "test_intercepts", "test_ferr", "test_cr", "test_nmi", "test_enter", "test_emulate", "test_emulate_store", "test_emulate_wide",
               "test_iopair", "test_ahead", "test_flush", "test_hypercall", "test_hyperv"]),
     ("machine", ["test_vms", "test_pci_quiesce", "test_plan", "test_iommu_maps", "test_iommu", "test_vtd", "test_amdvi",
                  "test_acs", "test_acpi", "test_pass_config", "test_pass_irq", "test_emulate_device", "test_mmu_device"]),

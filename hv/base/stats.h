@@ -28,6 +28,7 @@
     X(drains)       /* drains that found something pending */                                      \
     X(drains_empty) /* coherency events with nothing pending */                                    \
     X(patches_applied)                                                                             \
+    X(patches_own) /* for an own store, applied without being posted */                            \
     X(patches_postponed)                                                                           \
     X(derived_used)                                                                                \
     X(unsync_in)     /* leaf tables gone unsync by this writer */                                  \

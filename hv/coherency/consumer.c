@@ -53,27 +53,20 @@ static inline bool set_is_empty(const struct channel *ch, unsigned first)
 {
     uint64_t any = 0;
 
+#pragma GCC unroll 8
     for (unsigned i = 0; i < CHANNEL_WAYS; i++)
         any |= atomic_load_explicit(&ch->slot[first + i], memory_order_acquire);
     return !any;
 }
 
-/* The second loop (864): one channel. Returns what was handed to the sink. */
-static unsigned drain_channel(struct coh_cpu *self, uint32_t producer,
-                              const struct patch_sink *sink, unsigned *postponed)
+/* The slots of one set. */
+static unsigned drain_set(struct coh_cpu *self, uint32_t producer, unsigned first,
+                          const struct patch_sink *sink, unsigned *postponed)
 {
     struct channel *ch = &self->co->matrix[producer][self->cpu];
     unsigned n = 0;
-    if (channel_take_overflow(ch)) {
-        sink_overflow(self, sink);
-        n++;
-    }
-    for (unsigned i = 0; i < CHANNEL_SLOTS; i++) {
+    for (unsigned i = first; i < first + CHANNEL_WAYS; i++) {
         struct patch_payload dv;
-        if (i % CHANNEL_WAYS == 0 && set_is_empty(ch, i)) {
-            i += CHANNEL_WAYS - 1;
-            continue;
-        }
         /* acquire: pairs with the publishing store in channel_post */
         uint64_t w = atomic_load_explicit(&ch->slot[i], memory_order_acquire); /* 866 */
         if (!w)
@@ -88,6 +81,22 @@ static unsigned drain_channel(struct coh_cpu *self, uint32_t producer,
         sink_patch(self, sink, producer, w, &dv);
         n++;
     }
+    return n;
+}
+
+/* The second loop (864): one channel. Returns what was handed to the sink. */
+static unsigned drain_channel(struct coh_cpu *self, uint32_t producer,
+                              const struct patch_sink *sink, unsigned *postponed)
+{
+    struct channel *ch = &self->co->matrix[producer][self->cpu];
+    unsigned n = 0;
+    if (channel_take_overflow(ch)) {
+        sink_overflow(self, sink);
+        n++;
+    }
+    for (unsigned first = 0; first < CHANNEL_SLOTS; first += CHANNEL_WAYS)
+        if (!set_is_empty(ch, first))
+            n += drain_set(self, producer, first, sink, postponed);
     return n;
 }
 

@@ -170,19 +170,23 @@ static bool interesting(const struct coh_cpu *self, gpa_t at, uint64_t old)
     return others_storing(self, at);
 }
 
-/* After the exchange of the 8 bytes at `at` from `old` to `now`. */
-static void after_exchange(struct coh_cpu *self, gpa_t at, uint64_t old, uint64_t now)
+/* After the exchange of the 8 bytes at `at` from `old` to `now`. own: the patch of the entry at
+ * `at` for this CPU is not posted, the caller applies it; *own says whether there is one. */
+static void after_exchange(struct coh_cpu *self, gpa_t at, uint64_t old, uint64_t now, bool *own)
 {
     /* seq_cst load after a seq_cst RMW: the Dekker pair with trace_install */
     cpuset_t to = consumers_of(self, trace_word(self, gpa_gfn(at))); /* 832 */
-    cpuset_t shoot = 0;
+    cpuset_t shoot = 0, others = own ? to & ~(cpuset_t)BIT(self->cpu) : to;
     struct patch_payload dv;
     if (to) {
         stat_inc(self->pcpu, STAT_traced_writes);
-        if (interesting(self, at, old))
-            shoot |= post(self, to, patch_key_entry(at), derive(self, now, &dv));
-        else
+        bool needed = interesting(self, at, old);
+        if (!needed)
             stat_inc(self->pcpu, STAT_skips);
+        else if (others)
+            shoot |= post(self, others, patch_key_entry(at), derive(self, now, &dv));
+        if (own)
+            *own = needed && others != to;
         if (self->co->entry4) {
             gpa_t high = gpa(at.v + 4);
             if (interesting(self, high, old >> 32))
@@ -239,8 +243,20 @@ uint64_t producer_exchange(struct coh_cpu *self, gpa_t at, void *host, unsigned 
         while (!atomic_compare_exchange_weak_explicit(g.p, &old, now, memory_order_seq_cst,
                                                       memory_order_relaxed));
     }
-    after_exchange(self, g.at, old, now);
+    after_exchange(self, g.at, old, now, NULL);
     return (old >> g.shift) & g.mask;
+}
+
+bool producer_exchange_own(struct coh_cpu *self, gpa_t at, void *host, uint64_t value)
+{
+    bool own = false;
+
+    ASSERT(!(at.v & 7));
+    storing_alone(self, (at.v & ~STORING_GRANULE_MASK) | STORING_BUSY, gpa_gfn(at));
+    /* 831, as in producer_exchange */
+    uint64_t old = atomic_exchange_explicit((_Atomic uint64_t *)host, value, memory_order_seq_cst);
+    after_exchange(self, at, old, value, &own);
+    return own;
 }
 
 bool producer_cmpxchg(struct coh_cpu *self, gpa_t at, void *host, unsigned width, uint64_t expected,
@@ -260,7 +276,7 @@ bool producer_cmpxchg(struct coh_cpu *self, gpa_t at, void *host, unsigned width
     } while (!atomic_compare_exchange_weak_explicit(g.p, &old, now, memory_order_seq_cst,
                                                     memory_order_seq_cst)); /* 831 */
     *old_value = expected & g.mask;
-    after_exchange(self, g.at, old, now);
+    after_exchange(self, g.at, old, now, NULL);
     return true;
 }
 

@@ -14,6 +14,11 @@
  * (width bytes). Source: Fig. 11 steps 831..848; [0096], [0106]..[0110]. */
 uint64_t producer_exchange(struct coh_cpu *self, gpa_t at, void *host, unsigned width,
                            uint64_t value);
+/* The same of 8 aligned bytes, but that this CPU's own patch for them is not posted. true: there is
+ * one; the caller applies it, by a re-read of the entry, before its guest goes on and before its
+ * next event (README "Producer"). */
+bool producer_exchange_own(struct coh_cpu *self, gpa_t at, void *host,
+                           uint64_t value) HV_MUST_CHECK;
 /* Same, only if the current value equals `expected`; true if stored. A failed compare posts
  * nothing. *old: the value found. */
 bool producer_cmpxchg(struct coh_cpu *self, gpa_t at, void *host, unsigned width, uint64_t expected,

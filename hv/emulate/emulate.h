@@ -19,6 +19,9 @@ enum emulate_result {
  * bounded batches (at most 32 iterations or until the action word is non-zero) and declines at once
  * for stores to RAM with more than 32 left. */
 enum emulate_result emulate_insn(struct subvmm *s, const struct vmexit *x, gpa_t at) HV_MUST_CHECK;
+/* The same for a plain store of 8 bytes to RAM, which nearly every store to a table is: `at` is
+ * where mmu_fault said that x->gva goes. false: nothing was done, it is emulate_insn's. */
+bool emulate_store(struct subvmm *s, const struct vmexit *x, gpa_t at) HV_MUST_CHECK;
 /* Takes what emulate_native.c needs off a shadow pool and off the number of its ASIDs, before
  * mmu_init. */
 void native_init(struct native *n, void **pool, hpa_t *hpa, uint64_t *bytes, uint32_t *nasids);

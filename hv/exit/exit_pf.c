@@ -61,7 +61,10 @@ void exit_pf(struct subvmm *s, const struct vmexit *x)
         break;
     case MMU_EMULATE:
         s->calm = true; /* taken back where an operand is a device */
-        pf_emulate(s, x, out.gpa);
+        if (emulate_store(s, x, out.gpa))
+            stat_inc(s->pcpu, STAT_emulated);
+        else
+            pf_emulate(s, x, out.gpa);
         break;
     case MMU_MMIO:
         pf_mmio(s, x, out.gpa);

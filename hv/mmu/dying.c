@@ -23,8 +23,10 @@ static bool leaf_alive(struct mmu *m, uint32_t page)
             /* relaxed: a guess, which the guest's own stores may outrun */
             uint64_t g =
                 table ? __atomic_load_n(&table[idx], __ATOMIC_RELAXED) : gpte_raw_any(m, s, idx);
-            if (g & PTE_P)
+            if (g & PTE_P) {
+                m->alive_loc1 = m->cfg.opt->shortcuts ? (page << 9 | idx) + 1 : 0;
                 return true;
+            }
         }
         m->work += n;
         m->dying_looked += n;
@@ -63,6 +65,20 @@ static bool alive(struct mmu *m, uint32_t page, struct mmu_family *fam)
         }
     }
     return false;
+}
+
+/* Is the user page that was found last still one of this space? Then the space is alive. */
+static bool still_alive(struct mmu *m, uint32_t root)
+{
+    uint32_t page = (m->alive_loc1 - 1) >> 9;
+    unsigned idx = (m->alive_loc1 - 1) & 511;
+
+    if (!m->alive_loc1)
+        return false;
+    const struct sp *s = sp_at(m, page);
+    return s->used && s->level == 1 && !(s->role & ROLE_DIRECT) &&
+           (spte_get(m, page, idx) & (PTE_P | PTE_U)) == (PTE_P | PTE_U) &&
+           (gpte_of(m, s, idx) & PTE_P) && sp_below(m, page, root);
 }
 
 /* A level-4 page above one that shadows f as a non-leaf table whose entry `idx` is in use, which
@@ -142,7 +158,7 @@ bool dying_found(struct mmu *m, gva_t va, gfn_t f, struct mmu_family *fam)
     if (!m->cfg.opt->dying || m->top != 4 || (m->role & ROLE_WP0))
         return false;
     root = space_of(m, f, (unsigned)(va.v & PAGE_MASK) / 8);
-    if (root != SP_NONE && !alive(m, root, fam) && fam->lived)
+    if (root != SP_NONE && !still_alive(m, root) && !alive(m, root, fam) && fam->lived)
         for (unsigned i = 0; i < fam->n; i++)
             if (fam->table[i].v == f.v) /* the kernel's half may lead to it as well, or alone */
                 return true;

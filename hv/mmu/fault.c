@@ -43,23 +43,68 @@ static enum mmu_verdict forward(struct mmu *m, gva_t va, uint32_t pfec, struct m
     return MMU_FORWARD;
 }
 
-/* The frame is traced and synced: emulate the store, or give the frame up as its writer. */
+/* A store at va to the traced and synced frame of `at`: emulated, done again, or to be given up to
+ * its writer, and with it *fam. */
+enum traced { TRACED_EMULATE, TRACED_RESUME, TRACED_GIVE_UP };
+
+static enum traced traced_decide(struct mmu *m, gva_t va, gpa_t at, struct mmu_family *fam)
+{
+    gfn_t f = gpa_gfn(at);
+
+    if (direct_keeps(m, at))
+        return TRACED_EMULATE;
+    bool dying = dying_found(m, va, f, fam);
+    if (dying && dying_drop(m, va, f, fam))
+        return TRACED_RESUME;
+    return dying || unsync_wanted(m, f) ? TRACED_GIVE_UP : TRACED_EMULATE;
+}
+
+static enum mmu_verdict traced_give_up(struct mmu *m, struct walk *w, gpa_t *at,
+                                       const struct mmu_family *fam)
+{
+    w->give_up = true;
+    if (fill_leaf(m, w, at) == FILL_TRACED)
+        return MMU_EMULATE;
+    dying_give_up(m, w->va, w->target, fam);
+    return MMU_RESUME;
+}
+
 static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 {
     struct mmu_family fam;
 
-    if (direct_keeps(m, *at))
+    switch (traced_decide(m, w->va, *at, &fam)) {
+    case TRACED_EMULATE:
         return MMU_EMULATE;
-    bool dying = dying_found(m, w->va, w->target, &fam);
-    if (dying && dying_drop(m, w->va, w->target, &fam))
+    case TRACED_RESUME:
         return MMU_RESUME;
-    if (!dying && !unsync_wanted(m, w->target))
+    case TRACED_GIVE_UP:
+        break;
+    }
+    return traced_give_up(m, w, at, &fam);
+}
+
+/* The same where no walk was made so far. */
+static enum mmu_verdict traced_plain(struct mmu *m, gva_t va, uint32_t access, gpa_t *at)
+{
+    struct mmu_family fam;
+    struct walk w;
+
+    switch (traced_decide(m, va, *at, &fam)) {
+    case TRACED_EMULATE: /* the emulator may ask for just that */
+        m->xlate[(va.v >> PAGE_SHIFT) % MMU_XLATE] = (struct mmu_xlate){.page = va.v >> PAGE_SHIFT,
+                                                                        .gen = m->xlate_gen,
+                                                                        .gfn = gpa_gfn(*at).v,
+                                                                        .access = access};
         return MMU_EMULATE;
-    w->give_up = true;
-    if (fill_leaf(m, w, at) == FILL_TRACED)
-        return MMU_EMULATE;
-    dying_give_up(m, w->va, w->target, &fam);
-    return MMU_RESUME;
+    case TRACED_RESUME:
+        return MMU_RESUME;
+    case TRACED_GIVE_UP:
+        break;
+    }
+    if (walk_guest(m, va, access, &w) != HV_OK || w.target.v != gpa_gfn(*at).v)
+        return MMU_RESUME; /* it changes: the store comes again */
+    return traced_give_up(m, &w, at, &fam);
 }
 
 void mmu_write_fallback(struct mmu *m, gva_t va, gpa_t at)
@@ -116,6 +161,9 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
     case PLAIN_FORWARD:
         ring_put(m->pcpu, RING_PF, va.v, pfec);
         return MMU_FORWARD;
+    case PLAIN_TRACED:
+        ring_put(m->pcpu, RING_PF, va.v, pfec);
+        return traced_plain(m, va, access, &out->gpa);
     case PLAIN_NOT:
         break;
     }

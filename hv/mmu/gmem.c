@@ -99,6 +99,17 @@ enum hv_err gmem_write(struct mmu *m, gva_t va, const void *buf, size_t n, uint3
     return HV_OK;
 }
 
+bool gmem_store_entry(struct mmu *m, gpa_t at, uint64_t value)
+{
+    void *host = p2m_ptr(m->cfg.p2m, at);
+
+    if (!host || (at.v & 7))
+        return false;
+    if (producer_exchange_own(m->coh, at, host, value))
+        repair_own(m, at);
+    return true;
+}
+
 static enum hv_err one_granule(struct mmu *m, gva_t va, unsigned width, uint32_t access,
                                struct span *s, struct guest_fault *fault, gpa_t *at)
 {

@@ -20,6 +20,10 @@ enum hv_err gmem_cmpxchg(struct mmu *m, gva_t va, unsigned width, uint64_t expec
 /* Atomic exchange of `width` bytes, otherwise like gmem_cmpxchg; plain MOV stores use this too. */
 enum hv_err gmem_xchg(struct mmu *m, gva_t va, unsigned width, uint64_t value, uint32_t access,
                       uint64_t *old, struct guest_fault *fault, gpa_t *at) HV_MUST_CHECK;
+/* A plain store of 8 bytes to RAM at `at`, where mmu_fault has just said that the guest's goes, and
+ * the last of its instruction: this CPU's own shadow follows at once, other CPUs are posted to as
+ * ever. false: not RAM, or not aligned; nothing is stored. */
+bool gmem_store_entry(struct mmu *m, gpa_t at, uint64_t value) HV_MUST_CHECK;
 /* By gpa, no translation: bulk copy to or from RAM (string I/O buffers, kvm-clock page, loaders at
  * run time). HV_RANGE if any byte is not RAM, nothing copied. */
 enum hv_err gmem_read_gpa(struct mmu *m, gpa_t at, void *buf, size_t n) HV_MUST_CHECK;

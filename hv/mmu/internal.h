@@ -151,19 +151,51 @@ bool rmap_has_writable(struct mmu *m, gfn_t f);
 bool rmap_is_full(struct mmu *m, hpa_t h);
 
 /* --- path.c --- */
-/* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with
- * a 2 MiB spte. NULL: not so far. Valid until a link or the root changes. */
-const struct mmu_path *path_of(struct mmu *m, gva_t va);
+/* What path_walk does where nothing is remembered. */
+const struct mmu_path *path_find(struct mmu *m, gva_t va, bool *whole);
+static inline uint64_t path_cuts(const struct mmu *m, const struct mmu_path *p)
+{
+    return m->sps[p->root].cut + m->sps[p->up[0]].cut + m->sps[p->up[1]].cut;
+}
+/* From an entry in its spte, beside W: U, and NX where it is not reserved. */
+static inline uint64_t path_mirrored(const struct mmu_path *p)
+{
+    return PTE_U | (PTE_NX & ~p->must_be_0);
+}
+/* Roots have a kernel's regions in common: each has its own place for them. */
+static inline unsigned path_slot(uint64_t region1, uint32_t root)
+{
+    return (unsigned)(region1 ^ region1 >> 9 ^ root * 11ull) % MMU_PATHS;
+}
 /* The same as far as it is remembered. */
 static inline const struct mmu_path *path_known(const struct mmu *m, gva_t va)
 {
     uint64_t region1 = (va.v >> REGION_SHIFT) + 1;
-    const struct mmu_path *p = &m->path[(region1 ^ region1 >> 9) % MMU_PATHS];
 
-    return p->region1 == region1 && p->unlinks == m->unlinks && m->root != SP_NONE &&
-                   p->root == m->roots[m->root].sp
-               ? p
-               : NULL;
+    if (m->root == SP_NONE)
+        return NULL;
+    uint32_t root = m->roots[m->root].sp;
+    const struct mmu_path *p = &m->path[path_slot(region1, root)];
+    return p->region1 == region1 && p->root == root && p->cuts == path_cuts(m, p) ? p : NULL;
+}
+
+/* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with
+ * a 2 MiB spte, or how far they lead: then *whole is false, and the page and level are where they
+ * end. NULL: there is no root. Valid until a link or the root changes. */
+static inline const struct mmu_path *path_walk(struct mmu *m, gva_t va, bool *whole)
+{
+    const struct mmu_path *p = path_known(m, va);
+
+    *whole = true;
+    return p ? p : path_find(m, va, whole);
+}
+/* The same; NULL: not so far. */
+static inline const struct mmu_path *path_of(struct mmu *m, gva_t va)
+{
+    bool whole;
+    const struct mmu_path *p = path_walk(m, va, &whole);
+
+    return whole ? p : NULL;
 }
 
 /* --- pool.c --- */
@@ -252,9 +284,10 @@ void flip_made(struct mmu *m, uint32_t loc1);
 
 /* --- plain.c --- */
 enum mmu_plain {
-    PLAIN_NOT,    /* it is not: by the long way */
-    PLAIN_FILLED, /* the spte is made */
-    PLAIN_FORWARD /* out->fault is the guest's */
+    PLAIN_NOT,     /* it is not: by the long way */
+    PLAIN_FILLED,  /* the spte is made */
+    PLAIN_FORWARD, /* out->fault is the guest's */
+    PLAIN_TRACED   /* a store to out->gpa, in a frame that is traced and synced */
 };
 enum mmu_plain plain_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_fault_out *out);
 
@@ -271,6 +304,8 @@ void device_repair(struct mmu *m, uint32_t page, unsigned idx, uint64_t gpte);
 void repair_init(struct mmu *m);
 void repair_spte(struct mmu *m, uint32_t page, unsigned idx);
 void repair_entry(struct mmu *m, gpa_t entry);
+/* This CPU's own patch for an entry that it has just stored, in place of a post and a drain. */
+void repair_own(struct mmu *m, gpa_t entry);
 /* repair_spte in a page of level 1 with 8-byte entries, which are mostly as they were. */
 void repair_leaf(struct mmu *m, uint32_t page, unsigned idx);
 /* Re-reads every present spte of a page. */

@@ -4,15 +4,18 @@
  * tools/tests/test_mmu_path.c. */
 /* Rules.
  * 1. What is remembered is what the sptes above level 1 say, and is believed while none that was
- *    present has changed since (mmu.unlinks, moved in spte_set) and the root is the same page. It
- * says nothing of the guest's entries that the links do not say.
+ *    present has changed since in one of the pages passed (sp.cut, moved in spte_set and by nothing
+ *    moved back; so their sum stands still only if all do) and the root is the same page. It says
+ *    nothing of the guest's entries that the links do not say.
  * 2. A page freed was unlinked before, and so is remembered by no path that is believed. */
 #include "hv/mmu/internal.h"
 
 /* The links are followed; false: one is not there, or a leaf of 1 GiB would be the end. */
 static bool follow(struct mmu *m, gva_t va, struct mmu_path *p)
 {
-    p->sp = p->root;
+    unsigned n = 0;
+
+    p->sp = p->up[0] = p->up[1] = p->root;
     p->level = (uint8_t)m->top;
     p->w = p->u = true;
     p->nx = false;
@@ -27,6 +30,8 @@ static bool follow(struct mmu *m, gva_t va, struct mmu_path *p)
         p->nx = p->nx || (e & PTE_NX);
         p->sp = spte_child(m, e);
         p->level--;
+        if (p->level > 1)
+            p->up[n++] = p->sp; /* at most those of levels 3 and 2 */
     }
     return true;
 }
@@ -42,23 +47,23 @@ static void path_plain(const struct mmu *m, struct mmu_path *p)
     p->table = s->table;
     p->grants = ~(PTE_W | PTE_U) | (p->w ? PTE_W : 0) | (p->u ? PTE_U : 0);
     p->must_be_0 = gpte_reserved_4k(m, s->role);
-    p->mirrored = PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
 }
 
-const struct mmu_path *path_of(struct mmu *m, gva_t va)
+const struct mmu_path *path_find(struct mmu *m, gva_t va, bool *whole)
 {
-    const struct mmu_path *known = path_known(m, va);
     uint64_t region1 = (va.v >> REGION_SHIFT) + 1;
-    struct mmu_path *p = &m->path[(region1 ^ region1 >> 9) % MMU_PATHS];
 
-    if (known || m->root == SP_NONE)
-        return known;
+    *whole = false;
+    if (m->root == SP_NONE)
+        return NULL;
     uint32_t root = m->roots[m->root].sp;
     if (root == SP_NONE || !m->sps[root].used)
         return NULL;
+    struct mmu_path *p = &m->path[path_slot(region1, root)];
     p->root = root;
-    p->unlinks = m->cfg.opt->shortcuts ? m->unlinks : ~0ull; /* ~0: for this once */
-    p->region1 = follow(m, va, p) ? region1 : 0;
+    *whole = follow(m, va, p);
+    p->region1 = *whole ? region1 : 0;
+    p->cuts = m->cfg.opt->shortcuts ? path_cuts(m, p) : ~0ull; /* ~0: for this once */
     path_plain(m, p);
-    return p->region1 ? p : NULL;
+    return p;
 }

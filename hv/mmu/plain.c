@@ -9,7 +9,10 @@
  *    rest, which changes without the links, is asked here: the entry, the lists, CR4.
  * 3. A fault is forwarded only if its address needs nothing of the event that it is: its page is
  *    not listed, or the one page of its table and its spte is what the entry says.
- * 4. Nothing inbound is served between the trace word's exchange and the spte. */
+ * 4. Nothing inbound is served between the trace word's exchange and the spte.
+ * 5. Of a large page the links speak for the entry, as a TLB would: a patch for it was drained
+ *    before, and no table is given up. A store is found to be to a traced frame only where the spte
+ *    of that frame is there and lacks nothing but W. */
 #include "hv/mmu/internal.h"
 
 /* NOLINTNEXTLINE(misc-redundant-expression): one is of the error code, the other of entries */
@@ -24,7 +27,8 @@ static enum mmu_plain forward(struct mmu *m, const struct mmu_path *p, uint64_t 
 
     if (m->leave_soon || consumer_news(m->coh)) /* the entry may be what is not posted yet */
         return PLAIN_NOT;
-    if (s->listed && (s->alias || (spte && !is_repaired(m, p->must_be_0, p->mirrored, spte, g))))
+    if (s->listed &&
+        (s->alias || (spte && !is_repaired(m, p->must_be_0, path_mirrored(p), spte, g))))
         return PLAIN_NOT;
     m->epoch++;
     m->xlate_gen++;
@@ -72,6 +76,27 @@ static bool claim(struct mmu *m, const struct mmu_path *p, uint64_t g, gfn_t f, 
     return r == TRACE_FILL_RW;
 }
 
+/* A kernel's store to one of its tables, which it has mapped by a large page: one fragment of it is
+ * read-only for the trace, and for nothing else, since the links have W and with it the entry's D.
+ */
+static bool traced_fragment(struct mmu *m, const struct mmu_path *p, gva_t va, uint32_t access,
+                            gpa_t *at)
+{
+    struct sp *s = sp_at(m, p->sp);
+    unsigned idx = va_index(va, 1);
+
+    if (p->level > 1 || m->top != 4 || (s->role & ~(uint32_t)ROLE_NXE) != ROLE_DIRECT || !p->w ||
+        p->u || (access & (PFEC_W | PFEC_U)) != PFEC_W || m->absent ||
+        (*sp_spte(m, p->sp, idx) & (PTE_P | PTE_W | SPTE_DEVICE)) != PTE_P)
+        return false;
+    gfn_t f = gfn(s->gfn.v + idx);
+    if ((trace_word(m->coh, f) & (TRACE_TRACED | TRACE_UNSYNC)) != TRACE_TRACED)
+        return false;
+    s->stamp = ++m->walk;
+    *at = gpa((f.v << PAGE_SHIFT) | (va.v & PAGE_MASK));
+    return true;
+}
+
 enum mmu_plain plain_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_fault_out *out)
 {
     const struct mmu_path *p = path_known(m, va);
@@ -79,8 +104,10 @@ enum mmu_plain plain_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
     uint64_t w;
     hpa_t h;
 
-    if (!p || !p->table || m->zap_count)
+    if (!p || m->zap_count)
         return PLAIN_NOT;
+    if (!p->table)
+        return traced_fragment(m, p, va, access, &out->gpa) ? PLAIN_TRACED : PLAIN_NOT;
     /* Hostile and concurrent: one load, the copy is checked. Partner: any guest store. */
     uint64_t g = __atomic_load_n(&p->table[idx], __ATOMIC_SEQ_CST);
     uint64_t spte = spte_get(m, p->sp, idx);
@@ -100,7 +127,7 @@ enum mmu_plain plain_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
     gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
     if (!claim(m, p, g, f, &w))
         return PLAIN_NOT;
-    uint64_t new = h.v | PTE_P | PTE_A | (g & p->mirrored) | w;
+    uint64_t new = h.v | PTE_P | PTE_A | (g & path_mirrored(p)) | w;
     if (new == spte)
         return PLAIN_NOT; /* `spurious` counts */
     spte_set(m, p->sp, idx, new, f);

@@ -108,6 +108,15 @@ static void hash_remove(struct mmu *m, uint32_t page)
     *p = m->sps[page].hash_next;
 }
 
+/* Nothing stays of a page's life but what it lost (path.c, rule 1). */
+static void sp_blank(struct sp *s)
+{
+    uint64_t cut = s->cut;
+
+    memset(s, 0, sizeof(*s));
+    s->cut = cut;
+}
+
 static void orphan_push(struct mmu *m, uint32_t page)
 {
     struct sp *s = sp_at(m, page);
@@ -168,7 +177,7 @@ static void zap_one(struct mmu *m, uint32_t page)
         trace_drop(m->coh, s->gfn);
     gfn_t f = s->gfn;
     bool source = !(s->role & ROLE_DIRECT);
-    memset(s, 0, sizeof(*s));
+    sp_blank(s);
     s->hash_next = m->free_head;
     m->free_head = page;
     m->nfree++;
@@ -265,7 +274,7 @@ static uint32_t sp_alloc(struct mmu *m, gfn_t f, unsigned level, uint32_t role)
     struct sp *s = sp_at(m, page);
     m->free_head = s->hash_next;
     m->nfree--;
-    memset(s, 0, sizeof(*s));
+    sp_blank(s);
     s->used = true;
     s->gfn = f;
     s->level = (uint8_t)level;

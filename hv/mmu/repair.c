@@ -178,12 +178,21 @@ void repair_leaf(struct mmu *m, uint32_t page, unsigned idx)
     if (!(old & PTE_P) || (s->role & (ROLE_DIRECT | ROLE_REF)))
         return;
     uint64_t g = gpte_raw(m, s, idx);
-    if (!(g & PTE_P))
+    hpa_t h;
+    if (!(g & PTE_P)) {
         spte_set(m, page, idx, 0, gfn(0));
-    else if ((s->role & ROLE_WP0) ||
-             !is_repaired(m, gpte_reserved_4k(m, s->role),
-                          PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0), old, g))
+    } else if (!(g & PTE_A) || (s->role & ROLE_WP0) || (old & SPTE_DEVICE) ||
+               (g & gpte_reserved_4k(m, s->role)) ||
+               !p2m_lookup(m->cfg.p2m, gpa(g & PTE_ADDR), &h)) {
         repair_spte(m, page, idx);
+    } else { /* as repair_4k */
+        gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
+        uint64_t new = h.v | entry_rights(s->role, g);
+        if ((g & PTE_W) && (g & PTE_D) && repair_claim(m, f, old, h))
+            new |= PTE_W | PTE_D;
+        if (new != old)
+            spte_set(m, page, idx, new, f);
+    }
 }
 
 /* Re-reads a page of leaves, most of which are as they were. What is_repaired asks is asked of each
@@ -192,8 +201,9 @@ static void repair_leaves(struct mmu *m, uint32_t page)
 {
     const struct sp *s = sp_at(m, page);
     const uint64_t *spte = sp_spte(m, page, 0);
-    const uint64_t must_be_0 = gpte_reserved_4k(m, s->role);
-    const uint64_t kept = PTE_P | PTE_A | PTE_ADDR | PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
+    /* What must be 0 in an entry is 0 in the spte. */
+    const uint64_t kept = PTE_P | PTE_A | PTE_ADDR | PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0) |
+                          gpte_reserved_4k(m, s->role);
     uint64_t region = ~0ull, moved = 0; /* region: ~0 is none */
 
     for (unsigned w = 0; w < 8; w++) {
@@ -209,10 +219,10 @@ static void repair_leaves(struct mmu *m, uint32_t page)
                 region = (g & PTE_ADDR) >> REGION_SHIFT;
                 moved = h.v ^ (g & PTE_ADDR);
             }
-            uint64_t want = ((g ^ moved) & kept) | (g & (PTE_W | PTE_D));
-            if ((g & (PTE_W | PTE_D)) != (PTE_W | PTE_D))
-                want &= ~(PTE_W | PTE_D);
-            if (want == spte[idx] && !(g & must_be_0) && (g & PTE_ADDR) >> REGION_SHIFT == region)
+            uint64_t want = (g ^ moved) & kept;
+            if ((g & (PTE_W | PTE_D)) == (PTE_W | PTE_D))
+                want |= PTE_W | PTE_D;
+            if (want == spte[idx] && (g & PTE_ADDR) >> REGION_SHIFT == region)
                 continue;
             repair_spte(m, page, idx);
             serve_point(m);
@@ -286,6 +296,17 @@ static void sink_repair(void *ctx, gpa_t entry, const struct patch_payload *dv)
     m->dv = NULL;
     if (m->cfg.opt->batch)
         drop_empty(m, sp_first(m, gpa_gfn(entry)));
+}
+
+void repair_own(struct mmu *m, gpa_t entry)
+{
+    ASSERT(!m->draining);
+    m->draining = true; /* as in the drain that this stands for, nobody drains in its midst */
+    stat_inc(m->pcpu, STAT_patches_own);
+    ring_add(m->pcpu, RING_PATCH, entry.v, m->cpu);
+    sink_repair(m, entry, NULL);
+    m->draining = false;
+    m->changed = true;
 }
 
 /* Any entry of f may change: own pages are listed, or dropped. */

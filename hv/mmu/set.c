@@ -287,6 +287,7 @@ static HV_APART void set_any(struct mmu *m, struct sp *s, sploc_t loc, uint64_t 
     m->sets++;
     m->links += s->level > 1;
     m->unlinks += s->level > 1 && (old & PTE_P);
+    s->cut += s->level > 1 && (old & PTE_P);
     if (is_downgrade(s->level, old, spte)) {
         m->downgrades++;
         m->xlate_gen++;

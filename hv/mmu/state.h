@@ -12,7 +12,7 @@
 #define MMU_ROOTS 16                  /* retained roots at most */
 #define MMU_HINTS 64                  /* more than roots, so that two seldom share one */
 #define MMU_XLATE 32                  /* entries of the software gva -> gpa cache */
-#define MMU_PATHS 16                  /* regions of 2 MiB whose shadow page is remembered */
+#define MMU_PATHS 64                  /* ways of 2 MiB of a root that are remembered */
 #define MMU_HOT 64                    /* recently trapped frames remembered */
 #define MMU_LOST 256 /* writable mappings remembered for when their frame is no table again */
 #ifndef MMU_UNSYNC_OUT
@@ -83,6 +83,7 @@ struct sp {    /* a shadow page; its 512 sptes are pool page number (index of th
     uint64_t stamp;       /* walk that used it last */
     uint64_t listed_at;   /* event number when listed or last re-read */
     uint64_t present[8];  /* bitmap of present sptes */
+    uint64_t cut;         /* links and 2 MiB sptes lost so far, kept over its lives */
     uint64_t summit_at;   /* mmu.links when the way up from here was single: to page `summit` */
     uint32_t summit;
 };
@@ -106,8 +107,9 @@ struct mmu_xlate {
 
 struct mmu_path {     /* where the links of a root lead for a region of 2 MiB */
     uint64_t region1; /* gva >> 21, + 1; 0: nothing remembered */
-    uint64_t unlinks; /* valid while equal to mmu.unlinks, ... */
-    uint32_t root;    /* ... below this root's page */
+    uint64_t cuts;    /* valid while the sum of sp.cut of the pages above level 1, ... */
+    uint32_t root;    /* ... which begin with this root's; */
+    uint32_t up[2];   /* the others (the root again: there are fewer) */
     uint32_t sp;
     uint8_t level; /* of sp: 1, or 2 where a 2 MiB spte ends the way */
     bool w, u, nx; /* rights that all links on the way leave */
@@ -115,7 +117,6 @@ struct mmu_path {     /* where the links of a root lead for a region of 2 MiB */
     const uint64_t *table;
     uint64_t grants;    /* PTE_W and PTE_U as above, and all other bits */
     uint64_t must_be_0; /* in an entry */
-    uint64_t mirrored;  /* from an entry in its spte, beside W */
 };
 _Static_assert(sizeof(struct mmu_path) == 64, "a cache line");
 
@@ -223,6 +224,7 @@ struct mmu {
     uint64_t dying_epoch;  /* event after which dying.c looked at so many entries; tables may be */
     uint32_t dying_looked; /* linked in many places */
     uint64_t dropped_epoch1; /* epoch + 1 of the last address space dropped */
+    sploc_t alive_loc1;      /* + 1: a user page found alive last, a guess; 0: none */
 
     struct patch_sink sink;
     const struct patch_payload *dv; /* derived value of the patch being applied */

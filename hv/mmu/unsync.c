@@ -112,6 +112,10 @@ static void sync_entry(struct mmu *m, uint32_t page, unsigned idx)
 {
     const struct sp *s = sp_at(m, page);
 
+    if (!s->alias && s->level == 1 && !(s->role & ROLE_4B)) { /* there is no other of its table */
+        repair_leaf(m, page, idx);
+        return;
+    }
     for (uint32_t p = sp_first(m, s->gfn); p != SP_NONE; p = sp_next(m, p)) {
         if (m->sps[p].level > 1 || (m->sps[p].role & ROLE_4B)) {
             repair_entry(m, sp_entry_gpa(s, idx));

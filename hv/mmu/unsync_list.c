@@ -129,6 +129,7 @@ bool unsync_fresh(struct mmu *m, uint32_t page)
     /* Nobody had it registered: no page here knows it as a non-leaf table. */
     unsync_out_add(m, s->gfn, true);
     unsync_list(m, page);
+    m->sps[page].barren = BATCH_BARREN; /* hardly anything in it was in use so far */
     stat_inc(m->pcpu, STAT_fresh);
     return true;
 }

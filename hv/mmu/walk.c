@@ -143,17 +143,19 @@ static enum hv_err walk_level(struct mmu *m, struct walk *w, unsigned idx, bool 
 static void walk_linked(struct mmu *m, struct walk *w)
 {
     const struct mmu_path *p;
+    bool whole;
 
     if (!w->by_links || m->top != 4 || m->zap_count || (m->role & ROLE_WP0))
         return;
-    p = path_of(m, w->va);
-    if (p && p->level == 1 && !(m->sps[p->sp].role & ROLE_DIRECT)) {
+    p = path_walk(m, w->va, &whole);
+    if (p && !(m->sps[p->sp].role & ROLE_DIRECT)) {
         w->eff_w = p->w;
         w->eff_u = p->u;
         w->eff_nx = p->nx;
         w->sp = p->sp;
-        w->level = 1;
-        m->sps[p->sp].stamp = m->walk; /* nothing above can be taken before the walk ends */
+        w->level = p->level;
+        m->sps[p->up[0]].stamp = m->sps[p->up[1]].stamp = m->walk;
+        m->sps[p->sp].stamp = m->walk;
         return;
     }
     while (w->level > 1) {

@@ -184,6 +184,13 @@ void vcpu_skip(struct subvmm *s, const struct vmexit *x, unsigned length)
         vcpu_inject_exception(s, VEC_DB, false, 0);
 }
 
+void vcpu_skip_long(struct subvmm *s, unsigned length)
+{
+    static const struct vmexit x;
+
+    vcpu_skip(s, &x, length);
+}
+
 /* What is the host's to deal with, and an interrupt of the PC's. */
 static unsigned machine_checks, x87_errors;
 void vcpu_machine_check(struct subvmm *s)
@@ -306,6 +313,17 @@ enum hv_err gmem_xchg(struct mmu *m, gva_t va, unsigned width, uint64_t value, u
     return HV_OK;
 }
 
+static unsigned entry_stores;
+static bool entry_refused; /* it is no RAM, says the pager */
+bool gmem_store_entry(struct mmu *m, gpa_t at, uint64_t value)
+{
+    (void)m;
+    if (entry_refused)
+        return false;
+    entry_stores++;
+    memcpy((void *)(at.v + GPA_OFFSET), &value, sizeof(value));
+    return true;
+}
 enum hv_err gmem_read_gpa(struct mmu *m, gpa_t at, void *buf, size_t n)
 {
     (void)m;

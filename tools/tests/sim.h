@@ -119,6 +119,7 @@ struct sim_cpu {
     /* an emulated store of the guest's is being done through this address */
     bool storing;
     uint64_t store_va;
+    gpa_t emulate_at; /* as the last fault said */
     uint32_t store_access;
 };
 

@@ -104,6 +104,7 @@ static enum outcome fault(unsigned c, uint64_t va, uint32_t access, bool *again)
         }
         if (!p2m_ptr(&sim_vm(c)->p2m, out.gpa))
             return FAULT; /* no device there: nothing happens */
+        s->emulate_at = out.gpa;
         if (dice(c, 8) || sim.opt.mmu == MMU_REF)
             return EMULATE;
         mmu_write_fallback(&s->mmu, gva(va), out.gpa); /* an instruction the emulator declines */
@@ -166,7 +167,9 @@ static bool emulate(unsigned c, uint64_t va, unsigned width, uint32_t access, ui
     s->storing = true;
     s->store_va = va;
     s->store_access = access;
-    if (expected)
+    if (width == 8 && !(va & 7) && !expected && dice(c, 2)) /* where the fault said it goes */
+        err = gmem_store_entry(&s->mmu, s->emulate_at, value) ? HV_OK : HV_RANGE;
+    else if (expected)
         err = gmem_cmpxchg(&s->mmu, gva(va), width, *expected, value, access & PFEC_U, &old,
                            &stored, &gf, &at);
     else if (dice(c, 2))

@@ -294,6 +294,37 @@ static void cross_granule(void *arg)
     (void)producer_exchange(&cpu[0], gpa(0x1006), (char *)&page[1][0] + 6, 4, 0);
 }
 
+/* The own patch is the caller's, and every other is posted as ever. */
+static void test_own(const struct hv_options *opt, const char *mode)
+{
+    rig_init(opt);
+    page[1][5] = PA;
+    page[1][6] = BIT(0);
+    page[1][7] = PA | (uint64_t)PA << 32;
+    for (uint32_t c = 0; c < 3; c++)
+        rig_consume(c, 1);
+    tap_ok(producer_exchange_own(&cpu[1], entry_at(1, 5), (void *)&page[1][5], PA | 0x7000),
+           "%s: the storing CPU has a patch to apply", mode);
+    tap_eq(page[1][5], PA | 0x7000, "the entry is stored");
+    tap_eq(atomic_load(&co.cpu[1].storing), 0, "storing is cleared");
+    tap_ok(!consumer_pending(&cpu[1]) && !consumer_explains(&cpu[1], entry_at(1, 5)),
+           "nothing is posted to itself");
+    tap_ok(consumer_pending(&cpu[0]) && consumer_pending(&cpu[2]), "the others have theirs");
+    tap_ok(!producer_exchange_own(&cpu[1], entry_at(1, 6), (void *)&page[1][6], 0),
+           "nothing to apply for an entry that nobody can hold");
+    tap_ok(!producer_exchange_own(&cpu[3], entry_at(1, 5), (void *)&page[1][5], 0),
+           "nor for who is no consumer");
+    tap_ok(!consumer_pending(&cpu[3]) && consumer_explains(&cpu[0], entry_at(1, 5)),
+           "... who posts to those that are");
+    coherency_entry4(&co);
+    for (uint32_t c = 0; c < 3; c++)
+        (void)drain(c, &sink);
+    tap_ok(producer_exchange_own(&cpu[1], entry_at(1, 7), (void *)&page[1][7], 0),
+           "with entries of 4 bytes: the first half");
+    tap_eq(drain(1, &sink), 1, "... the second is posted");
+    tap_eq(rec.last, entry_at(1, 7).v + 4, "... by its address");
+}
+
 int main(void)
 {
     struct hv_options opt = rig_options();
@@ -301,6 +332,7 @@ int main(void)
     for (unsigned m = 0; m < 2; m++) {
         opt.coherency = m ? COHERENCY_LOCKED : COHERENCY_MATRIX;
         test_basic(&opt, name[m]);
+        test_own(&opt, name[m]);
         test_overflow(&opt, name[m]);
         test_postpone(&opt, name[m]);
         test_widths(&opt, name[m]);

@@ -69,6 +69,40 @@ static void test_rights(void)
     tap_eq(fault(0, VA(0, 6), PFEC_U), MMU_RESUME, "what is not denied is not");
 }
 
+/* Ways are void when a link on them goes, and only then; what a page lost outlives it. */
+static void test_cuts(void)
+{
+    rig_up("", 128);
+    *entry(ROOT, 1) = (PDPT + 20) << 12 | ALL;
+    *entry(PDPT + 20, 0) = (PD + 20) << 12 | ALL;
+    *entry(PD + 20, 0) = (PT + 20) << 12 | ALL;
+    *entry(PD + 20, 1) = (PT + 20) << 12 | ALL;
+    *entry(PT + 20, 1) = 700ull << 12 | ALL;
+    uint64_t far = 1ull << 39 | 1ull << 12;
+    (void)fault(0, VA(0, 1), PFEC_U);
+    (void)fault(0, VA(1, 1), PFEC_U); /* so that what is above loses nothing */
+    (void)fault(0, far, PFEC_U);
+    (void)fault(0, far + REGION_SIZE, PFEC_U);
+    (void)path_of(&mmu[0], gva(VA(0, 1)));
+    (void)path_of(&mmu[0], gva(far));
+    put(0, PD, 0, 0);
+    mmu_drain(&mmu[0]);
+    tap_ok(!path_known(&mmu[0], gva(VA(0, 1))), "a way whose link went is not believed");
+    tap_ok(path_known(&mmu[0], gva(far)), "... another is");
+    put(0, PD + 20, 0, (PT + 1) << 12 | ALL | PTE_A);
+    mmu_drain(&mmu[0]);
+    tap_ok(!path_known(&mmu[0], gva(far)), "a link that leads elsewhere");
+    rig_up("", 128);
+    (void)fault(0, VA(1, 1), PFEC_U); /* so that pages are used anew in another order */
+    (void)fault(0, VA(0, 1), PFEC_U);
+    (void)path_of(&mmu[0], gva(VA(0, 1)));
+    sp_zap_all(&mmu[0]);
+    (void)fault(0, VA(0, 1), PFEC_U);
+    const struct mmu_path *p = path_of(&mmu[0], gva(VA(0, 1)));
+    tap_ok(p && mmu[0].sps[p->sp].used && mmu[0].sps[p->sp].gfn.v == PT,
+           "a way through pages in another life is not believed");
+}
+
 /* shortcuts=off: each way is followed anew. */
 static void test_off(void)
 {
@@ -80,7 +114,8 @@ static void test_off(void)
     const struct mmu_path *p = path_of(&mmu[0], gva(VA(0, 1)));
     tap_ok(p && p->level == 1, "shortcuts=off: a way is found");
     for (unsigned i = 0; i < MMU_PATHS; i++)
-        kept += mmu[0].path[i].region1 && mmu[0].path[i].unlinks == mmu[0].unlinks;
+        kept +=
+            mmu[0].path[i].region1 && mmu[0].path[i].cuts == path_cuts(&mmu[0], &mmu[0].path[i]);
     tap_eq(kept, 0, "... and none is kept");
 }
 
@@ -119,6 +154,19 @@ static void test_reread(void)
         tap_eq(mmu[0].downgrades != before, k != 0, "... a flush is due if something was lost");
         tap_eq((trace_word(&coh[0], gfn(513)) & TRACE_WRITER(0)) != 0, (e & PTE_W) != 0,
                "... and the writer bit goes with W");
+    }
+    for (unsigned way = 0; way < 2; way++) { /* NX without EFER.NXE is a reserved bit */
+        rig_up("", 128);
+        regs[0].efer &= ~EFER_NXE;
+        mmu_reset(&mmu[0], &regs[0]);
+        (void)fault(0, VA(0, 1), PFEC_U);
+        give_up(0, PT);
+        *entry(PT, 1) |= PTE_NX;
+        if (way)
+            unsync_sync_va(&mmu[0], gva(VA(0, 1)));
+        else
+            load(0, ROOT);
+        tap_eq(leaf(0, VA(0, 1)), 0, "NX where it is reserved");
     }
     rig_up("", 128);
     (void)fault(0, VA(0, 1), PFEC_U);
@@ -284,6 +332,7 @@ int main(void)
 {
     test_path();
     test_rights();
+    test_cuts();
     test_off();
     test_reread();
     test_drop();

@@ -18,6 +18,7 @@ static const struct {
                {ALL | PTE_A, 0, "read before"},
                {ALL | AD, 0, "written before"},
                {PTE_P | PTE_U | AD, 0, "not to be written"},
+               {PTE_P | PTE_U, 0, "not to be written, never used"},
                {PTE_P | PTE_W | AD, 0, "the supervisor's"},
                {ALL | AD | PTE_NX, 0, "no code"},
                {ALL | AD | BIT(45), 0, "a reserved bit"},
@@ -259,9 +260,97 @@ static void test_last(void)
            "the other goes: it is no more");
 }
 
+/* Entry UPPER of the root, the kernel's half, leads to the first 2 MiB by one entry. */
+#define UPPER 300u
+#define FRAME(f) (0xffff000000000000ull | (uint64_t)UPPER << 39 | (uint64_t)(f) << 12)
+#define PDPT_K 40ull
+#define PD_K 41ull
+
+static void window(void)
+{
+    rig_up("", 128);
+    *entry(ROOT, UPPER) = PDPT_K << 12 | PTE_P | PTE_W | PTE_A;
+    *entry(PDPT_K, 0) = PD_K << 12 | PTE_P | PTE_W | PTE_A;
+    *entry(PD_K, 0) = PTE_P | PTE_W | PTE_PS | AD;
+    (void)fault(0, VA(0, 1), PFEC_U);
+    (void)fault(0, FRAME(PD), 0);
+    (void)fault(0, FRAME(100), 0);
+    (void)path_of(&mmu[0], gva(FRAME(PD))); /* what its links lead to is known */
+}
+
+/* A store to a traced table through a fragment of the kernel's large page: told without a walk, and
+ * told the same by one. */
+static void test_traced(void)
+{
+    for (unsigned way = 0; way < 2; way++) {
+        window();
+        uint64_t walks = stat_of(0, STAT_walks);
+        if (way)
+            memset(mmu[0].path, 0, sizeof(mmu[0].path));
+        tap_eq(fault(0, FRAME(PD) + 16, PFEC_W), MMU_EMULATE, "a store to a traced table");
+        tap_eq(out.gpa.v, PD << 12 | 16, "... goes there");
+        tap_eq(stat_of(0, STAT_walks) - walks, way, way ? "... by a walk" : "... without one");
+    }
+    window();
+    tap_eq(fault(0, FRAME(100), PFEC_W), MMU_RESUME, "a frame that is no table may be written");
+    tap_ok(leaf(0, FRAME(100)) & PTE_W, "... without exits");
+    tap_ok(forwarded(0, FRAME(PD), PFEC_W | PFEC_U, PFEC_P | PFEC_W | PFEC_U), "not by a user");
+    put(0, PD_K, 0, PTE_P | PTE_PS | AD);
+    mmu_event_invlpg(&mmu[0], gva(FRAME(0)));
+    (void)fault(0, FRAME(PD), 0);
+    (void)path_of(&mmu[0], gva(FRAME(PD)));
+    tap_ok(forwarded(0, FRAME(PD), PFEC_W, PFEC_P | PFEC_W), "not where the entry has no W");
+    window();
+    put(0, PD_K, 0, PTE_P | PTE_W | PTE_PS | PTE_A);
+    mmu_event_invlpg(&mmu[0], gva(FRAME(0)));
+    (void)fault(0, FRAME(PD), 0);
+    (void)path_of(&mmu[0], gva(FRAME(PD)));
+    tap_eq(fault(0, FRAME(PD), PFEC_W), MMU_EMULATE, "an entry that was never written by");
+    tap_ok(*entry(PD_K, 0) & PTE_D, "... has D then");
+    window();
+    for (unsigned i = 0; i < 8; i++)
+        if (fault(0, FRAME(PD) + 8, PFEC_W) != MMU_EMULATE)
+            break;
+    tap_ok(trace_word(&coh[0], gfn(PD)) & TRACE_UNSYNC, "a table stored to often is given up");
+    tap_ok(leaf(0, FRAME(PD)) & PTE_W, "... and writable");
+    window();
+    give_up(0, PT);
+    (void)fault(0, FRAME(PT), 0);
+    tap_eq(fault(0, FRAME(PT), PFEC_W), MMU_RESUME, "what is unsync is not emulated");
+}
+
+/* A plain store of 8 bytes: the own shadow follows at once, the other CPU's by its patch. */
+static void test_own_store(void)
+{
+    rig_up("", 128);
+    for (unsigned c = 0; c < 2; c++)
+        (void)fault(c, VA(0, 1), PFEC_U);
+    fake_set_cpu(0);
+    uint64_t lost = mmu[0].downgrades;
+    tap_ok(gmem_store_entry(&mmu[0], gpa(PT << 12 | 8), 600ull << 12 | ALL | PTE_A), "a store");
+    tap_eq(*entry(PT, 1), 600ull << 12 | ALL | PTE_A, "... is made");
+    tap_ok(!consumer_pending(&coh[0]) && mmu[0].downgrades != lost, "nothing waits for its CPU");
+    tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(600), "... whose shadow has it");
+    tap_eq(leaf(1, VA(0, 1)) & PTE_ADDR, host_of(513), "the other CPU's has not");
+    tap_ok(consumer_pending(&coh[1]), "... and is told");
+    fake_set_cpu(1);
+    mmu_drain(&mmu[1]);
+    tap_eq(leaf(1, VA(0, 1)) & PTE_ADDR, host_of(600), "... and has it then");
+    fake_set_cpu(0);
+    uint64_t xlate = mmu[0].xlate_gen;
+    tap_ok(gmem_store_entry(&mmu[0], gpa(PD << 12), 0), "a table's entry above");
+    tap_ok(sp_first(&mmu[0], gfn(PT)) == SP_NONE, "... takes the table's shadow with it");
+    tap_ok(sp_first(&mmu[0], gfn(PDPT)) == SP_NONE, "... and those that are empty for it");
+    tap_ok(mmu[0].xlate_gen != xlate, "... and what the emulator remembers");
+    tap_ok(!gmem_store_entry(&mmu[0], gpa(PD << 12 | 4), 0), "not over two entries");
+    tap_ok(!gmem_store_entry(&mmu[0], gpa(1ull << 36), 0), "not where no RAM is");
+}
+
 int main(void)
 {
     test_both();
+    test_traced();
+    test_own_store();
     test_alias();
     test_event();
     test_soon();
