@@ -15,9 +15,9 @@ static void allow(uint32_t msr, bool write)
 {
     uint32_t offset = msr >= 0xc0000000 ? 0x400 : 0, bit = msr & 0x1fff;
 
-    msr_map[offset + bit / 8] &= (uint8_t) ~(1u << bit % 8);
+    msr_map[offset + bit / 8] &= (uint8_t)~(1u << bit % 8);
     if (write)
-        msr_map[0x800 + offset + bit / 8] &= (uint8_t) ~(1u << bit % 8);
+        msr_map[0x800 + offset + bit / 8] &= (uint8_t)~(1u << bit % 8);
 }
 
 void vmx_perm_build(void)

@@ -17,8 +17,8 @@ static bool fake_rdmsr(uint32_t n, uint64_t *out)
     *out = msr[i];
     return true;
 }
-#define R(name) msr[(name)-MSR_VMX_BASIC]
-#define ABSENT(name) (absent |= 1u << ((name)-MSR_VMX_BASIC))
+#define R(name) msr[(name) - MSR_VMX_BASIC]
+#define ABSENT(name) (absent |= 1u << ((name) - MSR_VMX_BASIC))
 
 /* corei7_skylake_x */
 static void skylake(void)
