@@ -372,7 +372,7 @@ static struct vmexit exit_pf(uint32_t pfec)
 {
     return (struct vmexit){.kind = EXIT_PF, .have_gva = true, .gva = gva(DATA_VA), .pfec = pfec};
 }
-static enum emulate_result run_exit(const struct vmexit *x)
+__attribute__((unused)) static enum emulate_result run_exit(const struct vmexit *x)
 {
     bool device = data_is_device;
 

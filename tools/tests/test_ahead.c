@@ -224,11 +224,13 @@ static void test_left_alone(void)
 static bool reached(uint64_t gpte, bool write)
 {
     struct mmu_fault_out out;
+    enum mmu_verdict verdict;
 
     new_machine(CODE("\x90"));
     *entry(3, DATA >> PAGE_SHIFT) = DATA | gpte;
     mmu_idle(&bsp()->mmu, true); /* made anew from the tables */
-    (void)mmu_fault(&bsp()->mmu, gva(DATA), write ? PFEC_W : 0, false, &out);
+    verdict = mmu_fault(&bsp()->mmu, gva(DATA), write ? PFEC_W : 0, false, &out);
+    tap_note("the pager: %u", (unsigned)verdict);
     return mmu_reach(&bsp()->mmu, gva(DATA), write ? PFEC_W : 0) == at(DATA);
 }
 
