@@ -62,6 +62,7 @@ static void *vcpu(void *arg)
 static void settle(void)
 {
     cfg_w(A, 0x44, 4, 0); /* D0 */
+    port_pause_ms(10);    /* it may have been in D3 */
     cfg_w(A, PCI_COMMAND, 2, 0);
     cfg_w(A, PCI_BAR0, 4, BAR_A);
     cfg_w(A, PCI_COMMAND, 2, 6);
