@@ -164,7 +164,8 @@ unsigned consumer_stores(struct coh_cpu *self, const struct patch_sink *sink)
         self->draining = false;
         n++;
     }
-    stat_add(self->pcpu, STAT_stores_seen, n);
+    if (n)
+        stat_add(self->pcpu, STAT_stores_seen, n);
     return n;
 }
 

@@ -85,7 +85,8 @@ static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 }
 
 /* The same where no walk was made so far. */
-static enum mmu_verdict traced_plain(struct mmu *m, gva_t va, uint32_t access, gpa_t *at)
+static HV_APART enum mmu_verdict traced_plain(struct mmu *m, gva_t va, uint32_t access,
+                                              gpa_t *at)
 {
     struct mmu_family fam;
     struct walk w;
@@ -142,32 +143,13 @@ static bool spurious(struct mmu *m, const struct walk *w, uint64_t sets)
            !(w->access & PFEC_U);
 }
 
-enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_ac,
-                           struct mmu_fault_out *out)
+/* What is not plain. sets: of m when the fault came. */
+static HV_APART enum mmu_verdict fault_walked(struct mmu *m, gva_t va, uint32_t pfec,
+                                              uint32_t access, uint64_t sets,
+                                              struct mmu_fault_out *out)
 {
     struct walk w;
-    uint32_t access = (pfec & (PFEC_W | PFEC_U | PFEC_I)) | (rflags_ac ? ACCESS_AC : 0);
-    uint64_t sets = m->sets;
 
-    /* permission promotion needs no flush: never forward what only a stale shadow caused */
-    mmu_drain_event(m);
-    if (m->cfg.opt->mmu == MMU_REF) {
-        ring_add(m->pcpu, RING_PF, va.v, pfec);
-        return ref_fault(m, va, access, out);
-    }
-    switch (plain_fault(m, va, access, out)) {
-    case PLAIN_FILLED:
-        return MMU_RESUME; /* RING_FILL says it all */
-    case PLAIN_FORWARD:
-        ring_put(m->pcpu, RING_PF, va.v, pfec);
-        return MMU_FORWARD;
-    case PLAIN_TRACED:
-        ring_put(m->pcpu, RING_PF, va.v, pfec);
-        return traced_plain(m, va, access, &out->gpa);
-    case PLAIN_NOT:
-        break;
-    }
-    ring_add(m->pcpu, RING_PF, va.v, pfec);
     switch (walk_guest(m, va, access, &w)) {
     case HV_OK:
         break;
@@ -201,6 +183,34 @@ enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_a
         return forward(m, va, PFEC_P | (pfec & PFEC_W), out);
     stat_inc(m->pcpu, STAT_faults_hidden);
     return MMU_RESUME;
+}
+
+enum mmu_verdict mmu_fault(struct mmu *m, gva_t va, uint32_t pfec, bool rflags_ac,
+                           struct mmu_fault_out *out)
+{
+    uint32_t access = (pfec & (PFEC_W | PFEC_U | PFEC_I)) | (rflags_ac ? ACCESS_AC : 0);
+    uint64_t sets = m->sets;
+
+    /* permission promotion needs no flush: never forward what only a stale shadow caused */
+    mmu_drain_event(m);
+    if (m->cfg.opt->mmu == MMU_REF) {
+        ring_add(m->pcpu, RING_PF, va.v, pfec);
+        return ref_fault(m, va, access, out);
+    }
+    switch (plain_fault(m, va, access, out)) {
+    case PLAIN_FILLED:
+        return MMU_RESUME; /* RING_FILL says it all */
+    case PLAIN_FORWARD:
+        ring_put(m->pcpu, RING_PF, va.v, pfec);
+        return MMU_FORWARD;
+    case PLAIN_TRACED:
+        ring_put(m->pcpu, RING_PF, va.v, pfec);
+        return traced_plain(m, va, access, &out->gpa);
+    case PLAIN_NOT:
+        break;
+    }
+    ring_add(m->pcpu, RING_PF, va.v, pfec);
+    return fault_walked(m, va, pfec, access, sets, out);
 }
 
 const void *mmu_code(struct mmu *m, gva_t va, struct mmu_where *where)

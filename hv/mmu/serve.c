@@ -19,7 +19,7 @@ void mmu_drain(struct mmu *m)
     }
 }
 
-void mmu_drain_event(struct mmu *m)
+static HV_APART void take_news(struct mmu *m)
 {
     ASSERT(!m->draining);
     m->draining = true;
@@ -30,6 +30,12 @@ void mmu_drain_event(struct mmu *m)
         m->xlate_gen++;
     }
     mmu_drain(m);
+}
+
+void mmu_drain_event(struct mmu *m)
+{
+    if (consumer_news(m->coh)) /* hardly ever, and asked at each fault */
+        take_news(m);
 }
 
 /* Flushes that were promised wait here for the loop: they may have to wait themselves, which who
