@@ -85,8 +85,7 @@ static enum mmu_verdict traced_write(struct mmu *m, struct walk *w, gpa_t *at)
 }
 
 /* The same where no walk was made so far. */
-static HV_APART enum mmu_verdict traced_plain(struct mmu *m, gva_t va, uint32_t access,
-                                              gpa_t *at)
+static HV_APART enum mmu_verdict traced_plain(struct mmu *m, gva_t va, uint32_t access, gpa_t *at)
 {
     struct mmu_family fam;
     struct walk w;
