@@ -41,7 +41,7 @@
 struct quirks quirks;
 extern const char svm_after_vmrun[]; /* enter.S */
 
-/* QEMU's TCG, seen with 7.2.22 and 10.0.13: VMRUN with V_IRQ changes the word of what is to be
+/* QEMU's TCG, seen with 10.0.13 alone: VMRUN with V_IRQ changes the word of what is to be
  * delivered without the lock under which the APIC's thread sets its bit there, so that bit may be
  * lost. No probe can show it; the emulator's name is all there is. */
 static bool emulator_races(void)
