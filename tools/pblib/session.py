@@ -224,7 +224,7 @@ class Session:
         if self.run_.bare or self.run_.emu != "qemu":
             return ""
         said = []
-        for key in (b"\x14\x14", b"m", b"s", b"c") + tuple(b"e%d\r" % c for c in range(self.run_.smp)):
+        for key in self._monitor_keys():
             start = len(self.lines)
             self._send(key)
             end = time.monotonic() + MONITOR_SECONDS
@@ -240,6 +240,15 @@ class Session:
             elif key[:1] == b"e":
                 said += told[-4:]
         return "".join("\n  " + line for line in said) or "\n  its monitor does not answer"
+
+    def _monitor_keys(self):
+        """What to type: into the monitor, and of each VM its matrix, statistics, CPUs and their events."""
+        vms = [m.groups() for m in (re.search(r"main: VM \d+ (\S+): (\d+) CPUs", line) for line in self.lines) if m]
+        keys = [b"\x14\x14"]
+        for name, cpus in vms if len(vms) > 1 else [("", self.run_.smp)]:
+            keys += [b"v%s\r" % name.encode()] if name else []
+            keys += [b"m", b"s", b"c"] + [b"e%d\r" % c for c in range(int(cpus))]
+        return keys
 
     def _last(self):
         return self._partial.strip() or next((x for x in reversed(self.lines) if x.strip()), "(none)")

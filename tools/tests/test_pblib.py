@@ -271,6 +271,9 @@ def test_hung_session():
     text = s._monitor_text()  # pylint: disable=protected-access
     ok(text.splitlines()[1:] == ["  cpu0  running  64-bit", "  cpu0  105257 us ago  exit  IO", "  cpu0  9 us ago  exit  HLT"],
        "a hung machine's CPUs: %s" % text.replace("\n", "|"))
+    s.lines += ["[0] main: VM 0 work: 2 CPUs, 400 MiB of RAM", "[0] main: VM 1 b: 1 CPUs, 400 MiB of RAM"]
+    keys = b"".join(s._monitor_keys())  # pylint: disable=protected-access
+    ok(keys == b"\x14\x14vwork\rmsce0\re1\rvb\rmsce0\r", "of two VMs each is asked: %s" % keys)
 
 
 def test_choice():
