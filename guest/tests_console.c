@@ -101,6 +101,23 @@ static void hook_on(unsigned cpu, trap_hook hook)
     __atomic_store_n(&cpus[cpu].hook, hook, __ATOMIC_RELEASE); /* pairs with its interrupt */
 }
 
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* An edge that came while the handler ran is delivered after it: until that one too is through, the
+ * CPU may read the port beside the next one. Its job comes after both. */
+static void settle(unsigned cpu)
+{
+    if (cpu == 0)
+        return;
+    cpu_start(cpu, nothing, NULL);
+    /* acquire: pairs with cpu_idle; not cpu_join, whose patience is the test's */
+    while (atomic_load_explicit(&cpus[cpu].state, memory_order_acquire) != CPU_IDLE)
+        pause();
+}
+
 static void take_keys(unsigned cpu)
 {
     atomic_store_explicit(&typed, 0, memory_order_relaxed);
@@ -127,6 +144,7 @@ static void take_keys(unsigned cpu)
     sti();
     uart_write(IER, 0);
     route(0, 0x10000);
+    settle(cpu);
     hook_on(cpu, NULL);
 }
 
