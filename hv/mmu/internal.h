@@ -349,8 +349,14 @@ void unsync_leave_one(struct mmu *m, uint32_t i);
 /* --- unsync.c, unsync_list.c --- */
 void unsync_list(struct mmu *m, uint32_t page);
 void unsync_unlist(struct mmu *m, uint32_t page);
-/* At events of any kind: listed non-leaf pages (registered while unsync) go. */
-void unsync_event(struct mmu *m);
+/* At events of any kind: listed non-leaf pages (registered while unsync) go, and frames that are to
+ * be left soon are left. */
+void unsync_event_now(struct mmu *m);
+static inline void unsync_event(struct mmu *m)
+{
+    if (m->zap_count || m->leave_soon)
+        unsync_event_now(m);
+}
 /* f, which this CPU writes as a leaf table, is a table of tables as well: a guest that maps its
  * tables by themselves. It is left at the next event, or what is above would be made anew after
  * each. */

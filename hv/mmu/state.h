@@ -219,6 +219,7 @@ struct mmu {
     uint32_t list_next; /* where whoever goes through the list goes on; moves on with the list */
     uint32_t nout;
     bool leave_soon; /* some of them */
+    bool hushed;     /* re-reads of one of them may have come to be for nothing */
 
     uint64_t xlate_gen;
     struct mmu_types wc;
