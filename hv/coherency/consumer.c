@@ -142,7 +142,9 @@ static uint64_t storing_of(const struct coh_cpu *self, uint32_t c)
 
 bool consumer_news(const struct coh_cpu *self)
 {
-    for (uint32_t c = 0; c < self->co->ncpus; c++)
+    uint32_t n = self->co->ncpus;
+
+    for (uint32_t c = 0; n > 1 && c < n; c++)
         if (storing_of(self, c))
             return true;
     return consumer_pending(self);

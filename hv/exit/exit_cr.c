@@ -206,15 +206,13 @@ static bool cr3_write(struct subvmm *s, const struct vmexit *x)
     return true;
 }
 
-void exit_cr_write(struct subvmm *s, const struct vmexit *x)
+static HV_APART void cr_write_any(struct subvmm *s, const struct vmexit *x)
 {
     struct insn buf;
     const struct insn *in;
     unsigned cr, length;
     uint64_t value;
 
-    if (cr3_write(s, x))
-        return;
     in = fetch(s, x, INSN_MOV_CR_WRITE, &buf);
     if (!in || !write_operand(s, in, &value))
         return;
@@ -236,6 +234,12 @@ void exit_cr_write(struct subvmm *s, const struct vmexit *x)
     }
     s->calm = cr != 8; /* that one is the local APIC's */
     vcpu_skip(s, x, length);
+}
+
+void exit_cr_write(struct subvmm *s, const struct vmexit *x)
+{
+    if (!cr3_write(s, x))
+        cr_write_any(s, x);
 }
 
 /* --- debug registers: where the vendor cannot leave them to the guest --- */

@@ -16,6 +16,8 @@ static bool leaf_alive(struct mmu *m, uint32_t page)
 
     for (unsigned w = 0; w < 8; w++) {
         uint32_t n = 0;
+        if (!s->present[w])
+            continue;
         for (uint64_t bits = s->present[w]; bits; bits &= bits - 1, n++) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
             if (!(spte[idx] & PTE_U))
@@ -47,7 +49,8 @@ static bool alive(struct mmu *m, uint32_t page, struct mmu_family *fam)
     }
     if (fam->n < MMU_FAMILY)
         fam->table[fam->n++] = s->gfn;
-    for (unsigned w = 0; w < (s->level == 4 ? USER_HALF / 64 : 8); w++) {
+    const unsigned words = s->level == 4 ? USER_HALF / 64 : 8;
+    for (unsigned w = 0; w < words; w++) {
         for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
             uint64_t e = spte_get(m, page, idx);

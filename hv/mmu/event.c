@@ -5,7 +5,7 @@
 #include "hv/mmu/internal.h"
 
 /* What every event begins with. */
-static void event_begin(struct mmu *m)
+static HV_INLINE void event_begin(struct mmu *m)
 {
     m->epoch++;
     m->xlate_gen++;
@@ -99,10 +99,10 @@ void mmu_event_cr3(struct mmu *m, uint64_t cr3, bool noflush)
     if (!m->paged)
         return;
     m->xlate_gen++; /* another address space, also where nothing is flushed */
-    if (noflush)
-        unsync_leave_quiet(m);
-    else
+    if (!noflush)
         full_flush(m);
+    else if (m->hushed)
+        unsync_leave_quiet(m);
     root_invalidate(m);
     sync_new_root(m);
 }

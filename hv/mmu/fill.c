@@ -3,8 +3,8 @@
  * neighbours. Tested by tools/tests/test_mmu.c. */
 #include "hv/mmu/internal.h"
 
-#define BATCH 16       /* neighbours looked at: an aligned group, ... */
-#define BATCH_GROWS 3  /* ... doubled so often at most where most of the last ones were in use */
+#define BATCH 8        /* neighbours looked at: an aligned group, ... */
+#define BATCH_GROWS 4  /* ... doubled so often at most where most of the last ones were in use */
 #define LARGE_AGAIN 32 /* fragments in use before a region becomes one 2 MiB spte again */
 
 /* Rights a leaf spte may have; PTE_W is still subject to the trace word. */
@@ -127,7 +127,9 @@ void fill_batch(struct mmu *m, bool w, uint32_t page, unsigned idx)
     struct sp *s = sp_at(m, page);
     const unsigned size = BATCH << s->ahead, first = idx & ~(size - 1);
     const uint64_t group = (size < 64 ? BIT(size) - 1 : ~0ull) << (first & 63);
-    const uint64_t must_be_0 = gpte_reserved_4k(m, s->role);
+    const uint64_t used = PTE_P | PTE_A; /* and no reserved bit */
+    const uint64_t asked = used | gpte_reserved_4k(m, s->role);
+    const uint64_t *const table = s->table;
     const uint64_t mirrored = PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0);
     unsigned found = 0;
 
@@ -136,10 +138,11 @@ void fill_batch(struct mmu *m, bool w, uint32_t page, unsigned idx)
     for (unsigned word = first >> 6; word <= (first + size - 1) >> 6; word++) {
         for (uint64_t bits = group & ~s->present[word]; bits; bits &= bits - 1) {
             unsigned i = word * 64 + (unsigned)__builtin_ctzll(bits);
-            uint64_t g = gpte_raw(m, s, i);
+            /* Hostile and concurrent: one load, the copy is checked. Partner: any guest store. */
+            uint64_t g =
+                table ? __atomic_load_n(&table[i], __ATOMIC_SEQ_CST) : gpte_raw_any(m, s, i);
             hpa_t h;
-            if ((g & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (g & must_be_0) ||
-                !p2m_lookup(m->cfg.p2m, gpa(g & PTE_ADDR), &h))
+            if ((g & asked) != used || !p2m_lookup(m->cfg.p2m, gpa(g & PTE_ADDR), &h))
                 continue;
             gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
             uint64_t spte = h.v | PTE_P | PTE_A | (g & mirrored);

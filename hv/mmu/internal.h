@@ -167,16 +167,26 @@ static inline unsigned path_slot(uint64_t region1, uint32_t root)
 {
     return (unsigned)(region1 ^ region1 >> 9 ^ root * 11ull) % MMU_PATHS;
 }
+/* Nothing that the way leads through was lost: nothing at all, or nothing there. */
+static inline bool path_stands(const struct mmu *m, struct mmu_path *p)
+{
+    if (p->unlinks == m->unlinks)
+        return true;
+    if (p->cuts != path_cuts(m, p))
+        return false;
+    p->unlinks = m->unlinks;
+    return true;
+}
 /* The same as far as it is remembered. */
-static inline const struct mmu_path *path_known(const struct mmu *m, gva_t va)
+static inline const struct mmu_path *path_known(struct mmu *m, gva_t va)
 {
     uint64_t region1 = (va.v >> REGION_SHIFT) + 1;
 
     if (m->root == SP_NONE)
         return NULL;
     uint32_t root = m->roots[m->root].sp;
-    const struct mmu_path *p = &m->path[path_slot(region1, root)];
-    return p->region1 == region1 && p->root == root && p->cuts == path_cuts(m, p) ? p : NULL;
+    struct mmu_path *p = &m->path[path_slot(region1, root)];
+    return p->region1 == region1 && p->root == root && path_stands(m, p) ? p : NULL;
 }
 
 /* Where the links of the present root lead for va: to a page of level 1, or to one of level 2 with
@@ -339,8 +349,14 @@ void unsync_leave_one(struct mmu *m, uint32_t i);
 /* --- unsync.c, unsync_list.c --- */
 void unsync_list(struct mmu *m, uint32_t page);
 void unsync_unlist(struct mmu *m, uint32_t page);
-/* At events of any kind: listed non-leaf pages (registered while unsync) go. */
-void unsync_event(struct mmu *m);
+/* At events of any kind: listed non-leaf pages (registered while unsync) go, and frames that are to
+ * be left soon are left. */
+void unsync_event_now(struct mmu *m);
+static inline void unsync_event(struct mmu *m)
+{
+    if (m->zap_count || m->leave_soon)
+        unsync_event_now(m);
+}
 /* f, which this CPU writes as a leaf table, is a table of tables as well: a guest that maps its
  * tables by themselves. It is left at the next event, or what is above would be made anew after
  * each. */

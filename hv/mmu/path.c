@@ -5,8 +5,9 @@
 /* Rules.
  * 1. What is remembered is what the sptes above level 1 say, and is believed while none that was
  *    present has changed since in one of the pages passed (sp.cut, moved in spte_set and by nothing
- *    moved back; so their sum stands still only if all do) and the root is the same page. It says
- *    nothing of the guest's entries that the links do not say.
+ *    moved back; so their sum stands still only if all do) and the root is the same page. Nothing
+ *    has while none changed anywhere (mmu.unlinks, moved with sp.cut), which is asked first. It
+ * says nothing of the guest's entries that the links do not say.
  * 2. A page freed was unlinked before, and so is remembered by no path that is believed. */
 #include "hv/mmu/internal.h"
 
@@ -45,7 +46,7 @@ static void path_plain(const struct mmu *m, struct mmu_path *p)
     if (!p->region1 || p->level > 1 || m->top != 4 || (s->role & ~(uint32_t)ROLE_NXE))
         return;
     p->table = s->table;
-    p->grants = ~(PTE_W | PTE_U) | (p->w ? PTE_W : 0) | (p->u ? PTE_U : 0);
+    p->grants = (uint8_t)(~(PTE_W | PTE_U) | (p->w ? PTE_W : 0) | (p->u ? PTE_U : 0));
     p->must_be_0 = gpte_reserved_4k(m, s->role);
 }
 
@@ -63,7 +64,11 @@ const struct mmu_path *path_find(struct mmu *m, gva_t va, bool *whole)
     p->root = root;
     *whole = follow(m, va, p);
     p->region1 = *whole ? region1 : 0;
-    p->cuts = m->cfg.opt->shortcuts ? path_cuts(m, p) : ~0ull; /* ~0: for this once */
+    p->cuts = p->unlinks = ~0ull; /* for this once */
+    if (m->cfg.opt->shortcuts) {
+        p->cuts = path_cuts(m, p);
+        p->unlinks = m->unlinks;
+    }
     path_plain(m, p);
     return p;
 }

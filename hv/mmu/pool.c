@@ -155,6 +155,8 @@ static void zap_one(struct mmu *m, uint32_t page)
     if (s->is_root)
         forget_root(m, page);
     for (unsigned w = 0; w < 8 && s->npresent; w++) {
+        if (!s->present[w])
+            continue;
         if (s->level == 1) {
             spte_drop_word(m, page, w);
             serve_point(m); /* which may make others read-only */

@@ -165,6 +165,18 @@ void repair_entry(struct mmu *m, gpa_t entry)
     m->changed = changed;
 }
 
+/* The spte at loc becomes `new`, with W if it may have it now. */
+static HV_APART void leaf_claim(struct mmu *m, sploc_t loc, uint64_t new, gfn_t f)
+{
+    uint64_t old = m->sptes[loc];
+
+    if (repair_claim(m, f, old, hpa(new &PTE_ADDR)))
+        new |= PTE_W | PTE_D;
+    if (new != old)
+        spte_set(m, loc >> 9, loc & 511, new, f);
+}
+
+/* Each case is a call at its end, so that registers are saved by those alone that need them. */
 void repair_leaf(struct mmu *m, uint32_t page, unsigned idx)
 {
     const struct sp *s = sp_at(m, page);
@@ -188,11 +200,21 @@ void repair_leaf(struct mmu *m, uint32_t page, unsigned idx)
     } else { /* as repair_4k */
         gfn_t f = gfn((g & PTE_ADDR) >> PAGE_SHIFT);
         uint64_t new = h.v | entry_rights(s->role, g);
-        if ((g & PTE_W) && (g & PTE_D) && repair_claim(m, f, old, h))
-            new |= PTE_W | PTE_D;
-        if (new != old)
+        if ((g & PTE_W) && (g & PTE_D))
+            leaf_claim(m, page << 9 | idx, new, f);
+        else if (new != old)
             spte_set(m, page, idx, new, f);
     }
+}
+
+/* Is `spte`, which has W and D or neither, what is made of the entry `g`? That has the entry's bits
+ * `kept`, at the host's place, and W where the entry has W and D. */
+static HV_INLINE bool same_leaf(uint64_t spte, uint64_t g, uint64_t moved, uint64_t kept)
+{
+    _Static_assert(PTE_W << 5 == PTE_D, "one is shifted over the other");
+    uint64_t rest = ((g ^ moved) & kept) ^ spte, w = (g & g >> 5) ^ spte;
+
+    return !((rest & ~(PTE_W | PTE_D)) | (w & PTE_W));
 }
 
 /* Re-reads a page of leaves, most of which are as they were. What is_repaired asks is asked of each
@@ -201,28 +223,28 @@ static void repair_leaves(struct mmu *m, uint32_t page)
 {
     const struct sp *s = sp_at(m, page);
     const uint64_t *spte = sp_spte(m, page, 0);
+    const uint64_t *const table = s->table;
     /* What must be 0 in an entry is 0 in the spte. */
     const uint64_t kept = PTE_P | PTE_A | PTE_ADDR | PTE_U | (s->role & ROLE_NXE ? PTE_NX : 0) |
                           gpte_reserved_4k(m, s->role);
-    uint64_t region = ~0ull, moved = 0; /* region: ~0 is none */
+    const uint64_t where = PTE_ADDR & ~REGION_MASK;
+    uint64_t region = 1, moved = 0; /* region: of an entry, masked by `where`; 1 is none */
 
     for (unsigned w = 0; w < 8; w++) {
         uint32_t n = 0;
+        if (!s->present[w])
+            continue;
         for (uint64_t bits = s->present[w]; bits; bits &= bits - 1, n++) {
             unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
             hpa_t h;
             /* relaxed: the trace word, or the slot, was read with acquire before */
-            uint64_t g = s->table ? __atomic_load_n(&s->table[idx], __ATOMIC_RELAXED)
-                                  : gpte_raw_any(m, s, idx);
-            if ((g & PTE_ADDR) >> REGION_SHIFT != region &&
-                p2m_region(m->cfg.p2m, gpa(g & PTE_ADDR), &h)) {
-                region = (g & PTE_ADDR) >> REGION_SHIFT;
+            uint64_t g =
+                table ? __atomic_load_n(&table[idx], __ATOMIC_RELAXED) : gpte_raw_any(m, s, idx);
+            if ((g & where) != region && p2m_region(m->cfg.p2m, gpa(g & PTE_ADDR), &h)) {
+                region = g & where;
                 moved = h.v ^ (g & PTE_ADDR);
             }
-            uint64_t want = (g ^ moved) & kept;
-            if ((g & (PTE_W | PTE_D)) == (PTE_W | PTE_D))
-                want |= PTE_W | PTE_D;
-            if (want == spte[idx] && (g & PTE_ADDR) >> REGION_SHIFT == region)
+            if (same_leaf(spte[idx], g, moved, kept) && (g & where) == region)
                 continue;
             repair_spte(m, page, idx);
             serve_point(m);

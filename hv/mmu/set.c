@@ -40,10 +40,11 @@ static void chain_remove(struct mmu *m, uint32_t *head, sploc_t loc)
     PANIC("mmu: spte location 0x%x is in no chain", loc);
 }
 
-/* Does location l - 1, of a chain of the reverse map, map the frame at `h`? large: 2 MiB sptes. */
-static bool rmap_is(const struct mmu *m, uint32_t l, uint64_t h, bool large)
+/* Does location l - 1, of a chain of the reverse map, map the frame at `h`? large: 2 MiB sptes,
+ * which have PTE_PS; there it is the PAT bit of others, which RAM never has (rule 7). */
+static HV_INLINE bool rmap_is(const struct mmu *m, uint32_t l, uint64_t h, bool large)
 {
-    return (m->sptes[l - 1] & PTE_ADDR) == h && large == (m->sps[(l - 1) >> 9].level == 2);
+    return (m->sptes[l - 1] & (PTE_ADDR | PTE_PS)) == (h | (large ? PTE_PS : 0));
 }
 
 /* First location of a writable leaf spte that maps the frame at `h`; large: 2 MiB sptes only. */
@@ -108,6 +109,12 @@ static void check_target(const struct mmu *m, const struct sp *s, uint64_t spte,
     }
 }
 
+/* U either way: a supervisor page that becomes a user page is lost to SMEP and SMAP. */
+static HV_INLINE bool is_downgrade_of_rights(uint64_t old, uint64_t new)
+{
+    return ((old & ~new &PTE_W) | ((old ^ new) & PTE_U) | (new & ~old &PTE_NX)) != 0;
+}
+
 /* Does a TLB that holds `old` allow more, or something else, than `new`? */
 static bool is_downgrade(unsigned level, uint64_t old, uint64_t new)
 {
@@ -115,10 +122,9 @@ static bool is_downgrade(unsigned level, uint64_t old, uint64_t new)
         return false;
     if (!(new &PTE_P) || ((old ^ new) & PTE_ADDR) || (level > 1 && ((old ^ new) & PTE_PS)))
         return true;
-    /* U either way: a supervisor page that becomes a user page is lost to SMEP and SMAP. */
     if ((old | new) & SPTE_DEVICE && (old ^ new) & (SPTE_DEVICE | MMU_PTE_TYPE))
         return true;
-    return (old & ~new &PTE_W) || ((old ^ new) & PTE_U) || (new & ~old &PTE_NX);
+    return is_downgrade_of_rights(old, new);
 }
 
 static void unhook(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
@@ -174,27 +180,36 @@ static void count_present(struct sp *s, unsigned idx, uint64_t old, uint64_t new
         s->npresent--;
 }
 
+/* After `spte`, of such a level and for frame f, was made, which crowded() says of. A link that
+ * goes is not one of the walk in progress, which has passed one page of each level, and leaves
+ * others to its page. */
+static HV_RARE void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
+{
+    uint32_t l = crowded(m, level, spte);
+
+    if (!l)
+        return;
+    uint64_t fewer = spte_is_leaf(level, spte) ? m->sptes[l - 1] & ~(PTE_W | PTE_D) : 0;
+    stat_inc(m->pcpu, STAT_crowded);
+    spte_set(m, (l - 1) >> 9, (l - 1) & 511, fewer, f); /* which makes nothing new */
+}
+
 /* The reverse map's part of a writable leaf of level 1 that was just made where nothing was: what
  * the general way does, in one pass over the chain. */
 static HV_APART void hook_new_leaf(struct mmu *m, sploc_t loc, uint64_t spte, gfn_t f)
 {
-    uint32_t *head = &m->rhash[rhash_of(m, spte & PTE_ADDR)], n = 1, last = 0;
-    for (uint32_t l = *head; l; l = m->rlink[l - 1], m->work++) {
-        if (rmap_is(m, l, spte & PTE_ADDR, false)) {
-            last = l; /* the oldest: new ones are put in front */
-            n++;
-        }
-    }
+    uint32_t *head = &m->rhash[rhash_of(m, spte & PTE_ADDR)], others = 0;
+
+    for (uint32_t l = *head; l; l = m->rlink[l - 1], m->work++)
+        others += rmap_is(m, l, spte & PTE_ADDR, false);
     chain_add(m, head, loc);
     count_rmap(m);
-    if (n > MMU_ALIASES) {
-        stat_inc(m->pcpu, STAT_crowded);
-        spte_set(m, (last - 1) >> 9, (last - 1) & 511, m->sptes[last - 1] & ~(PTE_W | PTE_D), f);
-    }
+    if (others >= MMU_ALIASES)
+        thin_out(m, 1, spte, f);
 }
 
 /* Takes loc out of the chain of the frame at `h`, which it mapped writable. Does another spte? */
-static bool rmap_take(struct mmu *m, sploc_t loc, uint64_t h)
+static HV_INLINE bool rmap_take(struct mmu *m, sploc_t loc, uint64_t h)
 {
     bool found = false, other = false;
 
@@ -214,7 +229,7 @@ static bool rmap_take(struct mmu *m, sploc_t loc, uint64_t h)
 
 /* A leaf of level 1 goes, which is a downgrade always: in one pass over its chain, if it is in one.
  */
-static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
+static HV_APART void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
 {
     bool last = spte_mapped_rw(1, old) && !rmap_take(m, loc, old & PTE_ADDR);
 
@@ -228,38 +243,39 @@ static void drop_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old)
         (void)trace_clear_writer(m->coh, hpa_to_gfn(m, old & PTE_ADDR));
 }
 
-/* After `spte`, of such a level and for frame f, was made. A link that goes is not one of the walk
- * in progress, which has passed one page of each level, and leaves others to its page. */
-static void thin_out(struct mmu *m, unsigned level, uint64_t spte, gfn_t f)
+/* A leaf of level 1 loses W, and perhaps other rights. */
+static HV_APART void lose_w(struct mmu *m, sploc_t loc, uint64_t spte)
 {
-    uint32_t l = crowded(m, level, spte);
+    uint64_t h = m->sptes[loc] & PTE_ADDR;
+    bool last = !rmap_take(m, loc, h);
 
-    if (!l)
-        return;
-    uint64_t fewer = spte_is_leaf(level, spte) ? m->sptes[l - 1] & ~(PTE_W | PTE_D) : 0;
-    stat_inc(m->pcpu, STAT_crowded);
-    spte_set(m, (l - 1) >> 9, (l - 1) & 511, fewer, f); /* which makes nothing new */
+    __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
+    m->sets++;
+    m->downgrades++;
+    m->xlate_gen++;
+    if (last)
+        (void)trace_clear_writer(m->coh, hpa_to_gfn(m, h));
 }
 
-/* A leaf of level 1 changes in nothing but its rights: the frame was checked when it was made. */
+/* A leaf of level 1 changes in nothing but its rights, if at all: the frame was checked when it was
+ * made. */
 static HV_APART void set_rights(struct mmu *m, sploc_t loc, uint64_t spte, gfn_t f)
 {
     uint64_t old = m->sptes[loc];
-    bool had = (old & PTE_W) != 0, has = (spte & PTE_W) != 0;
 
-    if (had && !has) {
-        chain_remove(m, &m->rhash[rhash_of(m, old & PTE_ADDR)], loc);
-        m->rmap_used--;
+    if (old & ~spte & PTE_W) {
+        lose_w(m, loc, spte);
+        return;
     }
+    if (old == spte)
+        return;
     __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
     m->sets++;
-    if (is_downgrade(1, old, spte)) {
+    if (is_downgrade_of_rights(old, spte)) {
         m->downgrades++;
         m->xlate_gen++;
     }
-    if (had && !has)
-        writer_gone(m, 1, old & PTE_ADDR);
-    else if (has && !had)
+    if (spte & ~old & PTE_W)
         hook_new_leaf(m, loc, spte, f);
 }
 
@@ -296,47 +312,60 @@ static HV_APART void set_any(struct mmu *m, struct sp *s, sploc_t loc, uint64_t 
         writer_gone(m, s->level, old & PTE_ADDR);
     if (spte && !spte_is_leaf(s->level, spte))
         direct_linked(m, loc >> 9, spte_child(m, spte));
-    if (spte & PTE_P)
+    if ((spte & PTE_P) && crowded(m, s->level, spte))
         thin_out(m, s->level, spte, f);
 }
 
-/* With direct sptes about: one that was is m->absent now, as what else is not present. What there
- * is to the pager. */
-static HV_APART uint64_t spte_made_absent(struct mmu *m, uint32_t page, unsigned idx)
+/* Nearly every fill: a leaf of RAM in a page of level 1, where nothing was. */
+static HV_INLINE void make_leaf(struct mmu *m, struct sp *s, sploc_t loc, uint64_t spte, gfn_t f)
+{
+    check_frame(m, spte, f);
+    __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
+    s->present[(loc & 511) >> 6] |= BIT(loc & 63);
+    s->npresent++;
+    m->sets++;
+    if (spte_mapped_rw(1, spte))
+        hook_new_leaf(m, loc, spte, f);
+}
+
+/* `spte` in place of `old`, which is 0 if nothing is present. Each case is a call at its end, so
+ * that the frequent ones save no registers. */
+static HV_INLINE void set_known(struct mmu *m, struct sp *s, sploc_t loc, uint64_t old,
+                                uint64_t spte, gfn_t f)
+{
+    m->work++;
+    if (!(spte & PTE_P))
+        spte = 0; /* not-present sptes carry no address: trap 34 */
+    if (s->level > 1)
+        set_any(m, s, loc, spte, f);
+    else if (!old && (spte & (PTE_P | SPTE_DEVICE)) == PTE_P)
+        make_leaf(m, s, loc, spte, f);
+    else if (!spte && old)
+        drop_leaf(m, s, loc, old);
+    else if (spte && !((old ^ spte) & ~(PTE_W | PTE_D | PTE_U | PTE_NX)) && !(old & SPTE_DEVICE))
+        set_rights(m, loc, spte, f);
+    else
+        set_any(m, s, loc, spte, f);
+}
+
+/* With direct sptes about: one that was is m->absent now, as what else is not present. */
+static HV_APART void set_made_absent(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte,
+                                     gfn_t f)
 {
     if (m->sps[page].ndirect)
         spte_direct(m, page, idx, false);
-    return spte_get(m, page, idx);
+    set_known(m, sp_at(m, page), (page << 9) | idx, spte_get(m, page, idx), spte, f);
 }
 
 void spte_set(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
 {
     struct sp *s = sp_at(m, page);
     sploc_t loc = (page << 9) | idx;
-    uint64_t old = m->sptes[loc];
 
-    m->work++;
     if (m->absent)
-        old = spte_made_absent(m, page, idx);
-    if (!(spte & PTE_P))
-        spte = 0; /* not-present sptes carry no address: trap 34 */
-    if (s->level == 1 && !old && (spte & (PTE_P | SPTE_DEVICE)) == PTE_P) { /* nearly every fill */
-        check_frame(m, spte, f);
-        __atomic_store_n(&m->sptes[loc], spte, __ATOMIC_RELAXED);
-        s->present[idx >> 6] |= BIT(idx & 63);
-        s->npresent++;
-        m->sets++;
-        if (spte_mapped_rw(1, spte))
-            hook_new_leaf(m, loc, spte, f);
-    } else if (s->level == 1 && !spte && old) {
-        drop_leaf(m, s, loc, old);
-    } else if (s->level == 1 && spte && !((old ^ spte) & ~(PTE_W | PTE_D | PTE_U | PTE_NX)) &&
-               !(old & SPTE_DEVICE)) {
-        if (old != spte)
-            set_rights(m, loc, spte, f);
-    } else {
-        set_any(m, s, loc, spte, f);
-    }
+        set_made_absent(m, page, idx, spte, f);
+    else
+        set_known(m, s, loc, m->sptes[loc], spte, f);
 }
 
 void spte_drop_word(struct mmu *m, uint32_t page, unsigned w)

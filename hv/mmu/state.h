@@ -108,14 +108,16 @@ struct mmu_xlate {
 struct mmu_path {     /* where the links of a root lead for a region of 2 MiB */
     uint64_t region1; /* gva >> 21, + 1; 0: nothing remembered */
     uint64_t cuts;    /* valid while the sum of sp.cut of the pages above level 1, ... */
-    uint32_t root;    /* ... which begin with this root's; */
+    uint64_t unlinks; /* ... which stays as it is while mmu.unlinks does */
+    uint32_t root;    /* the first of those pages is this root's; */
     uint32_t up[2];   /* the others (the root again: there are fewer) */
     uint32_t sp;
     uint8_t level; /* of sp: 1, or 2 where a 2 MiB spte ends the way */
     bool w, u, nx; /* rights that all links on the way leave */
+    /* The same for plain.c: of an entry's PTE_W and PTE_U, and the other low bits. */
+    uint8_t grants;
     /* For plain.c. NULL: not of level 1, of another mode, or without a table of 8-byte entries. */
     const uint64_t *table;
-    uint64_t grants;    /* PTE_W and PTE_U as above, and all other bits */
     uint64_t must_be_0; /* in an entry */
 };
 _Static_assert(sizeof(struct mmu_path) == 64, "a cache line");
@@ -217,6 +219,7 @@ struct mmu {
     uint32_t list_next; /* where whoever goes through the list goes on; moves on with the list */
     uint32_t nout;
     bool leave_soon; /* some of them */
+    bool hushed;     /* re-reads of one of them may have come to be for nothing */
 
     uint64_t xlate_gen;
     struct mmu_types wc;

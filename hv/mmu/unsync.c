@@ -20,7 +20,9 @@
  * 7. When a table is given up, how long it stays, when a page not reached is dropped is asked of
  *    unsync_policy.c.
  * 8. That nothing listed is below a root stays so while no link changed and nothing was listed
- *    (bare_links, bare_lists of its slot, which a slot that changes hands forgets). */
+ *    (bare_links, bare_lists of its slot, which a slot that changes hands forgets).
+ * 9. That no frame given up has only quiet pages stays so until a frame is given up, a page is
+ *    re-read for nothing once too often, or one leaves the list (hushed). */
 #include "hv/mmu/internal.h"
 
 #define BARE_EPOCHS                                                                                \
@@ -32,8 +34,10 @@ static void reread(struct mmu *m, uint32_t page)
 {
     uint64_t word = trace_word(m->coh, m->sps[page].gfn);
     uint64_t sets = m->sets;
+    bool was = policy_quiet(&m->sps[page]);
     repair_page(m, page);
     policy_reread(&m->sps[page], m->sets != sets);
+    m->hushed |= !was && policy_quiet(&m->sps[page]);
     m->sps[page].listed_at = m->epoch;
     if (!(word & TRACE_UNSYNC))
         unsync_unlist(m, page);
@@ -66,17 +70,12 @@ static bool is_bare(const struct mmu *m, uint32_t slot)
     return r->bare_links == m->links && r->bare_lists == m->lists && m->epoch % BARE_EPOCHS;
 }
 
-void unsync_sync(struct mmu *m, bool all)
+static HV_APART void sync_listed(struct mmu *m, bool all)
 {
     uint32_t root = m->root == SP_NONE ? SP_NONE : m->roots[m->root].sp;
     uint32_t p = m->unsync_head, slot = m->root;
     bool bare = !all && root != SP_NONE && m->sps[root].used && m->cfg.opt->shortcuts;
 
-    if (p == SP_NONE)
-        return;
-    m->xlate_gen++;
-    if (bare && is_bare(m, slot))
-        return;
     if (root != SP_NONE && !m->sps[root].used)
         root = SP_NONE;
     uint64_t links = m->links, lists = m->lists;
@@ -96,6 +95,15 @@ void unsync_sync(struct mmu *m, bool all)
     }
 }
 
+void unsync_sync(struct mmu *m, bool all)
+{
+    if (m->unsync_head == SP_NONE)
+        return;
+    m->xlate_gen++;
+    if (all || m->root == SP_NONE || !is_bare(m, m->root))
+        sync_listed(m, all);
+}
+
 void unsync_sync_under(struct mmu *m, uint32_t page)
 {
     for (uint32_t p = m->unsync_head; p != SP_NONE; p = m->list_next) {
@@ -106,13 +114,19 @@ void unsync_sync_under(struct mmu *m, uint32_t page)
     }
 }
 
+/* Is there no other page of its table, and does one spte stand for one entry? */
+static inline bool is_alone(const struct sp *s)
+{
+    return !s->alias && s->level == 1 && !(s->role & ROLE_4B);
+}
+
 /* The entry behind (page, idx), in every page keyed by the table: a global one counts in all roots.
  * Nearly always all are of level 1 and one spte stands for one entry; then none can be freed. */
 static void sync_entry(struct mmu *m, uint32_t page, unsigned idx)
 {
     const struct sp *s = sp_at(m, page);
 
-    if (!s->alias && s->level == 1 && !(s->role & ROLE_4B)) { /* there is no other of its table */
+    if (is_alone(s)) {
         repair_leaf(m, page, idx);
         return;
     }
@@ -125,19 +139,30 @@ static void sync_entry(struct mmu *m, uint32_t page, unsigned idx)
     }
 }
 
+static HV_APART void sync_va_any(struct mmu *m, gva_t va)
+{
+    const struct mmu_path *p = path_of(m, va);
+
+    if (p && p->level == 1 && sp_at(m, p->sp)->listed)
+        sync_entry(m, p->sp, va_index(va, 1));
+}
+
 void unsync_sync_va(struct mmu *m, gva_t va)
 {
+    const struct mmu_path *p;
+
     if (m->unsync_head == SP_NONE)
         return;
     m->xlate_gen++;
     if (!m->paged)
         return;
-    const struct mmu_path *p = path_of(m, va);
-    if (!p || p->level > 1)
-        return;
-    const struct sp *s = sp_at(m, p->sp);
-    if (s->listed)
-        sync_entry(m, p->sp, va_index(va, 1));
+    p = path_known(m, va);
+    if (p && p->level == 1 && is_alone(&m->sps[p->sp])) {
+        if (m->sps[p->sp].listed)
+            repair_leaf(m, p->sp, va_index(va, 1));
+    } else {
+        sync_va_any(m, va);
+    }
 }
 
 /* Drops the sptes of a listed leaf table whose entries have lost A. Nothing else is looked at: what
@@ -275,15 +300,16 @@ static void leave_those(struct mmu *m)
     }
 }
 
-void unsync_event(struct mmu *m)
+void unsync_event_now(struct mmu *m)
 {
     unsync_zap_upper(m);
     if (m->leave_soon)
         leave_those(m);
 }
 
-void unsync_leave_quiet(struct mmu *m)
+HV_APART void unsync_leave_quiet(struct mmu *m)
 {
+    m->hushed = !m->cfg.opt->shortcuts;
     for (uint32_t i = 0; i < m->nout;) {
         serve_point(m);
         if (is_lively(m, &m->out[i])) {

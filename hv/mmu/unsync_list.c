@@ -44,6 +44,7 @@ void unsync_unlist(struct mmu *m, uint32_t page)
     if (!s->listed)
         return;
     s->listed = false;
+    m->hushed = true; /* the last page of its frame, perhaps */
     if (m->list_next == page)
         m->list_next = s->list_next;
     if (m->age_next == page)
@@ -110,6 +111,7 @@ void unsync_out_add(struct mmu *m, gfn_t f, bool leaf)
     uint8_t stay = leaf ? policy_stay(m, f) : 0; /* others cost all their readers a subtree */
 
     bool known = out_make_room(m, f);
+    m->hushed = true;
     m->out[m->nout++] = (struct mmu_out){.gfn = f.v, .leaf = leaf, .stay = stay, .left = stay};
     if (known)
         return;

@@ -188,7 +188,8 @@ static HV_INLINE void run_guest(struct subvmm *s)
     s->entries++;
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
      * it. */
-    v->int_shadow = x.window_shadow || (v->int_shadow && v->regs.rip == v->ring_rip);
+    if (x.window_shadow | v->int_shadow)
+        v->int_shadow = x.window_shadow || v->regs.rip == v->ring_rip;
     xstate_sync(s);
     if (s->injected.type == EVENT_INTR || v->iret_rip != UINT64_MAX || v->pveoi_armed)
         settle(s, &x);

@@ -67,16 +67,6 @@ static struct fetched *slot_of(struct subvmm *s, uint64_t rip)
     return &s->fetched[(rip ^ rip >> 8 ^ mmu_code_root(&s->mmu)) % FETCHED];
 }
 
-/* Looks again where f's bytes lie, which do not reach over their page (copy_code). */
-static HV_APART bool code_find(struct subvmm *s, struct fetched *f)
-{
-    if (!f->code || !mmu_code_there(&s->mmu, &f->where))
-        f->code = mmu_code(&s->mmu, gva(f->rip), &f->where);
-    f->root = mmu_code_root(&s->mmu);
-    f->losses = mmu_code_losses(&s->mmu);
-    return f->code;
-}
-
 static bool same_code(const struct fetched *f)
 {
     uint64_t low, high; /* read once */
@@ -84,6 +74,16 @@ static bool same_code(const struct fetched *f)
     memcpy(&low, f->code, sizeof(low));
     memcpy(&high, f->code + sizeof(low), sizeof(high));
     return low == f->bytes[0] && high == f->bytes[1];
+}
+
+/* Looks again where f's bytes lie, which do not reach over their page (copy_code). */
+static HV_APART const struct insn *known_anew(struct subvmm *s, struct fetched *f)
+{
+    if (!f->code || !mmu_code_there(&s->mmu, &f->where))
+        f->code = mmu_code(&s->mmu, gva(f->rip), &f->where);
+    f->root = mmu_code_root(&s->mmu);
+    f->losses = mmu_code_losses(&s->mmu);
+    return f->code && same_code(f) ? &f->in : NULL;
 }
 
 const struct insn *fetch_known(struct subvmm *s, const struct vmexit *x)
@@ -96,9 +96,8 @@ const struct insn *fetch_known(struct subvmm *s, const struct vmexit *x)
     f = slot_of(s, v->regs.rip);
     if (f->rip != v->regs.rip || f->mode != 8)
         return NULL;
-    if ((!f->code || f->losses != mmu_code_losses(&s->mmu) || f->root != mmu_code_root(&s->mmu)) &&
-        !code_find(s, f))
-        return NULL;
+    if (!f->code || f->losses != mmu_code_losses(&s->mmu) || f->root != mmu_code_root(&s->mmu))
+        return known_anew(s, f);
     return same_code(f) ? &f->in : NULL;
 }
 
