@@ -112,6 +112,15 @@ static unsigned audit_claim(struct mmu *m, const struct sp *s)
     return 1;
 }
 
+/* In the reverse map PTE_PS tells a 2 MiB spte from others (set.c, rule 7). */
+static unsigned audit_size(struct mmu *m, const struct sp *s, unsigned idx, uint64_t spte)
+{
+    if (s->level != 1 || (spte & (SPTE_DEVICE | PTE_PS)) != PTE_PS)
+        return 0;
+    finding(m, s, idx, spte, 0, "4 KiB of RAM with a memory type");
+    return 1;
+}
+
 static unsigned audit_page(struct mmu *m, uint32_t page)
 {
     const struct sp *s = sp_at(m, page);
@@ -136,6 +145,7 @@ static unsigned audit_page(struct mmu *m, uint32_t page)
         if (!(e & PTE_P))
             continue;
         n++;
+        found += audit_size(m, s, idx, e);
         if (!(s->role & ROLE_DIRECT))
             found += audit_source(m, s, idx, e);
         if (spte_mapped_rw(s->level, e))

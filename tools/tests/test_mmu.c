@@ -242,6 +242,8 @@ static void test_audit(void)
     *entry(PT, 1) |= PTE_A;
     *e = good & ~PTE_P;
     tap_ok(mmu_audit(&mmu[0], 3) >= 1, "a not-present spte with bits");
+    *e = good | PTE_PS;
+    tap_eq(mmu_audit(&mmu[0], 3), 1, "4 KiB that the reverse map takes for 2 MiB");
     *e = good;
     mmu[0].sps[page].npresent++;
     tap_eq(mmu_audit(&mmu[0], 3), 1, "a wrong count");
