@@ -303,7 +303,7 @@ static void arrived(struct pass_irq *e, uint32_t cpu)
 {
     struct pass_fn *f = e->fn;
     unsigned i = (unsigned)(e - f->irq);
-    bool stop, go;
+    bool stop;
 
     lock_take(&f->lock);
     f->arrivals++;
@@ -311,18 +311,18 @@ static void arrived(struct pass_irq *e, uint32_t cpu)
     stop = storm(f, e, port_tsc());
     if (stop)
         hw_mask(f, i);
-    go = wanted(f, i);
-    if (!go)
+    /* With the lock: once the guest has moved the interrupt, nothing comes where it was. Linux
+     * looks at the old CPU's IRR then, and gives the vector up. */
+    if (wanted(f, i))
+        send(e, cpu);
+    else
         e->late = msix_enabled(f) || msi_enabled(f);
-    struct pass_irq message = *e;
     lock_drop(&f->lock);
     if (stop && log_ratelimit(&f->lines))
         log_warn("pass",
                  "%02x:%02x.%u: more than %u interrupts in a hundredth of a second: "
                  "the rest of it without",
                  f->host >> 8, f->host >> 3 & 31u, f->host & 7u, STORM_MOST);
-    if (go)
-        send(&message, cpu);
 }
 
 void pass_arrivals(struct pass *p, uint32_t cpu)

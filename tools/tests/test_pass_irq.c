@@ -108,6 +108,37 @@ static void test_msix(void)
     tap_eq(got_where(VECTOR(3)), -1, "an address that is none reaches nobody");
 }
 
+static unsigned rung, locked;
+
+static void look_at_locks(uint32_t cpu)
+{
+    (void)cpu;
+    rung++;
+    for (unsigned i = 0; i < pass->nfns; i++) {
+        const struct lock *l = &pass->fn[i]->lock;
+        locked += atomic_load(&l->next) != atomic_load(&l->owner);
+    }
+}
+
+/* Between the look at the guest's message and its delivery the guest does not change it. */
+static void test_moved(void)
+{
+    pass_rig("all");
+    on();
+    entry_set(3, 1);
+    mask(3, false);
+    tap_ok(fake_pci_raise(dev_a, 3), "sent");
+    entry_set(3, 2);
+    coherency_give(&co);
+    atomic_store(&co.cpu[2].mode, MODE_GUEST);
+    rung = locked = 0;
+    fake_on_doorbell = look_at_locks;
+    take(1);
+    fake_on_doorbell = NULL;
+    tap_eq(got_where(VECTOR(3)), 2, "delivered to the new CPU by the old one");
+    tap_ok(rung == 1 && locked == 1, "with the function's lock, which the next move needs");
+}
+
 static void test_msi(void)
 {
     pass_rig("all");
@@ -261,6 +292,7 @@ static void test_random(void)
 int main(void)
 {
     test_msix();
+    test_moved();
     test_msi();
     test_storm();
     test_random();
