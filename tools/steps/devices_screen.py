@@ -85,7 +85,8 @@ def keyboard(results):
     try:
         if not results.expect(m.expect(r"patchbay:\S*[#$] "), "no shell"):
             return
-        m.send("for n in $(cat /modules/order); do insmod /modules/$n.ko; done; grep -l . /sys/bus/hid/devices/*/uevent && echo there=$?\r")
+        m.send("for n in $(cat /modules/order); do insmod /modules/$n.ko; done; "
+               "until grep -l . /sys/bus/hid/devices/*/uevent; do sleep 1; done 2>/dev/null; echo there=$?\r")  # USB takes its time
         results.expect(m.expect(r"\nthere=0"), "no keyboard in Linux: " + m.text[-300:])
         m.send("echo asked=$((1+1)); read -r line </dev/tty0; echo got=$line; grep -c 'PCI-MSI.*xhci' /proc/interrupts\r")
         results.expect(m.expect(r"\nasked=2"), "no shell any more")
