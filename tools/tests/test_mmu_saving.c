@@ -98,6 +98,22 @@ static void test_first_store(void)
     tap_eq(fault(0, WINDOW(PT - ROOT).v, PFEC_W), MMU_EMULATE, "... but not if another CPU does");
 }
 
+/* After what makes a frame quiet, the next load of CR3 without a flush looks at all of them. */
+static void test_hushed(void)
+{
+    kernel_up("");
+    (void)fault(0, VA(0, 1), 0);
+    regs[0].cr4 |= CR4_PCIDE, mmu_event_mode(&mmu[0], &regs[0]);
+    mmu_event_cr3(&mmu[0], ROOT << 12, true);
+    tap_ok(!mmu[0].hushed, "a load of CR3 has looked");
+    (void)fault(0, WINDOW(PT - ROOT).v, PFEC_W);
+    tap_ok(mmu[0].nout == 1 && mmu[0].hushed, "a frame given up is to be looked at");
+    mmu_event_cr3(&mmu[0], ROOT << 12, true);
+    tap_ok(mmu[0].nout == 1 && !mmu[0].hushed, "looked at, and not quiet yet");
+    unsync_unlist(&mmu[0], sp_first(&mmu[0], gfn(PT)));
+    tap_ok(mmu[0].hushed, "its page leaves the list: to be looked at again");
+}
+
 /* Flushes that find nothing changed in an unsync table end its being written without exits. */
 static void test_quiet(bool noflush)
 {
@@ -216,6 +232,7 @@ int main(void)
     test_regain();
     test_adopt();
     test_first_store();
+    test_hushed();
     test_quiet(false);
     test_quiet(true);
     test_links();
