@@ -30,7 +30,7 @@ LAYERS = [
     ("order", ["test_channel_tso", "test_trace_tso", "test_actions_tso"]),
     ("pager", ["test_mmu_rules", "test_mmu_saving", "test_mmu_foresight", "test_mmu 1500", "test_mmu_modes",
                "test_mmu_pool", "test_mmu_stretch", "test_mmu_apart", "test_mmu_smap", "test_mmu_age", "test_mmu_direct",
-               "test_mmu_seen", "test_mmu_vanish", "test_mmu_path", "test_mmu_plain"]),
+               "test_mmu_seen", "test_mmu_vanish", "test_mmu_path", "test_mmu_plain", "test_mmu_upper"]),
     ("loop", ["test_quick", "test_loop", "test_exits", "test_events", "test_pveoi", "test_pcid", "test_svm", "test_svm_clean",
               "test_vmx", "test_real",
               "test_intercepts", "test_ferr", "test_cr", "test_nmi", "test_enter", "test_emulate", "test_emulate_store", "test_emulate_wide",

@@ -60,6 +60,8 @@ static const struct option table[] = {
      "take port accesses that follow each other as one exit: index and data register, polling loops"},
     {"fresh", KIND_SWITCH, FIELD(fresh), ON_OFF, 1, 0,
      "let a leaf table that only this CPU writes go without exits from its first use (with unsync=on)"},
+    {"upper", KIND_SWITCH, FIELD(upper), ON_OFF, 1, 0,
+     "let tables of tables be written without exits as well (with unsync=on, directpf=off)"},
     {"directpf", KIND_SWITCH, FIELD(directpf), ON_OFF, 0, 0,
      "on Intel: faults of pages that a 64-bit guest has not present reach it without an exit"},
     {"dying", KIND_SWITCH, FIELD(dying), ON_OFF, 1, 0,

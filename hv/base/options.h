@@ -38,6 +38,7 @@ struct hv_options {
     bool reload;             /* reload=on|off: CR3 read and written back in one exit */
     bool iopair;             /* iopair=on|off: port accesses that follow in one exit */
     bool fresh;              /* fresh=on|off: a CPU's own new leaf tables are unsync at once */
+    bool upper;              /* upper=on|off: tables of tables may be unsync */
     bool directpf;           /* directpf=on|off: not-present faults without an exit, on Intel */
     bool dying;              /* dying=on|off: tables of a dying address space are given up */
     bool shortcuts;          /* shortcuts=on|off: what is kept from one exit to the next */

@@ -116,8 +116,11 @@ void mmu_event_invlpg(struct mmu *m, gva_t va)
     stat_inc(m->pcpu, STAT_flush_page);
     if (m->cfg.opt->mmu == MMU_REF)
         ref_drop_va(m, va, true);
-    else
+    else {
+        if (m->upper_count) /* every address's, as a processor's caches of them */
+            upper_sync(m);
         unsync_sync_va(m, va);
+    }
 }
 
 void mmu_event_invpcid(struct mmu *m, unsigned type, uint64_t pcid, gva_t va)

@@ -20,7 +20,8 @@ static void fault_event(struct mmu *m, gva_t va)
         ref_drop_va(m, va, false);
     } else {
         unsync_event(m);
-        unsync_sync_va(m, va);
+        if (!m->upper_count || upper_sync_va(m, va))
+            unsync_sync_va(m, va);
     }
 }
 

@@ -224,6 +224,9 @@ void sp_zap(struct mmu *m, uint32_t page);
 void sp_zap_all(struct mmu *m);
 /* Frees `page` if nothing refers to it any more, and so on downwards. */
 void sp_orphan(struct mmu *m, uint32_t page);
+/* A non-leaf page without any link left shadows nothing: with it goes its trace, so that tables
+ * torn down, or built up again, are written without exits. So upwards, to the root. */
+void sp_drop_empty(struct mmu *m, uint32_t page);
 /* Puts `spte` at (page, idx) and frees a child that lost its last parent by it. */
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f);
 bool sp_reaches(struct mmu *m, uint32_t page, uint32_t root);
@@ -335,10 +338,43 @@ static inline bool is_repaired(const struct mmu *m, uint64_t must_be_0, uint64_t
            p2m_lookup(m->cfg.p2m, gpa(g & PTE_ADDR), &h) && (h.v | want) == spte;
 }
 
+/* --- upper.c --- */
+/* Is this non-leaf page, once it is listed, re-read as one of leaves is? */
+static inline bool upper_rereads(const struct mmu *m, const struct sp *s)
+{
+    return m->cfg.opt->upper && !m->absent && (s->level == 2 || s->level == 3) && s->table &&
+           !(s->role & ~(uint32_t)ROLE_NXE);
+}
+/* Does the link at (page, idx) of such a page say what the guest's entry says? */
+static inline bool upper_stands(struct mmu *m, uint32_t page, unsigned idx)
+{
+    const uint64_t same = PTE_P | PTE_A | PTE_W | PTE_U | PTE_NX | PTE_PS;
+    const struct sp *s = &m->sps[page];
+    uint64_t e = *sp_spte(m, page, idx);
+    /* Hostile and concurrent: one load, the copy is checked. Partner: any guest store. */
+    uint64_t g = __atomic_load_n(&s->table[idx], __ATOMIC_SEQ_CST);
+
+    if (((e ^ g) & same) || (e & (PTE_P | PTE_PS)) != PTE_P)
+        return false;
+    const struct sp *c = &m->sps[spte_child(m, e)];
+    return c->gfn.v == (g & PTE_ADDR) >> PAGE_SHIFT && !(c->role & ROLE_DIRECT);
+}
+/* Do all links that the way of `p` to va leads through? One that was stored over since the last
+ * event may still be used, but a fault must not be the guest's for its sake. Looks that find
+ * nothing count as re-reads in vain. */
+bool upper_path_stands(struct mmu *m, const struct mmu_path *p, gva_t va);
+/* Events: re-reads the listed ones below the present root; ... */
+void upper_sync(struct mmu *m);
+/* ... those on the way to va. false: it does not lead to a page of leaves. */
+bool upper_sync_va(struct mmu *m, gva_t va);
+
 /* --- unsync_list.c --- */
-/* Is it dropped at the next event in place of re-read? Non-leaf pages; with unsync=off every one.
- */
-bool unsync_must_zap(const struct mmu *m, const struct sp *s);
+/* Is it dropped at the next event in place of re-read? With unsync=off every page, else a non-leaf
+ * one that upper_rereads does not say otherwise of. Never changes in a page's life. */
+static inline bool unsync_must_zap(const struct mmu *m, const struct sp *s)
+{
+    return !m->cfg.opt->unsync || (s->level > 1 && !upper_rereads(m, s));
+}
 /* m->out: f goes to its end; leaf: as a leaf table, else as a table given up. */
 void unsync_out_add(struct mmu *m, gfn_t f, bool leaf);
 void unsync_out_remove(struct mmu *m, uint32_t i);
@@ -361,6 +397,8 @@ static inline void unsync_event(struct mmu *m)
  * tables by themselves. It is left at the next event, or what is above would be made anew after
  * each. */
 void unsync_leave_soon(struct mmu *m, gfn_t f);
+/* One listed page, which may be dropped by it. Not for those that wait for their zap. */
+void unsync_reread(struct mmu *m, uint32_t page);
 /* Re-reads listed pages reachable from the current root (all: every one). */
 void unsync_sync(struct mmu *m, bool all);
 /* `page` was linked below another: what is listed under it may be staler than the last event. */
@@ -386,7 +424,7 @@ bool unsync_wanted(struct mmu *m, gfn_t f);
 
 /* --- unsync_policy.c: costs time when it is wrong, and nothing else --- */
 /* A store to traced f was trapped: is it time to give f up? Counts the trap. */
-bool policy_gives_up(struct mmu *m, gfn_t f, bool upper);
+bool policy_gives_up(struct mmu *m, gfn_t f, bool upper, bool kept);
 /* Full flushes that f, entered now, stays for others' sake: more each time it comes back. */
 uint8_t policy_stay(struct mmu *m, gfn_t f);
 /* f was left, having been entered with `stay`; or is a new table now. */

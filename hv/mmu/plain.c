@@ -30,6 +30,8 @@ static enum mmu_plain forward(struct mmu *m, const struct mmu_path *p, uint64_t 
     if (s->listed &&
         (s->alias || (spte && !is_repaired(m, p->must_be_0, path_mirrored(p), spte, g))))
         return PLAIN_NOT;
+    if (m->upper_count && !upper_path_stands(m, p, va))
+        return PLAIN_NOT;
     m->epoch++;
     m->xlate_gen++;
     stat_inc(m->pcpu, STAT_faults_forwarded);

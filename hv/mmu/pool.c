@@ -210,6 +210,20 @@ void sp_orphan(struct mmu *m, uint32_t page)
     orphans_free(m);
 }
 
+void sp_drop_empty(struct mmu *m, uint32_t page)
+{
+    while (page != SP_NONE) {
+        const struct sp *s = &m->sps[page];
+        if (!s->used || s->level == 1 || s->npresent || s->is_root || (s->role & ROLE_DIRECT))
+            return;
+        uint32_t up = s->parent ? (s->parent - 1) >> 9 : SP_NONE;
+        if (up != SP_NONE)
+            m->sps[up].quiet = 0; /* a change, found from below */
+        sp_zap(m, page);
+        page = up;
+    }
+}
+
 void spte_replace(struct mmu *m, uint32_t page, unsigned idx, uint64_t spte, gfn_t f)
 {
     unsigned level = m->sps[page].level;

@@ -254,12 +254,36 @@ static void repair_leaves(struct mmu *m, uint32_t page)
     }
 }
 
+/* Re-reads a page of links, few of which are there and fewer have changed. */
+static void repair_links(struct mmu *m, uint32_t page)
+{
+    const struct sp *s = sp_at(m, page);
+
+    for (unsigned w = 0, left = s->npresent; w < 8 && left; w++) {
+        for (uint64_t bits = s->present[w]; bits; bits &= bits - 1) {
+            unsigned idx = w * 64 + (unsigned)__builtin_ctzll(bits);
+            left--;
+            if (!upper_stands(m, page, idx)) {
+                repair_spte(m, page, idx);
+                if (!s->used) /* it was linked in itself alone */
+                    return;
+            }
+            m->work++;
+            serve_point(m);
+        }
+    }
+}
+
 void repair_page(struct mmu *m, uint32_t page)
 {
     struct sp *s = sp_at(m, page);
 
     m->xlate_gen++;
     stat_inc(m->pcpu, STAT_unsync_reread);
+    if (upper_rereads(m, s)) {
+        repair_links(m, page);
+        return;
+    }
     if (s->level == 1 && !(s->role & (ROLE_DIRECT | ROLE_WP0))) {
         repair_leaves(m, page);
         return;
@@ -295,20 +319,6 @@ static bool sink_covers(void *ctx, gpa_t entry, bool whole)
     return false;
 }
 
-/* A non-leaf page without any link left shadows nothing: with it goes its trace, so that tables
- * torn down, or built up again, are written without exits. So upwards, to the root. */
-static void drop_empty(struct mmu *m, uint32_t page)
-{
-    while (page != SP_NONE) {
-        const struct sp *s = &m->sps[page];
-        if (!s->used || s->level == 1 || s->npresent || s->is_root || (s->role & ROLE_DIRECT))
-            return;
-        uint32_t up = s->parent ? (s->parent - 1) >> 9 : SP_NONE;
-        sp_zap(m, page);
-        page = up;
-    }
-}
-
 static void sink_repair(void *ctx, gpa_t entry, const struct patch_payload *dv)
 {
     struct mmu *m = ctx;
@@ -317,7 +327,7 @@ static void sink_repair(void *ctx, gpa_t entry, const struct patch_payload *dv)
     repair_entry(m, entry);
     m->dv = NULL;
     if (m->cfg.opt->batch)
-        drop_empty(m, sp_first(m, gpa_gfn(entry)));
+        sp_drop_empty(m, sp_first(m, gpa_gfn(entry)));
 }
 
 void repair_own(struct mmu *m, gpa_t entry)

@@ -213,10 +213,12 @@ struct mmu {
     bool ref_huge;           /* reference pager: a 1 GiB page was seen */
 
     uint32_t unsync_head, unsync_tail, unsync_count;
-    uint32_t zap_count; /* of them, pages that wait for their zap: they come first */
-    uint32_t age_next;  /* where mmu_age goes on */
-    uint64_t aged_at;   /* TSC */
-    uint32_t list_next; /* where whoever goes through the list goes on; moves on with the list */
+    uint32_t zap_count;   /* of them, pages that wait for their zap: they come first */
+    uint32_t upper_count; /* of them, other non-leaf pages: they come before those of leaves */
+    bool upper_listed;    /* the table above the page asked for is one of them */
+    uint32_t age_next;    /* where mmu_age goes on */
+    uint64_t aged_at;     /* TSC */
+    uint32_t list_next;   /* where whoever goes through the list goes on; moves on with the list */
     uint32_t nout;
     bool leave_soon; /* some of them */
     bool hushed;     /* re-reads of one of them may have come to be for nothing */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Hot tables (README "Unsync"): leaf tables written without exits and re-read at events, non-leaf
+/* Hot tables (README "Unsync"): leaf tables written without exits and re-read at events, other
  * tables given up: what is re-read, entered and left when. Tested by tools/tests/test_mmu.c. */
 /* Rules.
  * 1. A traced frame is mapped writable here only after the RMW that made it unsync, or found it so;
@@ -7,10 +7,9 @@
  *    (unsync_announce).
  * 2. A page is listed as soon as its frame is known to be unsync: by registration, by WHOLE, or by
  *    giving the frame up. It leaves the list after a re-read in front of which the word said synced
- *    (reread), or with its drop.
- * 3. A listed non-leaf page (any page, with unsync=off) stays listed and is dropped at the next
- *    event. Until then it may be re-read: the walk, or the store it was given up for, may stand on
- *    it.
+ *    (unsync_reread), or with its drop.
+ * 3. A listed page that unsync_must_zap names stays listed and is dropped at the next event. Until
+ *    then it may be re-read: the walk, or the store it was given up for, may stand on it.
  * 4. Re-reading and dropping free pages, perhaps the next one of the list: whoever goes through it
  *    keeps his place in m->list_next, which unsync_unlist moves on.
  * 5. Leaving is: every writable spte of the frame gone, the flush due, then one RMW
@@ -25,17 +24,20 @@
  *    re-read for nothing once too often, or one leaves the list (hushed). */
 #include "hv/mmu/internal.h"
 
+#define UPPER_LINKS 32 /* so many compared at each event are less than an exit */
 #define BARE_EPOCHS                                                                                \
     16 /* so often a list that concerns no root in use is gone through all the same */
 
 /* Re-reads one listed page. The trace word is looked at before the re-read: synced then, nothing
  * can have escaped it and the page may leave the list. */
-static void reread(struct mmu *m, uint32_t page)
+void unsync_reread(struct mmu *m, uint32_t page)
 {
     uint64_t word = trace_word(m->coh, m->sps[page].gfn);
     uint64_t sets = m->sets;
     bool was = policy_quiet(&m->sps[page]);
     repair_page(m, page);
+    if (!m->sps[page].used) /* a table of tables that was in itself alone */
+        return;
     policy_reread(&m->sps[page], m->sets != sets);
     m->hushed |= !was && policy_quiet(&m->sps[page]);
     m->sps[page].listed_at = m->epoch;
@@ -46,7 +48,10 @@ static void reread(struct mmu *m, uint32_t page)
 static void unsync_zap_upper(struct mmu *m)
 {
     while (m->zap_count) {
-        sp_zap(m, m->unsync_head); /* the list may lose others with it */
+        uint32_t p = m->unsync_head;
+        while (!unsync_must_zap(m, &m->sps[p])) /* before those of leaves (unsync_list) */
+            p = m->sps[p].list_next;
+        sp_zap(m, p); /* the list may lose others with it */
         stat_inc(m->pcpu, STAT_zaps);
     }
 }
@@ -58,7 +63,7 @@ static void sync_one(struct mmu *m, uint32_t page)
     if (unsync_must_zap(m, &m->sps[page]))
         repair_page(m, page);
     else
-        reread(m, page);
+        unsync_reread(m, page);
 }
 
 /* Rule 8. `below` is asked of all listed pages only when it may have changed, and now and then for
@@ -84,7 +89,10 @@ static HV_APART void sync_listed(struct mmu *m, bool all)
         m->list_next = m->sps[p].list_next; /* moves on if that page is freed by what follows */
         if (all || (root != SP_NONE && sp_below(m, p, root))) {
             bare = false;
+            bool upper = m->sps[p].level > 1;
             sync_one(m, p);
+            if (upper)
+                sp_drop_empty(m, p);
         } else if (policy_stale(m, &m->sps[p])) {
             sp_zap(m, p);
         }
@@ -200,7 +208,7 @@ void mmu_age(struct mmu *m)
         serve_point(m);
         if (p == SP_NONE)
             p = m->unsync_head;
-        if (!unsync_must_zap(m, &m->sps[p]) && sp_reaches(m, p, root)) {
+        if (m->sps[p].level == 1 && !unsync_must_zap(m, &m->sps[p]) && sp_reaches(m, p, root)) {
             age_page(m, p);
             pages++;
         }
@@ -220,9 +228,21 @@ static bool is_upper(struct mmu *m, gfn_t f)
     return upper;
 }
 
+/* Would its pages be dropped at the next event? */
+static bool is_zapped(struct mmu *m, gfn_t f)
+{
+    bool zap = false;
+    for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
+        zap |= unsync_must_zap(m, &m->sps[p]);
+    return zap;
+}
+
 bool unsync_wanted(struct mmu *m, gfn_t f)
 {
-    return policy_gives_up(m, f, is_upper(m, f));
+    bool upper = is_upper(m, f);
+    bool few = upper && m->sps[sp_first(m, f)].npresent <= UPPER_LINKS;
+
+    return policy_gives_up(m, f, upper, few && !is_zapped(m, f));
 }
 
 /* Has a frame that this CPU writes a page here whose re-reads were not for nothing? The page seen
@@ -277,7 +297,7 @@ void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)
 
     if (!(old & TRACE_TRACED))
         return;
-    unsync_out_add(m, f, m->cfg.opt->unsync && !is_upper(m, f));
+    unsync_out_add(m, f, !is_zapped(m, f));
     /* To itself by listing directly. Non-leaf pages too, to be zapped at the next event and not at
      * once: the store's own translation may lead through this very table, and must get on. */
     if (trace_consumers(old) & self)
@@ -287,16 +307,32 @@ void unsync_announce(struct mmu *m, gfn_t f, uint64_t old)
         producer_post_whole(m->coh, f, trace_consumers(old) & ~self); /* may serve and so change */
 }
 
+/* The writer has left f: as a table of tables it costs no more looks. */
+static void upper_left(struct mmu *m, gfn_t f)
+{
+    uint32_t p = sp_first(m, f);
+
+    while (p != SP_NONE) {
+        bool again = m->sps[p].listed && upper_rereads(m, &m->sps[p]);
+        if (again)
+            unsync_reread(m, p);
+        p = again && !m->sps[p].used ? sp_first(m, f) : sp_next(m, p);
+    }
+}
+
 /* At any event, for the store that the frame was given up for has run. */
 static void leave_those(struct mmu *m)
 {
     m->leave_soon = false;
     for (uint32_t i = 0; i < m->nout;) {
         serve_point(m);
-        if (m->out[i].soon && unsync_is_out(m, i))
-            unsync_leave_one(m, i);
-        else
+        if (!m->out[i].soon || !unsync_is_out(m, i)) {
             i++;
+            continue;
+        }
+        gfn_t f = gfn(m->out[i].gfn);
+        unsync_leave_one(m, i);
+        upper_left(m, f);
     }
 }
 

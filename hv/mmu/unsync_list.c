@@ -4,12 +4,6 @@
  * rules are in unsync.c. Tested by tools/tests/test_mmu.c. */
 #include "hv/mmu/internal.h"
 
-/* A non-leaf page is never re-read but dropped; with unsync=off no page is. */
-bool unsync_must_zap(const struct mmu *m, const struct sp *s)
-{
-    return s->level > 1 || !m->cfg.opt->unsync;
-}
-
 void unsync_list(struct mmu *m, uint32_t page)
 {
     struct sp *s = sp_at(m, page);
@@ -20,8 +14,8 @@ void unsync_list(struct mmu *m, uint32_t page)
     s->listed = true;
     s->quiet = 0;
     s->listed_at = m->epoch;
-    bool first =
-        unsync_must_zap(m, s); /* those come first, so that whoever drops them finds them */
+    bool zap = unsync_must_zap(m, s);
+    bool first = zap || s->level > 1; /* so that who drops or re-reads those alone finds them */
     s->list_prev = first ? SP_NONE : m->unsync_tail;
     s->list_next = first ? m->unsync_head : SP_NONE;
     if (s->list_prev != SP_NONE)
@@ -34,7 +28,8 @@ void unsync_list(struct mmu *m, uint32_t page)
         m->unsync_tail = page;
     m->unsync_count++;
     m->lists++;
-    m->zap_count += unsync_must_zap(m, s);
+    m->zap_count += zap;
+    m->upper_count += first && !zap;
     stat_inc(m->pcpu, STAT_unsync_listed);
 }
 
@@ -58,7 +53,9 @@ void unsync_unlist(struct mmu *m, uint32_t page)
     else
         m->unsync_tail = s->list_prev;
     m->unsync_count--;
-    m->zap_count -= unsync_must_zap(m, s);
+    bool zap = unsync_must_zap(m, s);
+    m->zap_count -= zap;
+    m->upper_count -= !zap && s->level > 1;
 }
 
 /* --- what this CPU has given up to itself --- */
@@ -91,24 +88,31 @@ bool unsync_is_out(const struct mmu *m, uint32_t i)
 /* A place at the end: f's own, one's that was left already, or the oldest's. Was f there? */
 static bool out_make_room(struct mmu *m, gfn_t f)
 {
-    bool known = false;
+    uint32_t n = m->nout, i = 0;
 
-    for (uint32_t i = 0; i < m->nout;) {
-        bool same = m->out[i].gfn == f.v;
-        known |= same;
-        if (same || (m->nout == MMU_UNSYNC_OUT && !unsync_is_out(m, i)))
-            unsync_out_remove(m, i);
-        else
+    while (i < n && m->out[i].gfn != f.v)
+        i++;
+    if (i < n) {
+        unsync_out_remove(m, i);
+        return true;
+    }
+    for (i = 0; m->nout == MMU_UNSYNC_OUT && i < m->nout;) {
+        if (unsync_is_out(m, i))
             i++;
+        else
+            unsync_out_remove(m, i);
     }
     if (m->nout == MMU_UNSYNC_OUT)
         unsync_leave_one(m, 0);
-    return known;
+    return false;
 }
 
 void unsync_out_add(struct mmu *m, gfn_t f, bool leaf)
 {
-    uint8_t stay = leaf ? policy_stay(m, f) : 0; /* others cost all their readers a subtree */
+    uint32_t page = sp_first(m, f);
+    /* An upper table costs its other readers more than a leaf table does. */
+    bool stays = leaf && page != SP_NONE && m->sps[page].level == 1;
+    uint8_t stay = stays ? policy_stay(m, f) : 0;
 
     bool known = out_make_room(m, f);
     m->hushed = true;
@@ -124,7 +128,7 @@ bool unsync_fresh(struct mmu *m, uint32_t page)
 {
     const struct sp *s = sp_at(m, page);
 
-    if (s->level > 1 || !m->cfg.opt->unsync || !m->cfg.opt->fresh ||
+    if (unsync_must_zap(m, s) || !m->cfg.opt->fresh || (s->level > 1 && !m->upper_listed) ||
         !trace_install_fresh(m->coh, s->gfn))
         return false;
     policy_forget(m, s->gfn); /* a former life of the frame */

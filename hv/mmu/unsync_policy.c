@@ -16,6 +16,9 @@
  * counts is of a later change for cheaper exits. No measurement of other values is recorded. */
 #define UPPER_TRAPS 6
 
+/* The same, over HOT_EPOCHS of them, of one that is re-read and that no other CPU has. */
+#define UPPER_KEPT 2
+
 /* Full flushes that a frame which others read stays unsync, at most: 1, 3, 7 .. 31, one step each
  * time it comes back. Came of traces of fork, exec and mmap, with fresh tables and dying address
  * spaces: together they took about 10 of the 45 exits of a fork. Not measured by itself. */
@@ -60,17 +63,24 @@ void policy_forget(struct mmu *m, gfn_t f)
     *left_slot(m, f) = (struct mmu_left){0};
 }
 
-bool policy_gives_up(struct mmu *m, gfn_t f, bool upper)
+bool policy_gives_up(struct mmu *m, gfn_t f, bool upper, bool kept)
 {
     struct mmu_hot *h = hot_slot(m, f);
 
     if (h->gfn != f.v || m->epoch - h->epoch > HOT_EPOCHS)
         *h = (struct mmu_hot){.gfn = f.v, .epoch = m->epoch};
     bool same = h->epoch == m->epoch;
-    if (upper && !same) /* an entry now and then: emulating each is cheaper than the subtree */
+    if (upper && !kept &&
+        !same) /* an entry now and then: emulating each is cheaper than the subtree */
         h->count = 0;
     h->epoch = m->epoch;
     h->count++;
+    if (upper && kept && h->count >= UPPER_KEPT) {
+        h->count = 0; /* if it comes back, it does so by as many again */
+        return true;
+    }
+    if (upper && kept)
+        return false;
     if (upper)
         return h->count >= UPPER_TRAPS;
     if (!m->cfg.opt->unsync)

@@ -69,6 +69,7 @@ static enum hv_err walk_link(struct mmu *m, struct walk *w, unsigned idx, uint32
 static enum hv_err walk_descend(struct mmu *m, struct walk *w, unsigned idx)
 {
     uint32_t role = m->sps[w->sp].role;
+    m->upper_listed = m->sps[w->sp].listed;
     uint32_t child = sp_get(m, gfn((w->gpte & PTE_ADDR) >> PAGE_SHIFT), w->level - 1,
                             role_child(role, w->gpte, idx));
     return walk_link(m, w, idx, child, gpte_link_rights(role, w->gpte));
@@ -148,7 +149,8 @@ static void walk_linked(struct mmu *m, struct walk *w)
     if (!w->by_links || m->top != 4 || m->zap_count || (m->role & ROLE_WP0))
         return;
     p = path_walk(m, w->va, &whole);
-    if (p && !(m->sps[p->sp].role & ROLE_DIRECT)) {
+    if (p && !(m->sps[p->sp].role & ROLE_DIRECT) &&
+        (!m->upper_count || upper_path_stands(m, p, w->va))) {
         w->eff_w = p->w;
         w->eff_u = p->u;
         w->eff_nx = p->nx;
@@ -165,6 +167,8 @@ static void walk_linked(struct mmu *m, struct walk *w)
         uint32_t child = spte_child(m, e);
         if (m->sps[child].role & ROLE_DIRECT)
             return; /* fragments: the entry here is the leaf */
+        if (m->sps[w->sp].listed && !upper_stands(m, w->sp, va_index(w->va, w->level)))
+            return;
         w->eff_w = w->eff_w && (e & PTE_W);
         w->eff_u = w->eff_u && (e & PTE_U);
         w->eff_nx = w->eff_nx || (e & PTE_NX);

@@ -70,6 +70,7 @@ STRESS = [Op("stress-" + name, 4, count, "stress-ng --%s 4" % name, 3.0, 0, "str
 # much two machines of one kind differ, which is a lot where spinning CPUs share the host's.
 MODES = ["coherency=matrix", "coherency=locked", "coherency=shootdown", "overflow=shootdown", "consumers=all",
          "interest=off", "derived=on", "unsync=off", "postpone=off", "batch=off", "large=off", "reload=off", "iopair=off", "fresh=off",
+         "upper=off",
          "dying=off", "shortcuts=off", "pveoi=off", "hvsig=own", "mmu=ref"]
 MODE_OPS = "fork exec mmap1 mprotect/1 touch/1 cow/1 thr-mmap shoot pipe/2"
 # A smaller and smaller pool: how reclaim costs.

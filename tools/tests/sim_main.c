@@ -20,6 +20,7 @@ static const struct sim_config configs[] = {
     {"one-cpu", "", 1, TINY, 8, MODE_LONG, false, 1},
     {"two-cpus", "", 2, ROOMY, 0, MODE_LONG, false, 1},
     {"no-unsync", "unsync=off", 4, ROOMY, 8, MODE_LONG, false, 1},
+    {"no-upper", "upper=off", 4, ROOMY, 8, MODE_LONG, false, 1},
     {"no-shortcuts", "shortcuts=off", 4, ROOMY, 8, MODE_LONG, false, 1},
     {"locked", "coherency=locked", 4, ROOMY, 8, MODE_LONG, false, 1},
     {"shootdown", "coherency=shootdown", 4, ROOMY, 8, MODE_LONG, false, 1},

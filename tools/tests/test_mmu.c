@@ -92,7 +92,7 @@ static void map_tables(void)
 
 static void test_unsync(void)
 {
-    rig_up("batch=off", 128);
+    rig_up("batch=off upper=off", 128);
     map_tables();
     (void)fault(0, VA(0, 1), PFEC_W);
     (void)fault(1, VA(0, 1), PFEC_W);

@@ -195,7 +195,7 @@ static void test_xlate(void)
     struct guest_fault f;
     gpa_t at = gpa(0);
 
-    rig_up("", 128);
+    rig_up("upper=off", 128); /* or the second store would give the table up */
     *entry(PT, 9) = PD << 12 | ALL;
     (void)fault(0, VA(0, 1), PFEC_U);
     tap_eq(fault(0, VA(0, 9), PFEC_W), MMU_EMULATE, "a store to a table");

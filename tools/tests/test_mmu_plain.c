@@ -66,7 +66,7 @@ static uint64_t frame_of(unsigned k, unsigned idx)
 
 static void start(const struct config *c)
 {
-    rig_up(c->direct ? "batch=off dying=off directpf=on" : "batch=off dying=off", 128);
+    rig_up(c->direct ? "batch=off dying=off directpf=on" : "batch=off dying=off upper=off", 128);
     if (c->nonxe)
         regs[0].efer &= ~EFER_NXE;
     mmu_reset(&mmu[0], &regs[0]);

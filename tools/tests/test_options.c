@@ -28,7 +28,7 @@ static void test_defaults(void)
     tap_ok(warnings == 0 && o.coherency == COHERENCY_MATRIX && o.overflow == OVERFLOW_LAZY &&
                o.consumers_traced && o.interest && !o.derived && o.unsync && o.postpone &&
                o.batch && o.large && o.mmu == MMU_SHADOW && o.reload && o.iopair && o.fresh &&
-               o.dying && o.shortcuts,
+               o.upper && o.dying && o.shortcuts,
            "coherency defaults");
     tap_ok(o.audit == 0 && o.loglvl == LOG_INFO && o.smp == 0 && o.mem_mib == 0 &&
                o.pool_pages == 0 && !o.test && !o.noreboot && o.panic_s == 3 &&
@@ -39,20 +39,20 @@ static void test_defaults(void)
 
 static void test_each(void)
 {
-    struct hv_options o =
-        parse("/boot/patchbay.elf  coherency=locked overflow=shootdown consumers=all interest=off "
-              "derived=on\t"
-              "unsync=off postpone=off batch=off large=off reload=off iopair=off fresh=off "
-              "dying=off shortcuts=off mmu=ref "
-              "audit=2 loglvl=debug smp=4 mem=2G "
-              "pool=4096 test=1 noreboot=1 hvsig=own pvipi=off pvflush=off pcid=off invpcid=off "
-              "x2apic=off help "
-              "console=com1,115200 console=vga --");
+    struct hv_options o = parse(
+        "/boot/patchbay.elf  coherency=locked overflow=shootdown consumers=all interest=off "
+        "derived=on\t"
+        "unsync=off postpone=off batch=off large=off reload=off iopair=off fresh=off upper=off "
+        "dying=off shortcuts=off mmu=ref "
+        "audit=2 loglvl=debug smp=4 mem=2G "
+        "pool=4096 test=1 noreboot=1 hvsig=own pvipi=off pvflush=off pcid=off invpcid=off "
+        "x2apic=off help "
+        "console=com1,115200 console=vga --");
     tap_eq(warnings, 0, "a full command line parses without a warning");
     tap_ok(o.coherency == COHERENCY_LOCKED && o.overflow == OVERFLOW_SHOOTDOWN &&
                !o.consumers_traced && !o.interest && o.derived && !o.unsync && !o.postpone &&
                !o.batch && !o.large && o.mmu == MMU_REF && !o.reload && !o.iopair && !o.fresh &&
-               !o.dying && !o.shortcuts,
+               !o.upper && !o.dying && !o.shortcuts,
            "coherency options");
     tap_ok(o.audit == 2 && o.loglvl == LOG_DEBUG && o.smp == 4 && o.mem_mib == 2048 &&
                o.pool_pages == 4096 && o.test && o.noreboot && o.hvsig == HVSIG_OWN && !o.pvipi &&
