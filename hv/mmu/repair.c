@@ -208,11 +208,12 @@ void repair_leaf(struct mmu *m, uint32_t page, unsigned idx)
 }
 
 /* Is `spte`, which has W and D or neither, what is made of the entry `g`? That has the entry's bits
- * `kept`, at the host's place, and W where the entry has W and D. */
+ * `kept`, at the host's place, W where the entry has W and D, and A, or had it on the way: a page
+ * mapped without (repair_direct) is not used so far, and an entry without A is nobody's to keep. */
 static HV_INLINE bool same_leaf(uint64_t spte, uint64_t g, uint64_t moved, uint64_t kept)
 {
     _Static_assert(PTE_W << 5 == PTE_D, "one is shifted over the other");
-    uint64_t rest = ((g ^ moved) & kept) ^ spte, w = (g & g >> 5) ^ spte;
+    uint64_t rest = ((g ^ moved) & kept) ^ (spte | PTE_A), w = (g & g >> 5) ^ spte;
 
     return !((rest & ~(PTE_W | PTE_D)) | (w & PTE_W));
 }

@@ -174,6 +174,17 @@ static void test_reread(void)
     *entry(PT, 1) = 540ull << 12 | ALL | PTE_A;
     load(0, ROOT);
     tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(540), "another frame");
+
+    for (unsigned used = 0; used < 2; used++) { /* mapped ahead of its use (repair_direct) */
+        rig_up("", 128);
+        (void)fault(0, VA(0, 1), PFEC_U);
+        uint32_t page = path_of(&mmu[0], gva(VA(0, 1)))->sp;
+        spte_set(&mmu[0], page, 1, spte_get(&mmu[0], page, 1) & ~PTE_A, gfn(513));
+        give_up(0, PT);
+        *entry(PT, 1) &= used ? ~0ull : ~PTE_A;
+        load(0, ROOT);
+        tap_eq(leaf(0, VA(0, 1)) != 0, used, "a page without A goes with its entry's A alone");
+    }
 }
 
 /* A read-only leaf that goes moves the flush generation. */
