@@ -71,6 +71,11 @@ deep() { [ -z "$DEEP" ] || good "$@"; }
 for m in tables audit region payload dirty shared walk entry4; do
     job explorer $m $m
 done
+good upper
+deep upper -DOPS=4 -DSTEPS=5
+for v in REG_UNLISTED INVLPG_LEAVES LINK_DENIES FAULT_KEEPS; do
+    bad upper -D$v
+done
 good slot
 good slot -DOPS0=3 -DOPS1=0 -DPLAIN_STORES
 deep slot -DOPS0=2 -DOPS1=2 -DEVENTS=2
