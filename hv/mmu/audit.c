@@ -94,7 +94,8 @@ static unsigned audit_direct(struct mmu *m, uint32_t page, unsigned idx)
         what = "direct spte of a present entry";
     else if (!direct_mine(m->coh, s->gfn) || !(word & TRACE_TRACED) || (word & TRACE_UNSYNC))
         what = "direct spte of a table that changes unasked";
-    for (uint32_t l = s->parent; l && !what; l = m->rlink[l - 1])
+    /* A link that cannot be claimed ends all of them before the guest runs (direct_enter). */
+    for (uint32_t l = m->direct_unfit ? 0 : s->parent; l && !what; l = m->rlink[l - 1])
         if (!m->sps[(l - 1) >> 9].claimed || m->sps[(l - 1) >> 9].listed)
             what = "direct spte below a table that changes unasked";
     if (!what)

@@ -89,7 +89,7 @@ static HV_APART void sync_listed(struct mmu *m, bool all)
         m->list_next = m->sps[p].list_next; /* moves on if that page is freed by what follows */
         if (all || (root != SP_NONE && sp_below(m, p, root))) {
             bare = false;
-            bool upper = m->sps[p].level > 1;
+            bool upper = upper_rereads(m, &m->sps[p]);
             sync_one(m, p);
             if (upper)
                 sp_drop_empty(m, p);

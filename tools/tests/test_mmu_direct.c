@@ -295,6 +295,8 @@ static void test_second_root(void)
     fake_set_cpu(0);
     mmu_event_cr3(&mmu[0], ROOT2 << 12, false);
     (void)fault(0, VA(0, 1), PFEC_U);
+    tap_ok(mmu[0].direct_unfit && mmu[0].ndirect && !mmu_audit(&mmu[0], 3),
+           "one that cannot be: nothing for the audit to find before the next entry");
     tap_ok(raw(0, NEW(0)) == MMU_ABSENT && !mmu[0].ndirect,
            "one that cannot be ends it before the guest runs");
     atomic_store(&co.cpu[1].storing, 0);
