@@ -295,10 +295,17 @@ static void test_second_root(void)
     fake_set_cpu(0);
     mmu_event_cr3(&mmu[0], ROOT2 << 12, false);
     (void)fault(0, VA(0, 1), PFEC_U);
-    tap_ok(mmu[0].direct_unfit && mmu[0].ndirect && !mmu_audit(&mmu[0], 3),
-           "one that cannot be: nothing for the audit to find before the next entry");
     tap_ok(raw(0, NEW(0)) == MMU_ABSENT && !mmu[0].ndirect,
            "one that cannot be ends it before the guest runs");
+    atomic_store(&co.cpu[1].storing, 0);
+    direct_up("directpf=on");
+    put(0, PDPT, 1, (ROOT2 + 8) << 12 | ALL | PTE_A);
+    *entry(ROOT2 + 8, 0) = PT << 12 | ALL | PTE_A;
+    atomic_store(&co.cpu[1].storing, gfn_gpa(gfn(ROOT2 + 8)).v | STORING_BUSY);
+    (void)fault(0, VA(512, 1), PFEC_U);
+    tap_ok(mmu[0].direct_unfit && mmu[0].ndirect && !mmu_audit(&mmu[0], 3),
+           "a directory that cannot be: until then the audit finds nothing");
+    tap_ok(raw(0, NEW(0)) == MMU_ABSENT && !mmu[0].ndirect, "... and it ends");
     atomic_store(&co.cpu[1].storing, 0);
 }
 
