@@ -77,8 +77,16 @@ struct vcpu {
     bool nmi_pending, nmi_blocked;
     bool window_armed;
     bool directpf;    /* faults of P=0 do not exit while the guest is in 64-bit mode */
-    bool int_shadow;  /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
-    bool pveoi_armed; /* the guest may clear the word instead of EOI */
+    union { /* any of them: the loop looks closer behind an exit */
+        struct {
+            bool int_shadow;  /* STI / MOV SS shadow; cleared when an instruction is skipped or
+                                 emulated */
+            bool pveoi_armed; /* the guest may clear the word instead of EOI */
+            bool intr;        /* the entry injected an interrupt */
+            bool iret;        /* iret_rip is set */
+        };
+        uint32_t unsettled;
+    };
     void *arch;       /* the vendor's, struct svm_vcpu */
     hpa_t io_map;     /* PORT_IO_MAP_BYTES, set before init; 0: every port exits */
     uint64_t xcr0;
