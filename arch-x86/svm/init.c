@@ -99,6 +99,7 @@ enum hv_err svm_init(struct vcpu *v)
     /* Nothing changes the host's FS, GS, TR and system-call MSRs later: saved once. */
     __asm__ volatile("vmsave %[hpa]" : : [hpa] "a"(b->host) : "memory");
     v->arch = a;
+    v->cs_attr = &b->guest.save.cs.attrib;
     return HV_OK;
 }
 

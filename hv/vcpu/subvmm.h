@@ -21,8 +21,8 @@ struct fetched { /* an instruction that exited and how it was decoded */
     unsigned mode; /* code size 2, 4, 8; 0: empty */
     /* Where the bytes lie, and of which root and after how many losses the shadow said so */
     uint32_t root;
-    uint64_t losses;
-    const uint8_t *code; /* NULL: not known */
+    uint64_t losses; /* UINT64_MAX: not known, and `where` says so as well */
+    const uint8_t *code;
     struct insn in;
     struct mmu_where where; /* asked after losses */
 };

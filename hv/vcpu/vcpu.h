@@ -88,6 +88,7 @@ struct vcpu {
         uint32_t unsettled;
     };
     void *arch;       /* the vendor's, struct svm_vcpu */
+    const uint16_t *cs_attr; /* attributes of CS, while it is out of the guest; NULL: ask mode() */
     hpa_t io_map;     /* PORT_IO_MAP_BYTES, set before init; 0: every port exits */
     uint64_t xcr0;
     uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
