@@ -12,6 +12,7 @@
 
 #define VEC_MF 16 /* or #XM: SIGFPE */
 #define XSTATE_BYTES 4096
+#define XSTATE_TRIED 0xe7u /* x87, SSE, AVX, AVX-512: the first use of AMX is for the kernel to allow */
 static uint8_t xstate_in[XSTATE_BYTES] __attribute__((aligned(64)));
 static uint8_t xstate_out[XSTATE_BYTES] __attribute__((aligned(64)));
 static uint8_t xstate_default[XSTATE_BYTES] __attribute__((aligned(64)));
@@ -310,6 +311,8 @@ static bool try_encoding(size_t n, unsigned cases, struct count *count)
         return true;
     if (ext.at == EXTENT_MODRM && (in.base != RDI || in.index != 0xff))
         return true; /* the opcode is a prefix */
+    if ((ext.access & EXTENT_XSTATE) && xsave_bytes > XSTATE_BYTES)
+        return true; /* no operand for the emulator: AMX alone has 8 KiB */
     insn_len = in.length;
     insn_at = build_stub(insn, insn_len);
     for (unsigned i = 0; i < cases && ok; i++)
@@ -426,7 +429,7 @@ int main(int argc, char **argv)
     rig_open();
     on_run = processor;
     __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
-    xmask = a;
+    xmask = a & XSTATE_TRIED;
     __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "0"(0xd), "2"(0));
     xsave_bytes = b;
     xstate(xstate_default, false);
