@@ -101,12 +101,13 @@ static HV_RARE void exited_once(struct vcpu *v, struct vmexit *x)
 void svm_exited(struct vcpu *v, struct vmexit *x)
 {
     struct svm_vcpu *a = svm_of(v);
+    struct vmcb *b = a->vmcb;
 
     svm_translate(a, &svm_features, x);
     if (a->once)
         exited_once(v, x);
     else
-        leave(v, a->vmcb);
+        leave(v, b);
 }
 
 bool svm_waits(void)

@@ -182,11 +182,9 @@ static void translate_other(const struct svm_vcpu *a, const struct svm_features 
 }
 
 /* The two that are most frequent come first. */
-static HV_INLINE void translate_more(const struct svm_vcpu *a, const struct svm_features *f,
-                                     struct vmexit *x)
+static HV_INLINE void translate_more(const struct svm_vcpu *a, const struct vmcb_control *c,
+                                     const struct svm_features *f, struct vmexit *x)
 {
-    const struct vmcb_control *c = &a->vmcb->ctl;
-
     if (x->code == SVM_EXIT_EXCEPTION + VEC_PF) {
         translate_pf(c, f, x);
     } else if (x->code == SVM_EXIT_INVLPG) {
@@ -241,7 +239,7 @@ void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, struc
     if ((kind & INSN) && f->nrips)
         x->next_rip = b->ctl.nrip;
     if (kind & MORE)
-        translate_more(a, f, x);
+        translate_more(a, &b->ctl, f, x);
     if (code >= ARRAY_SIZE(svm_kind)) /* INVALID: QEMU writes a 32-bit -1 */
         x->kind = (int32_t)code < 0 ? EXIT_INVALID : EXIT_UNKNOWN;
     /* A hardware task switch loads CR3 from the TSS where the emulator cannot intercept it. */

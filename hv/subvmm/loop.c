@@ -174,8 +174,10 @@ static HV_APART void settle(struct subvmm *s, struct vmexit *x)
 
     /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
      * it. */
-    if (x->window_shadow || v->int_shadow)
-        v->int_shadow = x->window_shadow || v->regs.rip == v->ring_rip;
+    if (x->window_shadow || v->int_shadow) {
+        v->int_shadow = x->window_shadow || v->regs.rip == v->shadow_rip;
+        v->shadow_rip = v->regs.rip;
+    }
     events_settle(s, x);
     pveoi_sync(s);
 }
@@ -186,7 +188,6 @@ static HV_INLINE void run_guest(struct subvmm *s)
     struct vcpu *v = &s->vcpu;
     struct vmexit x;
 
-    v->ring_rip = v->regs.rip;
     s->entered_tsc = port_tsc();
     profile_border(s->pcpu, PROFILE_BEFORE);
     vcpu_ops->run(v, &x);

@@ -91,7 +91,7 @@ struct vcpu {
     const uint16_t *cs_attr; /* attributes of CS, while it is out of the guest; NULL: ask mode() */
     hpa_t io_map;     /* PORT_IO_MAP_BYTES, set before init; 0: every port exits */
     uint64_t xcr0;
-    uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
+    uint64_t shadow_rip; /* RIP at the exit at which int_shadow was found */
     uint64_t iret_rip; /* RIP of the IRET that ends NMI blocking, while it has not run */
     uint64_t pat, mtrr_def, tsc_aux, misc_enable, apic_base, tsc_adjust;
     uint64_t mtrr_fixed[11], mtrr_var[16];
