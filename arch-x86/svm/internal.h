@@ -15,16 +15,16 @@ struct svm_block {
 
 struct svm_vcpu {
     struct vmcb *vmcb;
-    uint64_t block_hpa;          /* of struct svm_block */
-    uint64_t root;               /* VMCB.CR3 must equal it after every exit */
-    uint64_t injected;           /* EVENTINJ of this entry, 0 none */
-    uint64_t offered;            /* the same for an interrupt that waits for IF as V_IRQ */
-    uint32_t exceptions;         /* intercepted ones */
-    bool injecting_df;           /* every exception is intercepted for this entry */
-    bool stepping;               /* so it is, for a single step */
-    bool once;                   /* one of these four, or the exit may need a repair (quirks.h) */
-    uint32_t asid;               /* the pager's of the last entry, where it is not the hardware's */
-    uint32_t asid_hw;            /* the hardware's */
+    uint64_t block_hpa;  /* of struct svm_block */
+    uint64_t root;       /* VMCB.CR3 must equal it after every exit */
+    uint64_t injected;   /* EVENTINJ of this entry, 0 none */
+    uint64_t offered;    /* the same for an interrupt that waits for IF as V_IRQ */
+    uint32_t exceptions; /* intercepted ones */
+    bool injecting_df;   /* every exception is intercepted for this entry */
+    bool stepping;       /* so it is, for a single step */
+    bool once;           /* one of these four, or the exit may need a repair (quirks.h) */
+    uint32_t asid;       /* the pager's of the last entry, where it is not the hardware's */
+    uint32_t asid_hw;    /* the hardware's */
 };
 
 struct svm_features {

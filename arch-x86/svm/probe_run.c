@@ -234,7 +234,8 @@ static bool at_place(enum probe_id id)
     case PROBE_nmi:
         return true;
     case PROBE_ac: /* VMMCALL behind it is an answer, too */
-        return own.guest.ctl.exitcode == SVM_EXIT_VMMCALL || own.guest.save.rip == (uintptr_t)snippet[id].at;
+        return own.guest.ctl.exitcode == SVM_EXIT_VMMCALL ||
+               own.guest.save.rip == (uintptr_t)snippet[id].at;
     default:
         return own.guest.save.rip == (uintptr_t)snippet[id].at;
     }

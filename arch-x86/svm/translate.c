@@ -149,7 +149,8 @@ static void translate_task(const struct vmcb_control *c, struct vmexit *x)
 }
 
 /* What the other codes marked MORE have beside their kind. */
-static void translate_other(const struct svm_vcpu *a, const struct svm_features *f, struct vmexit *x)
+static void translate_other(const struct svm_vcpu *a, const struct svm_features *f,
+                            struct vmexit *x)
 {
     const struct vmcb_control *c = &a->vmcb->ctl;
 

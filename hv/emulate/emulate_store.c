@@ -4,8 +4,8 @@
  * tools/tests/test_emulate_store.c. */
 /* Rules.
  * 1. Only what fetch_known knows: the decoding of the bytes that are there now.
- * 2. The operand is the address that faulted, without a segment base or RIP, and lies in one granule: so
- *    the pager has just said where it goes and that it may, and no other check is left.
+ * 2. The operand is the address that faulted, without a segment base or RIP, and lies in one
+ *    granule: so the pager has just said where it goes and that it may, and no other check is left.
  * 3. With breakpoints enabled, or while an event was being delivered, it is not done here. */
 #include "arch-x86/defs/x86.h"
 #include "hv/emulate/emulate_internal.h"

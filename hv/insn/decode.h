@@ -92,9 +92,9 @@ struct insn {
     enum insn_operand dst, src;
     uint8_t dst_reg, src_reg; /* enum gpr; with opsize 1 and no REX, 4..7 mean AH..BH (high8) */
     bool dst_high8, src_high8;
-    uint8_t cr;  /* MOV CR/DR: register number */
-    bool flat;   /* the memory operand is insn_flat: 64-bit, without a segment base or RIP */
-    bool store8; /* MOV of a register or an immediate, 8 bytes, to memory */
+    uint8_t cr;   /* MOV CR/DR: register number */
+    bool flat;    /* the memory operand is insn_flat: 64-bit, without a segment base or RIP */
+    bool store8;  /* MOV of a register or an immediate, 8 bytes, to memory */
     uint64_t imm; /* sign-extended to 64 bits */
     /* memory operand */
     enum seg segment;           /* after overrides and BP/SP defaults */

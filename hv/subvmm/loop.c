@@ -226,8 +226,8 @@ static HV_APART bool went_ahead(struct subvmm *s)
     return true;
 }
 
-/* Interrupts off, and this CPU in the guest for all others. Nobody is served until the exit: a request
- * now makes the guest exit. false: something came in at the last moment. */
+/* Interrupts off, and this CPU in the guest for all others. Nobody is served until the exit: a
+ * request now makes the guest exit. false: something came in at the last moment. */
 static HV_INLINE bool to_guest(struct subvmm *s)
 {
     port_irq_off();

@@ -75,10 +75,10 @@ struct subvmm {
     bool paused;
     bool kick_soon; /* an event waits that no window can announce: exit soon */
     bool kick_now;  /* ... as soon as what this entry injects is delivered */
-    union { /* loop.c: all of them, or the next round is a whole one */
+    union {         /* loop.c: all of them, or the next round is a whole one */
         struct {
-            bool calm;  /* nothing but the VCPU was touched since the guest exited: rule 2 */
-            bool quiet; /* events_prepare found nothing that waits, and no window is open */
+            bool calm;     /* nothing but the VCPU was touched since the guest exited: rule 2 */
+            bool quiet;    /* events_prepare found nothing that waits, and no window is open */
             bool root_set; /* the vendor's last root is that of the last entry */
         };
         uint32_t quick;

@@ -54,74 +54,74 @@ int fake_call(struct vcpu *v, struct vmexit *x);
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
 #define OFFSET(reg) ".set VCPU_REGS_" #reg ", " TEXT(VCPU_REGS_##reg) "\n"
-__asm__(
-    ".pushsection .text\n" OFFSET(RAX) OFFSET(RCX) OFFSET(RDX) OFFSET(RBX) OFFSET(RSP) OFFSET(RBP)
-        OFFSET(RSI) OFFSET(RDI) OFFSET(R8) OFFSET(R9) OFFSET(R10) OFFSET(R11) OFFSET(R12)
-            OFFSET(R13) OFFSET(R14) OFFSET(R15) OFFSET(CR2)
-    ".set VCPU_REGS, " TEXT(VCPU_REGS) "\n.set SVM_BLOCK_HOST, " TEXT(SVM_BLOCK_HOST) "\n"
-    /* what: a letter; RAX is noted with it */
-    ".macro note what\n"
-    "  pushfq\n  pushq %rbx\n  pushq %rcx\n"
-    "  movq fake_count(%rip), %rcx\n"
-    "  leaq fake_step(%rip), %rbx\n  movb $\\what, (%rbx,%rcx)\n"
-    "  leaq fake_rax(%rip), %rbx\n  movq %rax, (%rbx,%rcx,8)\n"
-    "  incq fake_count(%rip)\n"
-    "  popq %rcx\n  popq %rbx\n  popfq\n"
-    ".endm\n"
-    ".macro clgi\n  note 'c'\n.endm\n"
-    ".macro stgi\n  note 'g'\n.endm\n"
-    ".macro sti\n  note 's'\n.endm\n"
-    ".macro cli\n  note 'i'\n.endm\n"
-    ".macro nop\n  note 'n'\n.endm\n"
-    ".macro vmload reg\n  note 'l'\n.endm\n"
-    ".macro vmsave reg\n  note 'v'\n.endm\n"
-    /* registers but RAX and RSP: out to fake_seen, in from fake_leave */
-    ".macro vmrun reg\n"
-    "  note 'r'\n"
-    "  movq %rcx, fake_seen+VCPU_REGS_RCX(%rip)\n  movq %rdx, fake_seen+VCPU_REGS_RDX(%rip)\n"
-    "  movq %rbx, fake_seen+VCPU_REGS_RBX(%rip)\n  movq %rbp, fake_seen+VCPU_REGS_RBP(%rip)\n"
-    "  movq %rsi, fake_seen+VCPU_REGS_RSI(%rip)\n  movq %rdi, fake_seen+VCPU_REGS_RDI(%rip)\n"
-    "  .irp r, 8,9,10,11,12,13,14,15\n  movq %r\\r, fake_seen+VCPU_REGS_R\\r(%rip)\n  .endr\n"
-    "  movq %rax, fake_seen+VCPU_REGS_RAX(%rip)\n"
-    "  movq %rsp, fake_rsp(%rip)\n  andq $-16, %rsp\n  call fake_vmrun\n  movq fake_rsp(%rip), "
-    "%rsp\n"
-    "  movq fake_leave+VCPU_REGS_RCX(%rip), %rcx\n  movq fake_leave+VCPU_REGS_RDX(%rip), %rdx\n"
-    "  movq fake_leave+VCPU_REGS_RBX(%rip), %rbx\n  movq fake_leave+VCPU_REGS_RBP(%rip), %rbp\n"
-    "  movq fake_leave+VCPU_REGS_RSI(%rip), %rsi\n  movq fake_leave+VCPU_REGS_RDI(%rip), %rdi\n"
-    "  .irp r, 8,9,10,11,12,13,14,15\n  movq fake_leave+VCPU_REGS_R\\r(%rip), %r\\r\n  .endr\n"
-    "  movq fake_seen+VCPU_REGS_RAX(%rip), %rax\n" /* the host's, from its save area */
-    ".endm\n"
-    /* CR2 is noted and kept in fake_seen on the way in, comes from fake_leave on the way out */
-    ".macro mov src, dst\n"
-    "  .ifc \\dst,%cr2\n"
-    "    note 'w'\n    movq \\src, fake_seen+VCPU_REGS_CR2(%rip)\n"
-    "  .else\n  .ifc \\src,%cr2\n"
-    "    movq fake_leave+VCPU_REGS_CR2(%rip), \\dst\n    note 'd'\n"
-    "  .else\n    movq \\src, \\dst\n    note 'm'\n  .endif\n  .endif\n"
-    ".endm\n"
-    ".include \"arch-x86/svm/enter.S\"\n"
-    ".purgem mov\n.purgem vmrun\n.purgem vmsave\n.purgem vmload\n.purgem nop\n.purgem cli\n"
-    ".purgem sti\n.purgem stgi\n.purgem clgi\n"
-    ".text\n"
-    /* calls svm_run with marked callee-saved registers; how many came back changed, RSP too */
-    ".globl fake_call\n"
-    "fake_call:\n"
-    "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
-    "  movq %rsp, fake_host(%rip)\n"
-    "  movq $0x1b1, %rbx\n  movq $0x1b2, %rbp\n  movq $0x1b3, %r12\n  movq $0x1b4, %r13\n"
-    "  movq $0x1b5, %r14\n  movq $0x1b6, %r15\n"
-    "  call svm_run\n"
-    "  xorl %eax, %eax\n"
-    "  cmpq $0x1b1, %rbx\n  setne %cl\n  addb %cl, %al\n"
-    "  cmpq $0x1b2, %rbp\n  setne %cl\n  addb %cl, %al\n"
-    "  cmpq $0x1b3, %r12\n  setne %cl\n  addb %cl, %al\n"
-    "  cmpq $0x1b4, %r13\n  setne %cl\n  addb %cl, %al\n"
-    "  cmpq $0x1b5, %r14\n  setne %cl\n  addb %cl, %al\n"
-    "  cmpq $0x1b6, %r15\n  setne %cl\n  addb %cl, %al\n"
-    "  cmpq fake_host(%rip), %rsp\n  setne %cl\n  addb %cl, %al\n"
-    "  movq fake_host(%rip), %rsp\n"
-    "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n  ret\n"
-    ".popsection\n");
+__asm__(".set VCPU_REGS, " TEXT(VCPU_REGS) "\n"
+                                           ".set SVM_BLOCK_HOST, " TEXT(SVM_BLOCK_HOST) "\n");
+__asm__(".pushsection .text\n" OFFSET(RAX) OFFSET(RCX) OFFSET(RDX) OFFSET(RBX) OFFSET(RSP)
+            OFFSET(RBP) OFFSET(RSI) OFFSET(RDI) OFFSET(R8) OFFSET(R9) OFFSET(R10) OFFSET(R11)
+                OFFSET(R12) OFFSET(R13) OFFSET(R14) OFFSET(R15) OFFSET(CR2)
+        /* what: a letter; RAX is noted with it */
+        ".macro note what\n"
+        "  pushfq\n  pushq %rbx\n  pushq %rcx\n"
+        "  movq fake_count(%rip), %rcx\n"
+        "  leaq fake_step(%rip), %rbx\n  movb $\\what, (%rbx,%rcx)\n"
+        "  leaq fake_rax(%rip), %rbx\n  movq %rax, (%rbx,%rcx,8)\n"
+        "  incq fake_count(%rip)\n"
+        "  popq %rcx\n  popq %rbx\n  popfq\n"
+        ".endm\n"
+        ".macro clgi\n  note 'c'\n.endm\n"
+        ".macro stgi\n  note 'g'\n.endm\n"
+        ".macro sti\n  note 's'\n.endm\n"
+        ".macro cli\n  note 'i'\n.endm\n"
+        ".macro nop\n  note 'n'\n.endm\n"
+        ".macro vmload reg\n  note 'l'\n.endm\n"
+        ".macro vmsave reg\n  note 'v'\n.endm\n"
+        /* registers but RAX and RSP: out to fake_seen, in from fake_leave */
+        ".macro vmrun reg\n"
+        "  note 'r'\n"
+        "  movq %rcx, fake_seen+VCPU_REGS_RCX(%rip)\n  movq %rdx, fake_seen+VCPU_REGS_RDX(%rip)\n"
+        "  movq %rbx, fake_seen+VCPU_REGS_RBX(%rip)\n  movq %rbp, fake_seen+VCPU_REGS_RBP(%rip)\n"
+        "  movq %rsi, fake_seen+VCPU_REGS_RSI(%rip)\n  movq %rdi, fake_seen+VCPU_REGS_RDI(%rip)\n"
+        "  .irp r, 8,9,10,11,12,13,14,15\n  movq %r\\r, fake_seen+VCPU_REGS_R\\r(%rip)\n  .endr\n"
+        "  movq %rax, fake_seen+VCPU_REGS_RAX(%rip)\n"
+        "  movq %rsp, fake_rsp(%rip)\n  andq $-16, %rsp\n  call fake_vmrun\n  movq fake_rsp(%rip), "
+        "%rsp\n"
+        "  movq fake_leave+VCPU_REGS_RCX(%rip), %rcx\n  movq fake_leave+VCPU_REGS_RDX(%rip), %rdx\n"
+        "  movq fake_leave+VCPU_REGS_RBX(%rip), %rbx\n  movq fake_leave+VCPU_REGS_RBP(%rip), %rbp\n"
+        "  movq fake_leave+VCPU_REGS_RSI(%rip), %rsi\n  movq fake_leave+VCPU_REGS_RDI(%rip), %rdi\n"
+        "  .irp r, 8,9,10,11,12,13,14,15\n  movq fake_leave+VCPU_REGS_R\\r(%rip), %r\\r\n  .endr\n"
+        "  movq fake_seen+VCPU_REGS_RAX(%rip), %rax\n" /* the host's, from its save area */
+        ".endm\n"
+        /* CR2 is noted and kept in fake_seen on the way in, comes from fake_leave on the way out */
+        ".macro mov src, dst\n"
+        "  .ifc \\dst,%cr2\n"
+        "    note 'w'\n    movq \\src, fake_seen+VCPU_REGS_CR2(%rip)\n"
+        "  .else\n  .ifc \\src,%cr2\n"
+        "    movq fake_leave+VCPU_REGS_CR2(%rip), \\dst\n    note 'd'\n"
+        "  .else\n    movq \\src, \\dst\n    note 'm'\n  .endif\n  .endif\n"
+        ".endm\n"
+        ".include \"arch-x86/svm/enter.S\"\n"
+        ".purgem mov\n.purgem vmrun\n.purgem vmsave\n.purgem vmload\n.purgem nop\n.purgem cli\n"
+        ".purgem sti\n.purgem stgi\n.purgem clgi\n"
+        ".text\n"
+        /* calls svm_run with marked callee-saved registers; how many came back changed, RSP too */
+        ".globl fake_call\n"
+        "fake_call:\n"
+        "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
+        "  movq %rsp, fake_host(%rip)\n"
+        "  movq $0x1b1, %rbx\n  movq $0x1b2, %rbp\n  movq $0x1b3, %r12\n  movq $0x1b4, %r13\n"
+        "  movq $0x1b5, %r14\n  movq $0x1b6, %r15\n"
+        "  call svm_run\n"
+        "  xorl %eax, %eax\n"
+        "  cmpq $0x1b1, %rbx\n  setne %cl\n  addb %cl, %al\n"
+        "  cmpq $0x1b2, %rbp\n  setne %cl\n  addb %cl, %al\n"
+        "  cmpq $0x1b3, %r12\n  setne %cl\n  addb %cl, %al\n"
+        "  cmpq $0x1b4, %r13\n  setne %cl\n  addb %cl, %al\n"
+        "  cmpq $0x1b5, %r14\n  setne %cl\n  addb %cl, %al\n"
+        "  cmpq $0x1b6, %r15\n  setne %cl\n  addb %cl, %al\n"
+        "  cmpq fake_host(%rip), %rsp\n  setne %cl\n  addb %cl, %al\n"
+        "  movq fake_host(%rip), %rsp\n"
+        "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n  ret\n"
+        ".popsection\n");
 
 /* --- registers and order --- */
 
@@ -148,8 +148,7 @@ static void test_registers(void)
     *r = (struct vcpu_regs){.rip = 0x77, .rflags = 0x88};
     fill(r, 0xaaaa000000000000);
     fill(&fake_leave, 0xbbbb000000000000);
-    tap_eq(fake_call(&vcpu, &x), 0,
-           "the host's callee-saved registers and stack survive");
+    tap_eq(fake_call(&vcpu, &x), 0, "the host's callee-saved registers and stack survive");
     for (unsigned i = 0; i < 16; i++) {
         if (i == RAX || i == RSP)
             continue;
@@ -322,7 +321,8 @@ static void test_repair(void)
     tap_ok(!repairs && !events, "an exit with nothing of its entry's own is not looked at again");
     svm_inject(&vcpu, &e);
     run();
-    tap_ok(events == 1 && entry_rip == 0x1000, "what became of an event is asked once, with RIP before");
+    tap_ok(events == 1 && entry_rip == 0x1000,
+           "what became of an event is asked once, with RIP before");
     run();
     tap_eq(events, 1, "... and not of none");
     quirks.dr6_lost = true;

@@ -12,7 +12,8 @@
 
 #define VEC_MF 16 /* or #XM: SIGFPE */
 #define XSTATE_BYTES 4096
-#define XSTATE_TRIED 0xe7u /* x87, SSE, AVX, AVX-512: the first use of AMX is for the kernel to allow */
+#define XSTATE_TRIED                                                                               \
+    0xe7u /* x87, SSE, AVX, AVX-512: the first use of AMX is for the kernel to allow */
 static uint8_t xstate_in[XSTATE_BYTES] __attribute__((aligned(64)));
 static uint8_t xstate_out[XSTATE_BYTES] __attribute__((aligned(64)));
 static uint8_t xstate_default[XSTATE_BYTES] __attribute__((aligned(64)));
