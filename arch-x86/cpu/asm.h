@@ -116,9 +116,10 @@ ASM_DR(7)
 /* Not a serialising instruction: fence_lfence() before it where order matters. */
 static inline uint64_t rdtsc(void)
 {
-    uint32_t lo, hi;
+    uint64_t lo, hi; /* the upper halves are cleared: APM volume 3, "RDTSC" */
+
     __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
-    return (uint64_t)hi << 32 | lo;
+    return hi << 32 | lo;
 }
 static inline uint64_t xgetbv(uint32_t index)
 {

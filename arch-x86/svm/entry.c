@@ -25,31 +25,54 @@ REGS_AT(gpr[R13], VCPU_REGS_R13);
 REGS_AT(gpr[R14], VCPU_REGS_R14);
 REGS_AT(gpr[R15], VCPU_REGS_R15);
 REGS_AT(cr2, VCPU_REGS_CR2);
+_Static_assert(offsetof(struct vcpu, regs) == VCPU_REGS, "enter.S: regs");
+_Static_assert(offsetof(struct svm_block, host) == SVM_BLOCK_HOST, "enter.S: host");
 
 #define VINTR_ARM (VINTR_V_IRQ | VINTR_PRIO_15 | VINTR_IGN_TPR)
 
-static void entry_registers(const struct vcpu *v, struct vmcb *b)
+/* #VMEXIT leaves the guest's CR2 in the register and in the block: both are still right unless
+ * somebody wrote another for the guest. */
+static HV_RARE void run_cr2(struct vcpu *v, struct vmexit *x)
 {
+    struct svm_vcpu *a = svm_of(v);
+
+    svm_save_dirty(a, CLEAN_CR2)->cr2 = v->regs.cr2;
+    svm_cr2_load(v->regs.cr2);
+    svm_enter(v, x, a->block_hpa);
+}
+
+void svm_run(struct vcpu *v, struct vmexit *x)
+{
+    struct svm_vcpu *a = svm_of(v);
+    struct vmcb *b = a->vmcb;
+
     /* These four are never cached (APM 15.15.3 "VMCB Clean Field"). */
     b->save.rip = v->regs.rip;
     b->save.rflags = v->regs.rflags;
     b->save.rax = v->regs.gpr[RAX];
     b->save.rsp = v->regs.gpr[RSP];
-    if (b->save.cr2 != v->regs.cr2) {
-        b->ctl.clean &= ~CLEAN_CR2;
-        b->save.cr2 = v->regs.cr2;
-    }
+    if (b->save.cr2 != v->regs.cr2)
+        run_cr2(v, x);
+    else
+        svm_enter(v, x, a->block_hpa);
+}
+
+/* What follows every exit. */
+static HV_INLINE void leave(struct vcpu *v, struct vmcb *b)
+{
+    b->ctl.exitintinfo = 0; /* what the next exit leaves there is its own */
+    b->ctl.clean = svm_features.clean;
+    b->ctl.tlb_control = TLB_KEEP;
+    v->regs.rip = b->save.rip;
+    v->regs.rflags = b->save.rflags;
+    v->regs.gpr[RAX] = b->save.rax;
+    v->regs.gpr[RSP] = b->save.rsp;
 }
 
 /* Things that only live for one entry. */
-static void exit_cleanup(struct svm_vcpu *a, struct vmcb_control *c)
+static void once_over(struct svm_vcpu *a)
 {
-    c->exitintinfo = 0; /* what the next exit leaves there is its own */
-    c->clean = svm_features.clean;
-    c->tlb_control = TLB_KEEP;
-    if (!(a->injected | a->offered) && !a->stepping) /* #DF is injected as well */
-        return;
-    c->eventinj = 0;
+    a->vmcb->ctl.eventinj = 0;
     if (a->offered) {
         svm_ctl_dirty(a, CLEAN_TPR)->vintr &= ~(VINTR_ARM | 0xffull << VINTR_VECTOR_SHIFT);
         if (quirks.irq_forgotten)
@@ -58,24 +81,33 @@ static void exit_cleanup(struct svm_vcpu *a, struct vmcb_control *c)
     if (a->injecting_df || a->stepping)
         svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = a->exceptions;
     a->injected = a->offered = 0;
-    a->injecting_df = a->stepping = false;
+    a->injecting_df = a->stepping = a->once = false;
 }
 
-void svm_run(struct vcpu *v, struct vmexit *x)
+static HV_RARE void exited_once(struct vcpu *v, struct vmexit *x)
+{
+    struct svm_vcpu *a = svm_of(v);
+
+    svm_translate_event(a, v->regs.rip, x);
+    leave(v, a->vmcb);
+    once_over(a);
+    if (quirks.dr6_lost) {
+        a->once = true;
+        if (quirks_after_exit(a->vmcb))
+            (void)svm_save_dirty(a, CLEAN_DRX);
+    }
+}
+
+void svm_exited(struct vcpu *v, struct vmexit *x)
 {
     struct svm_vcpu *a = svm_of(v);
     struct vmcb *b = a->vmcb;
 
-    entry_registers(v, b);
-    svm_enter(&v->regs, a->vmcb_hpa, a->host_hpa);
-    svm_translate(a, &svm_features, v->regs.rip, x);
-    exit_cleanup(a, &b->ctl);
-    if (quirks.dr6_lost && quirks_after_exit(b))
-        (void)svm_save_dirty(a, CLEAN_DRX);
-    v->regs.rip = b->save.rip;
-    v->regs.rflags = b->save.rflags;
-    v->regs.gpr[RAX] = b->save.rax;
-    v->regs.gpr[RSP] = b->save.rsp;
+    svm_translate(a, &svm_features, x);
+    if (a->once)
+        exited_once(v, x);
+    else
+        leave(v, b);
 }
 
 bool svm_waits(void)
@@ -93,6 +125,7 @@ static void offer(struct svm_vcpu *a, uint8_t vector)
     c->vintr |= VINTR_ARM | (uint64_t)vector << VINTR_VECTOR_SHIFT;
     c->int_shadow = 0; /* the caller waited for its end */
     a->offered = EVENT_V | EVENT_TYPE_INTR | vector;
+    a->once = true;
 }
 
 void svm_inject(struct vcpu *v, const struct vcpu_event *e)
@@ -117,8 +150,10 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *e)
         inj |= EVENT_TYPE_EXCEPTION;
         if (e->has_error)
             inj |= EVENT_EV | (uint64_t)e->error << 32;
-        if (e->vector == VEC_PF)
+        if (e->vector == VEC_PF) {
             v->regs.cr2 = e->cr2;
+            a->vmcb->save.cr2 = ~e->cr2; /* perhaps no exit's, and the same by chance: svm_run */
+        }
         if (e->vector == VEC_DF) { /* a fault while it is delivered is the guest's triple fault */
             a->injecting_df = true;
             svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = ~0u;
@@ -128,6 +163,7 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *e)
     a->vmcb->ctl.eventinj = inj;
     a->vmcb->ctl.int_shadow = 0; /* delivery ends it */
     a->injected = inj;
+    a->once = true;
 }
 
 void svm_window(struct vcpu *v, bool on)
@@ -175,6 +211,6 @@ void svm_step(struct vcpu *v)
 {
     struct svm_vcpu *a = svm_of(v);
 
-    a->stepping = true;
+    a->stepping = a->once = true;
     svm_ctl_dirty(a, CLEAN_I)->intercept_exceptions = ~0u;
 }

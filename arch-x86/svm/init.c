@@ -10,9 +10,9 @@
 #include "hv/base/string.h"
 #include "hv/port/cpu.h"
 
-/* Static, so that no allocator is needed; identity-mapped like the whole image. Of vendor_pages the
- * first is the host save area, the second what VMSAVE keeps of the host. */
-static struct vmcb svm_vmcb[HV_MACHINE_CPUS];
+/* Static, so that no allocator is needed; identity-mapped like the whole image. vendor_pages
+ * are the struct svm_block of a CPU. */
+static _Alignas(4096) uint8_t svm_hsave[HV_MACHINE_CPUS][4096];
 static struct svm_vcpu svm_vcpus[HV_MACHINE_CPUS];
 struct svm_features svm_features;
 
@@ -47,7 +47,7 @@ enum hv_err svm_enable(void)
         svm_perm_build();
     }
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
-    wrmsr(MSR_VM_HSAVE_PA, (uint64_t)(uintptr_t)vendor_pages[cpu].page[0]);
+    wrmsr(MSR_VM_HSAVE_PA, (uint64_t)(uintptr_t)svm_hsave[cpu]);
     return HV_OK;
 }
 
@@ -72,19 +72,22 @@ void svm_intercepts_set(struct vmcb_control *c)
         ICPT3_INVLPGB | ICPT3_INVLPGB_ILLEGAL | ICPT3_INVPCID | ICPT3_MCOMMIT | ICPT3_TLBSYNC;
 }
 
+_Static_assert(sizeof(struct vendor_pages) == sizeof(struct svm_block), "two pages");
+
 enum hv_err svm_init(struct vcpu *v)
 {
     uint32_t cpu = v->cpu;
     struct svm_vcpu *a = &svm_vcpus[cpu];
-    struct vmcb_control *c = &svm_vmcb[cpu].ctl;
+    struct svm_block *b = (void *)&vendor_pages[cpu];
+    struct vmcb_control *c = &b->guest.ctl;
 
     if (svm_nasids() < 2)
         return HV_UNSUPPORTED;
-    memset(&svm_vmcb[cpu], 0, sizeof(svm_vmcb[cpu]));
+    memset(&b->guest, 0, sizeof(b->guest));
     memset(a, 0, sizeof(*a));
-    a->vmcb = &svm_vmcb[cpu];
-    a->vmcb_hpa = (uint64_t)(uintptr_t)&svm_vmcb[cpu];
-    a->host_hpa = (uint64_t)(uintptr_t)vendor_pages[cpu].page[1];
+    a->vmcb = &b->guest;
+    a->block_hpa = (uint64_t)(uintptr_t)b;
+    a->once = quirks.dr6_lost;
     svm_intercepts_set(c);
     a->exceptions = c->intercept_exceptions;
     c->iopm_base = v->io_map.v ? v->io_map.v : svm_iopm();
@@ -94,8 +97,9 @@ enum hv_err svm_init(struct vcpu *v)
     c->vintr = VINTR_MASKING;
     a->vmcb->save.g_pat = 0x0007040600070406ull;
     /* Nothing changes the host's FS, GS, TR and system-call MSRs later: saved once. */
-    __asm__ volatile("vmsave %[hpa]" : : [hpa] "a"(a->host_hpa) : "memory");
+    __asm__ volatile("vmsave %[hpa]" : : [hpa] "a"(b->host) : "memory");
     v->arch = a;
+    v->cs_attr = &b->guest.save.cs.attrib;
     return HV_OK;
 }
 

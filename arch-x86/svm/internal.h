@@ -7,17 +7,24 @@
 #include "arch-x86/svm/quirks.h"
 #include "hv/vcpu/vcpu.h"
 
+/* enter.S finds the second by the first. */
+struct svm_block {
+    struct vmcb guest;
+    uint8_t host[4096]; /* the host's VMLOAD state */
+};
+
 struct svm_vcpu {
     struct vmcb *vmcb;
-    uint64_t vmcb_hpa, host_hpa; /* guest's block; the host's VMLOAD state */
-    uint64_t root;               /* VMCB.CR3 must equal it after every exit */
-    uint64_t injected;           /* EVENTINJ of this entry, 0 none */
-    uint64_t offered;            /* the same for an interrupt that waits for IF as V_IRQ */
-    uint32_t exceptions;         /* intercepted ones */
-    bool injecting_df;           /* every exception is intercepted for this entry */
-    bool stepping;               /* so it is, for a single step */
-    uint32_t asid;               /* the pager's of the last entry, where it is not the hardware's */
-    uint32_t asid_hw;            /* the hardware's */
+    uint64_t block_hpa;  /* of struct svm_block */
+    uint64_t root;       /* VMCB.CR3 must equal it after every exit */
+    uint64_t injected;   /* EVENTINJ of this entry, 0 none */
+    uint64_t offered;    /* the same for an interrupt that waits for IF as V_IRQ */
+    uint32_t exceptions; /* intercepted ones */
+    bool injecting_df;   /* every exception is intercepted for this entry */
+    bool stepping;       /* so it is, for a single step */
+    bool once;           /* one of these four, or the exit may need a repair (quirks.h) */
+    uint32_t asid;       /* the pager's of the last entry, where it is not the hardware's */
+    uint32_t asid_hw;    /* the hardware's */
 };
 
 struct svm_features {
@@ -79,11 +86,16 @@ void svm_nmi_mask(struct vcpu *v, bool on);
 void svm_step(struct vcpu *v);
 /* asid.c */
 void svm_set_root(struct vcpu *v, hpa_t root, uint32_t asid, bool flush_asid, bool flush_all);
-/* translate.c: raw exit -> neutral record. Pure: reads the block, writes *x. */
-void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint64_t entry_rip,
-                   struct vmexit *x);
+/* translate.c: raw exit -> neutral record, but for the event of the entry. Pure: reads the block,
+ * writes *x. */
+void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, struct vmexit *x);
+/* And what became of the event, behind it. */
+void svm_translate_event(const struct svm_vcpu *a, uint64_t entry_rip, struct vmexit *x);
 /* dump.c */
 void svm_dump(struct vcpu *v, void (*emit)(const char *line));
 /* enter.S: VMLOAD, VMRUN, VMSAVE of the guest's block, VMLOAD of the host's; all GPRs but RAX and
- * RSP through regs, CR2 through regs. IF=0, GIF=1 on entry; IF=1, GIF=1 on return. */
-void svm_enter(struct vcpu_regs *regs, uint64_t vmcb_hpa, uint64_t host_hpa);
+ * RSP through v->regs, CR2 out to there. IF=0, GIF=1 on entry; IF=1, GIF=1 when it goes on in
+ * svm_exited, from which it returns. block_hpa: of struct svm_block. */
+void svm_enter(struct vcpu *v, struct vmexit *x, uint64_t block_hpa);
+void svm_exited(struct vcpu *v, struct vmexit *x);
+void svm_cr2_load(uint64_t cr2);

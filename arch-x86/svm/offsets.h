@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Offsets into struct vcpu_regs for enter.S; entry.c asserts each of them. */
+/* Offsets into struct vcpu_regs, of that in struct vcpu, and into struct svm_block, for enter.S;
+ * entry.c asserts each of them. */
 #pragma once
 #define VCPU_REGS_RAX 0x00
 #define VCPU_REGS_RCX 0x08
@@ -18,3 +19,5 @@
 #define VCPU_REGS_R14 0x70
 #define VCPU_REGS_R15 0x78
 #define VCPU_REGS_CR2 0x90
+#define VCPU_REGS 0x10
+#define SVM_BLOCK_HOST 0x1000

@@ -49,8 +49,7 @@ struct tss32 {
 
 static _Alignas(4096) uint64_t table4[512], table3[512], table2[512], table3_pae[512];
 static _Alignas(4096) uint8_t block2[4096], stack[4096], buffer[64];
-static _Alignas(4096) struct vmcb vmcb;
-static _Alignas(4096) uint8_t host[4096];
+static struct svm_block own;
 static struct tss32 tss_old, tss_new;
 static uint64_t gdt[5];
 struct probe_result svm_probe;
@@ -153,7 +152,7 @@ static void state_task(struct vmcb_save *s)
 
 static void state_build(enum probe_id id)
 {
-    struct vmcb_save *s = &vmcb.save;
+    struct vmcb_save *s = &own.guest.save;
 
     if (id == PROBE_task_switch)
         state_task(s);
@@ -181,7 +180,7 @@ static void state_build(enum probe_id id)
 
 static void control_build(enum probe_id id, uint16_t cr_reads)
 {
-    struct vmcb_control *c = &vmcb.ctl;
+    struct vmcb_control *c = &own.guest.ctl;
 
     svm_intercepts_set(c);
     c->intercept_cr_read = cr_reads;
@@ -202,11 +201,11 @@ static void control_build(enum probe_id id, uint16_t cr_reads)
 
 static void regs_build(struct vcpu_regs *r)
 {
-    *r = (struct vcpu_regs){.gpr = {[R8] = vmcb.save.cr0,
-                                    [R9] = vmcb.save.cr3,
-                                    [R10] = vmcb.save.cr4,
-                                    [R11] = vmcb.save.g_pat,
-                                    [R12] = vmcb.save.efer,
+    *r = (struct vcpu_regs){.gpr = {[R8] = own.guest.save.cr0,
+                                    [R9] = own.guest.save.cr3,
+                                    [R10] = own.guest.save.cr4,
+                                    [R11] = own.guest.save.g_pat,
+                                    [R12] = own.guest.save.efer,
                                     [R13] = (uintptr_t)block2,
                                     [R14] = (uintptr_t)buffer,
                                     [R15] = UNMAPPED,
@@ -235,9 +234,10 @@ static bool at_place(enum probe_id id)
     case PROBE_nmi:
         return true;
     case PROBE_ac: /* VMMCALL behind it is an answer, too */
-        return vmcb.ctl.exitcode == SVM_EXIT_VMMCALL || vmcb.save.rip == (uintptr_t)snippet[id].at;
+        return own.guest.ctl.exitcode == SVM_EXIT_VMMCALL ||
+               own.guest.save.rip == (uintptr_t)snippet[id].at;
     default:
-        return vmcb.save.rip == (uintptr_t)snippet[id].at;
+        return own.guest.save.rip == (uintptr_t)snippet[id].at;
     }
 }
 
@@ -249,27 +249,29 @@ static bool by_itself(enum probe_id id, uint64_t code)
 
 static uint32_t run(enum probe_id id, uint16_t cr_reads)
 {
-    struct vcpu_regs regs;
+    struct svm_vcpu arch = {.vmcb = &own.guest};
+    struct vcpu v = {.arch = &arch};
+    struct vmexit x;
 
     for (unsigned i = 0; i < TRIES; i++) {
-        memset(&vmcb, 0, sizeof(vmcb));
+        memset(&own.guest, 0, sizeof(own.guest));
         state_build(id);
         control_build(id, cr_reads);
-        regs_build(&regs);
+        regs_build(&v.regs);
         if (id == PROBE_hlt || id == PROBE_mwait) /* one that sleeps after all is woken */
             apic_timer_arm(rdtsc() + tsc_hz / DEADMAN_PER_S);
         quirks.traps_ignored = 0;
         event_raise(id);
-        svm_enter(&regs, (uintptr_t)&vmcb, (uintptr_t)host);
+        svm_enter(&v, &x, (uintptr_t)&own);
         cpu_cli();
         apic_timer_arm(UINT64_MAX);
-        if (!by_itself(id, vmcb.ctl.exitcode))
+        if (!by_itself(id, own.guest.ctl.exitcode))
             break;
     }
     bool good = at_place(id);
-    good &= id != PROBE_db_cause || (vmcb.save.dr6 & DR6_BS);
+    good &= id != PROBE_db_cause || (own.guest.save.dr6 & DR6_BS);
     good &= id != PROBE_db_exit || !quirks.traps_ignored;
-    return good ? (uint32_t)vmcb.ctl.exitcode : PROBE_MISSED;
+    return good ? (uint32_t)own.guest.ctl.exitcode : PROBE_MISSED;
 }
 
 static const struct probe_env machine = {.applies = applies, .run = run};
@@ -281,8 +283,8 @@ void svm_probe_run(void)
     if (svm_enable() != HV_OK)
         hv_stop("SVM cannot be switched on");
     tables_build();
-    __asm__ volatile("vmsave %[hpa]" : : [hpa] "a"(host) : "memory");
-    memcpy(block2, host, sizeof(block2));
+    __asm__ volatile("vmsave %[hpa]" : : [hpa] "a"(own.host) : "memory");
+    memcpy(block2, own.host, sizeof(block2));
     quirks = (struct quirks){.trap_after_exit = true, .probing = true};
     bool fit = probe_judge(&machine, &svm_probe);
     quirks_detect(&svm_probe);

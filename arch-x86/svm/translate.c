@@ -60,23 +60,19 @@ static const uint8_t svm_kind[256] = {
 _Static_assert(EXIT_UNKNOWN == 0 && EXIT_KIND_COUNT <= MORE, "a code that is not listed");
 
 /* One-hot 1, 2, 4 -> itself; anything else is an operand the decoder must find. */
-static uint8_t one_hot(uint64_t v)
-{
-    return v == 1 || v == 2 || v == 4 ? (uint8_t)v : 0;
-}
+static const uint8_t one_hot[8] = {[1] = 1, [2] = 2, [4] = 4};
 
 static void translate_io(const struct vmcb_control *c, struct vmexit *x)
 {
     uint64_t i = c->exitinfo1;
-    uint8_t addr = one_hot(i >> IOIO_ADDR_SHIFT & 7);
 
     x->io_port = (uint16_t)(i >> 16);
-    x->io_size = one_hot(i >> IOIO_SIZE_SHIFT & 7);
+    x->io_size = one_hot[i >> IOIO_SIZE_SHIFT & 7];
     x->io_in = i & IOIO_IN;
     x->io_string = i & IOIO_STR;
     x->io_rep = i & IOIO_REP;
-    x->io_have_addrsize = addr != 0;
-    x->io_addrsize = (uint8_t)(addr * 2);
+    x->io_addrsize = (uint8_t)(2 * one_hot[i >> IOIO_ADDR_SHIFT & 7]);
+    x->io_have_addrsize = x->io_addrsize != 0;
     x->next_rip = c->exitinfo2;
     if (!x->io_size)
         x->kind = EXIT_UNKNOWN;
@@ -102,22 +98,14 @@ static void translate_exception(const struct svm_vcpu *a, struct vmexit *x)
     const struct vmcb_control *c = &a->vmcb->ctl;
 
     x->vector = x->code & 0x1f;
-    x->kind = x->vector == VEC_PF ? EXIT_PF : EXIT_EXCEPTION;
+    x->kind = EXIT_EXCEPTION;
     x->error_valid =
-        x->vector == VEC_DF || (x->vector >= VEC_TS && x->vector <= VEC_PF) || x->vector == VEC_AC;
+        x->vector == VEC_DF || (x->vector >= VEC_TS && x->vector <= VEC_GP) || x->vector == VEC_AC;
     x->error = x->error_valid ? (uint32_t)c->exitinfo1 : 0; /* undefined for the others */
-    if (x->kind == EXIT_PF) {
-        x->gva = gva(c->exitinfo2);
-        x->have_gva = true;
-        x->pfec = x->error;
-    }
     /* A contributory exception of the guest's own; #PF and #GP come only as injected by us. */
     if (x->vector == VEC_GP && !a->injected && (c->exitintinfo & EVENT_V) &&
         (c->exitintinfo & EVENT_TYPE_MASK) == EVENT_TYPE_EXCEPTION)
         x->delivering = (uint8_t)((c->exitintinfo & EVENT_VECTOR) + 1);
-    /* An exception while our #DF was being delivered: shutdown (APM 8.2.9 "Double-Fault"). */
-    if (a->injecting_df && x->redeliver && x->kind != EXIT_PF)
-        x->kind = EXIT_SHUTDOWN;
 }
 
 static void translate_bytes(const struct vmcb_control *c, const struct svm_features *f,
@@ -128,6 +116,17 @@ static void translate_bytes(const struct vmcb_control *c, const struct svm_featu
         return;
     x->insn_len = c->insn_len;
     memcpy(x->insn, c->insn, sizeof(x->insn));
+}
+
+static HV_INLINE void translate_pf(const struct vmcb_control *c, const struct svm_features *f,
+                                   struct vmexit *x)
+{
+    x->kind = EXIT_PF;
+    x->vector = VEC_PF;
+    x->error_valid = x->have_gva = true;
+    x->error = x->pfec = (uint32_t)c->exitinfo1;
+    x->gva = gva(c->exitinfo2);
+    translate_bytes(c, f, x);
 }
 
 static void translate_task(const struct vmcb_control *c, struct vmexit *x)
@@ -149,8 +148,9 @@ static void translate_task(const struct vmcb_control *c, struct vmexit *x)
     x->task.external = x->task.source == TASK_EVENT;
 }
 
-/* What the codes marked MORE have beside their kind. */
-static void translate_more(const struct svm_vcpu *a, const struct svm_features *f, struct vmexit *x)
+/* What the other codes marked MORE have beside their kind. */
+static void translate_other(const struct svm_vcpu *a, const struct svm_features *f,
+                            struct vmexit *x)
 {
     const struct vmcb_control *c = &a->vmcb->ctl;
 
@@ -162,8 +162,6 @@ static void translate_more(const struct svm_vcpu *a, const struct svm_features *
     }
     if (x->code < SVM_EXIT_INTR) {
         translate_exception(a, x);
-        if (x->kind == EXIT_PF)
-            translate_bytes(c, f, x);
         return;
     }
     switch (x->code) {
@@ -172,10 +170,6 @@ static void translate_more(const struct svm_vcpu *a, const struct svm_features *
         break;
     case SVM_EXIT_MSR:
         x->kind = c->exitinfo1 & 1 ? EXIT_WRMSR : EXIT_RDMSR;
-        break;
-    case SVM_EXIT_INVLPG:
-        x->have_gva = f->assists;
-        x->gva = gva(c->exitinfo1);
         break;
     case SVM_EXIT_TASK_SWITCH:
         translate_task(c, x);
@@ -188,6 +182,20 @@ static void translate_more(const struct svm_vcpu *a, const struct svm_features *
     }
 }
 
+/* The two that are most frequent come first. */
+static HV_INLINE void translate_more(const struct svm_vcpu *a, const struct vmcb_control *c,
+                                     const struct svm_features *f, struct vmexit *x)
+{
+    if (x->code == SVM_EXIT_EXCEPTION + VEC_PF) {
+        translate_pf(c, f, x);
+    } else if (x->code == SVM_EXIT_INVLPG) {
+        x->have_gva = f->assists;
+        x->gva = gva(c->exitinfo1);
+    } else {
+        translate_other(a, f, x);
+    }
+}
+
 /* Was `ours` (0: none) what the processor was delivering when the guest exited? The handler of the
  * event may begin where the guest was entered, and be about another event of the guest's own. */
 static bool same_event(uint64_t ours, uint64_t exitintinfo)
@@ -196,18 +204,7 @@ static bool same_event(uint64_t ours, uint64_t exitintinfo)
            ((ours ^ exitintinfo) & (EVENT_V | EVENT_TYPE_MASK | EVENT_VECTOR)) == 0;
 }
 
-/* The head of the record: everything that handlers ask of exits of any kind. */
-static void clear_head(struct vmexit *x)
-{
-    x->kind = EXIT_UNKNOWN;
-    x->insn_len = x->cr = x->vector = x->delivering = 0;
-    x->gpr = VMEXIT_GPR_NONE;
-    x->have_gva = x->error_valid = x->redeliver = x->untaken = x->window_shadow = x->known = false;
-    x->next_rip = 0;
-}
-
-/* What became of the event of this entry. */
-static HV_RARE void translate_event(const struct svm_vcpu *a, uint64_t entry_rip, struct vmexit *x)
+void svm_translate_event(const struct svm_vcpu *a, uint64_t entry_rip, struct vmexit *x)
 {
     const struct vmcb_control *c = &a->vmcb->ctl;
     bool begun;
@@ -215,6 +212,9 @@ static HV_RARE void translate_event(const struct svm_vcpu *a, uint64_t entry_rip
     /* Only what this entry injected, and only if nothing was delivered: anything else in
      * EXITINTINFO belongs to the guest, may be stale, and happens again by itself. */
     x->redeliver = same_event(a->injected, c->exitintinfo) && a->vmcb->save.rip == entry_rip;
+    /* An exception while our #DF was being delivered: shutdown (APM 8.2.9 "Double-Fault"). */
+    if (a->injecting_df && x->redeliver && x->kind == EXIT_EXCEPTION)
+        x->kind = EXIT_SHUTDOWN;
     if (!a->offered)
         return;
     /* An interrupt offered as V_IRQ: its delivery began and met what made the guest exit (QEMU
@@ -224,23 +224,23 @@ static HV_RARE void translate_event(const struct svm_vcpu *a, uint64_t entry_rip
     x->untaken = begun ? x->code != SVM_EXIT_TASK_SWITCH : !!(c->vintr & VINTR_V_IRQ);
 }
 
-void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, uint64_t entry_rip,
-                   struct vmexit *x)
+void svm_translate(const struct svm_vcpu *a, const struct svm_features *f, struct vmexit *x)
 {
     const struct vmcb *b = a->vmcb;
     uint64_t code = b->ctl.exitcode;
     uint8_t kind = svm_kind[code & (ARRAY_SIZE(svm_kind) - 1)];
 
-    clear_head(x);
+    /* The head of the record: everything that handlers ask of exits of any kind. */
+    memset(x, 0, offsetof(struct vmexit, code));
+    x->gpr = VMEXIT_GPR_NONE;
     x->code = code;
-    x->window_shadow = b->ctl.int_shadow & 1;
-    if (a->injected | a->offered)
-        translate_event(a, entry_rip, x);
+    if (b->ctl.int_shadow & 1)
+        x->window_shadow = true;
     x->kind = kind & ~(INSN | MORE);
     if ((kind & INSN) && f->nrips)
         x->next_rip = b->ctl.nrip;
     if (kind & MORE)
-        translate_more(a, f, x);
+        translate_more(a, &b->ctl, f, x);
     if (code >= ARRAY_SIZE(svm_kind)) /* INVALID: QEMU writes a 32-bit -1 */
         x->kind = (int32_t)code < 0 ? EXIT_INVALID : EXIT_UNKNOWN;
     /* A hardware task switch loads CR3 from the TSS where the emulator cannot intercept it. */

@@ -4,19 +4,15 @@
  * tools/tests/test_emulate_store.c. */
 /* Rules.
  * 1. Only what fetch_known knows: the decoding of the bytes that are there now.
- * 2. The operand is the address that faulted, without a segment base, and lies in one granule: so
- *    the pager has just said where it goes and that it may, and no other check is left.
+ * 2. The operand is the address that faulted, without a segment base or RIP, and lies in one
+ *    granule: so the pager has just said where it goes and that it may, and no other check is left.
  * 3. With breakpoints enabled, or while an event was being delivered, it is not done here. */
 #include "arch-x86/defs/x86.h"
 #include "hv/emulate/emulate_internal.h"
 
 static bool is_plain(const struct subvmm *s, const struct insn *in, gva_t va)
 {
-    const uint64_t *gpr = s->vcpu.regs.gpr;
-
-    return in->op == INSN_MOV && in->dst == OPND_MEM && in->opsize == 8 && in->addrsize == 8 &&
-           (in->src == OPND_REG || in->src == OPND_IMM) && in->segment != SEG_FS &&
-           in->segment != SEG_GS && !(va.v & 7) && emu_offset_of(in, gpr, s->vcpu.regs.rip) == va.v;
+    return in->store8 && in->flat && !(va.v & 7) && insn_flat(in, s->vcpu.regs.gpr) == va.v;
 }
 
 bool emulate_store(struct subvmm *s, const struct vmexit *x, gpa_t at)

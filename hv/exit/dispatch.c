@@ -55,11 +55,11 @@ static const exit_handler exit_table[EXIT_KIND_COUNT] = {
 HV_ANCHOR void exit_dispatch(struct subvmm *s, const struct vmexit *x)
 {
     struct vcpu *v = &s->vcpu;
-    _Atomic uint64_t *count = &hv_stats[s->pcpu].exits[x->kind];
 
+    ring_put(s->pcpu, RING_EXIT, x->kind | s->entered_tsc << 8, v->regs.rip);
+    _Atomic uint64_t *count = &hv_stats[s->pcpu].exits[x->kind];
     atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
                           memory_order_relaxed);
-    ring_put(s->pcpu, RING_EXIT, x->kind | s->entered_tsc << 8, v->regs.rip);
     if (x->redeliver && !x->untaken)
         v->pending = s->injected;
     exit_table[x->kind](s, x);

@@ -30,6 +30,7 @@ void exit_iret(struct subvmm *s, const struct vmexit *x)
     vcpu_ops->nmi_mask(&s->vcpu, false);
     s->vcpu.nmi_blocked = false;
     s->vcpu.iret_rip = s->vcpu.regs.rip;
+    s->vcpu.iret = true;
 }
 
 /* The guest has left its NMI handler. */

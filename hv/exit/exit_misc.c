@@ -46,19 +46,10 @@ void exit_rdtsc(struct subvmm *s, const struct vmexit *x)
         v->regs.gpr[RCX] = (uint32_t)v->tsc_aux;
 }
 
-/* The operand of INVLPG in 64-bit code without a segment base. false: anything else. */
-static bool flat_operand(const struct subvmm *s, const struct insn *in, gva_t *out)
-{
-    const uint64_t *gpr = s->vcpu.regs.gpr;
-    uint64_t va = (uint64_t)in->disp;
+#define NOWHERE BIT(63) /* not canonical */
 
-    if (in->segment == SEG_FS || in->segment == SEG_GS || in->addrsize != 8 || in->rip_relative)
-        return false;
-    if (in->base < 16)
-        va += gpr[in->base];
-    if (in->index < 16)
-        va += gpr[in->index] * in->scale;
-    *out = gva(va);
+static bool canonical(uint64_t va)
+{
     return (uint64_t)((int64_t)(va << 16) >> 16) == va;
 }
 
@@ -80,8 +71,7 @@ static HV_RARE void invlpg_any(struct subvmm *s, const struct vmexit *x)
 void exit_invlpg(struct subvmm *s, const struct vmexit *x)
 {
     const struct insn *in;
-    unsigned length;
-    gva_t va;
+    uint64_t va;
 
     s->calm = true;
     if (x->have_gva && x->next_rip) {
@@ -90,13 +80,13 @@ void exit_invlpg(struct subvmm *s, const struct vmexit *x)
         return;
     }
     in = fetch_known(s, x);
-    if (!in || !flat_operand(s, in, &va)) {
+    va = in && in->flat ? insn_flat(in, s->vcpu.regs.gpr) : NOWHERE;
+    if (!canonical(va)) {
         invlpg_any(s, x);
         return;
     }
-    length = in->length;
-    mmu_event_invlpg(&s->mmu, va);
-    vcpu_skip_long(s, length);
+    vcpu_skip_long(s, in->length); /* what is kept of it goes with a loss */
+    mmu_event_invlpg(&s->mmu, gva(va));
 }
 
 void exit_shutdown(struct subvmm *s, const struct vmexit *x)

@@ -461,6 +461,11 @@ static void decode_done(const struct decoder *d)
     if (d->segment != DECODE_NO_SEG)
         in->segment = (enum seg)d->segment;
     in->length = (uint8_t)d->pos;
+    /* Asked of the same instruction at exit after exit, and so said once. */
+    in->flat =
+        in->addrsize == 8 && in->segment != SEG_FS && in->segment != SEG_GS && !in->rip_relative;
+    in->store8 = in->op == INSN_MOV && in->dst == OPND_MEM && in->opsize == 8 &&
+                 (in->src == OPND_REG || in->src == OPND_IMM);
 }
 
 enum hv_err insn_decode(const uint8_t *bytes, size_t n, unsigned mode, struct insn *out)

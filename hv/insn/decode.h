@@ -93,6 +93,8 @@ struct insn {
     uint8_t dst_reg, src_reg; /* enum gpr; with opsize 1 and no REX, 4..7 mean AH..BH (high8) */
     bool dst_high8, src_high8;
     uint8_t cr;   /* MOV CR/DR: register number */
+    bool flat;    /* the memory operand is insn_flat: 64-bit, without a segment base or RIP */
+    bool store8;  /* MOV of a register or an immediate, 8 bytes, to memory */
     uint64_t imm; /* sign-extended to 64 bits */
     /* memory operand */
     enum seg segment;           /* after overrides and BP/SP defaults */
@@ -107,6 +109,17 @@ struct insn {
     uint8_t simd; /* last of the prefixes 66, F3, F2 that counts: enum simd_prefix */
     bool has_modrm, vex, vex_l;
 };
+/* Linear address of the memory operand, if it is flat. */
+static inline uint64_t insn_flat(const struct insn *in, const uint64_t gpr[16])
+{
+    uint64_t va = (uint64_t)in->disp;
+
+    if (in->base < 16)
+        va += gpr[in->base];
+    if (in->index < 16)
+        va += gpr[in->index] * in->scale;
+    return va;
+}
 enum simd_prefix { SIMD_NONE, SIMD_66, SIMD_F3, SIMD_F2 };
 #define MAP_OTHER 0xff
 /* mode: 2, 4 or 8 = default code size (16-bit, 32-bit, 64-bit). HV_OK; HV_RANGE: more bytes needed

@@ -124,7 +124,7 @@ static void run_timers(struct subvmm *s)
 static HV_RARE void audit(struct subvmm *s)
 {
     static const uint32_t every[] = {0, 4096, 512, 1};
-    uint32_t level = s->vm->opt->audit > 3 ? 3 : s->vm->opt->audit;
+    uint32_t level = s->audit > 3 ? 3 : s->audit;
 
     if (level && s->entries - s->last_audit >= every[level]) {
         s->last_audit = s->entries;
@@ -156,6 +156,7 @@ static HV_APART void inject_event(struct subvmm *s)
         v->regs.rflags |= RFLAGS_RF;
     v->int_shadow = false;
     vcpu_ops->inject(v, &s->injected);
+    v->intr = s->injected.type == EVENT_INTR;
 }
 
 static void inject_pending(struct subvmm *s)
@@ -169,6 +170,14 @@ static void inject_pending(struct subvmm *s)
 /* Before anything looks at the local APIC. */
 static HV_APART void settle(struct subvmm *s, struct vmexit *x)
 {
+    struct vcpu *v = &s->vcpu;
+
+    /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
+     * it. */
+    if (x->window_shadow || v->int_shadow) {
+        v->int_shadow = x->window_shadow || v->regs.rip == v->shadow_rip;
+        v->shadow_rip = v->regs.rip;
+    }
     events_settle(s, x);
     pveoi_sync(s);
 }
@@ -179,25 +188,19 @@ static HV_INLINE void run_guest(struct subvmm *s)
     struct vcpu *v = &s->vcpu;
     struct vmexit x;
 
-    v->ring_rip = v->regs.rip;
     s->entered_tsc = port_tsc();
     profile_border(s->pcpu, PROFILE_BEFORE);
     vcpu_ops->run(v, &x);
     profile_exit(s->pcpu, x.kind);
     mode_leave(&s->coh);
     s->entries++;
-    /* The shadow of STI or MOV SS lasts until an instruction ran, whatever the processor kept of
-     * it. */
-    if (x.window_shadow | v->int_shadow)
-        v->int_shadow = x.window_shadow || v->regs.rip == v->ring_rip;
-    xstate_sync(s);
-    if (s->injected.type == EVENT_INTR || v->iret_rip != UINT64_MAX || v->pveoi_armed)
+    if (v->unsettled | x.window_shadow)
         settle(s, &x);
     profile_border(s->pcpu, PROFILE_AFTER);
     s->calm = false;
     exit_dispatch(s, &x);
     profile_border(s->pcpu, PROFILE_HANDLER);
-    if (s->vm->opt->audit)
+    if (s->audit)
         audit(s);
 }
 
@@ -218,37 +221,50 @@ static HV_APART bool went_ahead(struct subvmm *s)
     s->calm = false;
     watch_beat(s); /* a guest that polls leaves no events */
     exit_io(s, &x);
-    if (s->vm->opt->audit)
+    if (s->audit)
         audit(s);
     return true;
 }
 
-/* false: something came in at the last moment, and the guest was not entered. */
+/* Interrupts off, and this CPU in the guest for all others. Nobody is served until the exit: a
+ * request now makes the guest exit. false: something came in at the last moment. */
+static HV_INLINE bool to_guest(struct subvmm *s)
+{
+    port_irq_off();
+    if (mode_enter(&s->coh, MODE_GUEST))
+        return true;
+    port_irq_on();
+    return false;
+}
+
+/* The same where the root or the flushes are not those of the last entry. */
+static HV_APART bool to_guest_anew(struct subvmm *s)
+{
+    struct mmu_root root;
+
+    mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
+    if (!to_guest(s))
+        return false;
+    vcpu_ops->set_root(&s->vcpu, root.root, root.asid, root.flush, root.flush_all);
+    mmu_entered(&s->mmu, &root);
+    return true;
+}
+
+/* false: the guest was not entered. */
 static HV_APART bool enter_anew(struct subvmm *s)
 {
     bool same = s->root_set && mmu_same(&s->mmu);
-    struct mmu_root root = {0};
 
-    if (!same)
-        mmu_enter(&s->mmu, &root); /* may make the root and so wait: before interrupts go off */
-    port_irq_off();
-    if (!mode_enter(&s->coh, MODE_GUEST)) {
-        port_irq_on();
+    if (!(same ? to_guest(s) : to_guest_anew(s)))
         return false;
-    }
-    /* Nobody is served from mmu_enter to the exit: a request now makes the guest exit. */
-    if (!same)
-        vcpu_ops->set_root(&s->vcpu, root.root, root.asid, root.flush, root.flush_all);
     s->root_set = true;
     if (s->ahead.due && same && went_ahead(s))
         return true;
+    if (same)
+        mmu_entered_same(&s->mmu);
     inject_pending(s);
     if (!s->quiet)
         events_kick(s);
-    if (same)
-        mmu_entered_same(&s->mmu);
-    else
-        mmu_entered(&s->mmu, &root);
     run_guest(s);
     return true;
 }
@@ -260,21 +276,20 @@ static void enter(struct subvmm *s)
         events_put_off(s);
 }
 
-/* The quick round; false: nothing is done yet and the round is a whole one. */
+/* The quick round, where all words for it are given; false: nothing is done yet and the round is a
+ * whole one. */
 static HV_INLINE bool enter_again(struct subvmm *s)
 {
-    struct vcpu *v = &s->vcpu;
-
-    if (!s->quiet || v->state != VCPU_RUNNING || !mmu_quick(&s->mmu))
+    if (s->vcpu.state != VCPU_RUNNING || !mmu_quick(&s->mmu))
         return false;
-    if (!s->root_set || !mmu_same(&s->mmu))
-        return enter_anew(s);
-    port_irq_off();
-    if (!mode_enter(&s->coh, MODE_GUEST)) {
-        port_irq_on();
-        return false;
+    if (!mmu_same(&s->mmu)) {
+        if (!to_guest_anew(s))
+            return false;
+    } else {
+        if (!to_guest(s))
+            return false;
+        mmu_entered_same(&s->mmu);
     }
-    mmu_entered_same(&s->mmu);
     inject_pending(s);
     run_guest(s);
     return true;
@@ -318,6 +333,7 @@ static void halted(struct subvmm *s)
 static HV_APART void whole_round(struct subvmm *s)
 {
     s->calm = false;
+    xstate_sync(s);
     take_actions(s);
     mmu_between(&s->mmu);
     if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {
@@ -355,9 +371,19 @@ static HV_APART void whole_round(struct subvmm *s)
     }
 }
 
+static HV_INLINE bool went_again(struct subvmm *s)
+{
+    static const union {
+        bool given[4];
+        uint32_t all;
+    } words = {{true, true, true}};
+
+    return s->quick == words.all && enter_again(s);
+}
+
 void subvmm_round(struct subvmm *s)
 {
-    if (!s->calm || !enter_again(s))
+    if (!went_again(s))
         whole_round(s);
 }
 
@@ -393,6 +419,7 @@ enum hv_err subvmm_init(struct subvmm *s, struct vm *vm, void *pool, hpa_t pool_
     s->vcpu.io_map = vm->pass ? pass_ports(vm->pass) : hpa(0);
     TRY(vcpu_ops->init(&s->vcpu));
     s->vcpu.directpf = vm->holders != NULL;
+    s->audit = vm->opt->audit;
     cpuid_power_on(s);
     native_init(&s->native, &pool, &pool_hpa, &pool_bytes, &nasids);
     cfg = (struct mmu_config){
@@ -434,8 +461,13 @@ HV_ANCHOR _Noreturn void subvmm_run(struct subvmm *s, struct vm *vm, void *pool,
     s = somewhere;
     for (;;) {
         begin(s, vm, pool, pool_hpa, pool_bytes);
-        while (!subvmm_over(s))
-            subvmm_round(s);
+        for (;;) {
+            while (went_again(s)) /* of a VCPU that runs, and so is not over */
+                ;
+            if (subvmm_over(s))
+                break;
+            whole_round(s);
+        }
         subvmm_off(s);
     }
 }

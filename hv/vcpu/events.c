@@ -152,6 +152,8 @@ void events_settle(struct subvmm *s, struct vmexit *x)
         step_settle(s, x);
     if (s->vcpu.iret_rip != s->vcpu.regs.rip)
         s->vcpu.iret_rip = UINT64_MAX;
+    s->vcpu.iret = s->vcpu.iret_rip != UINT64_MAX;
+    s->vcpu.intr = false;
     if (s->injected.type != EVENT_INTR)
         return;
     if (x->untaken && s->injected.lapic) {

@@ -76,29 +76,60 @@ static bool same_code(const struct fetched *f)
     return low == f->bytes[0] && high == f->bytes[1];
 }
 
+static void nowhere(struct fetched *f)
+{
+    f->where = (struct mmu_where){0};
+    f->losses = UINT64_MAX; /* so many there never are */
+}
+
+static HV_APART const struct insn *known_lost(struct subvmm *s, struct fetched *f)
+{
+    f->code = mmu_code(&s->mmu, gva(f->rip), &f->where);
+    if (!f->code) {
+        nowhere(f);
+        return NULL;
+    }
+    f->root = mmu_code_root(&s->mmu);
+    f->losses = mmu_code_losses(&s->mmu);
+    return same_code(f) ? &f->in : NULL;
+}
+
 /* Looks again where f's bytes lie, which do not reach over their page (copy_code). */
 static HV_APART const struct insn *known_anew(struct subvmm *s, struct fetched *f)
 {
-    if (!f->code || !mmu_code_there(&s->mmu, &f->where))
-        f->code = mmu_code(&s->mmu, gva(f->rip), &f->where);
+    if (!mmu_code_there(&s->mmu, &f->where))
+        return known_lost(s, f);
     f->root = mmu_code_root(&s->mmu);
     f->losses = mmu_code_losses(&s->mmu);
-    return f->code && same_code(f) ? &f->in : NULL;
+    return same_code(f) ? &f->in : NULL;
+}
+
+static HV_INLINE const struct insn *known_long(struct subvmm *s)
+{
+    uint64_t rip = s->vcpu.regs.rip;
+    struct fetched *f = slot_of(s, rip);
+
+    if (f->rip != rip || f->mode != 8)
+        return NULL;
+    if (f->losses != mmu_code_losses(&s->mmu) || f->root != mmu_code_root(&s->mmu))
+        return known_anew(s, f);
+    return same_code(f) ? &f->in : NULL;
+}
+
+static HV_APART const struct insn *known_asked(struct subvmm *s)
+{
+    return vcpu_ops->mode(&s->vcpu) & SEG_LONG ? known_long(s) : NULL;
 }
 
 const struct insn *fetch_known(struct subvmm *s, const struct vmexit *x)
 {
     const struct vcpu *v = &s->vcpu;
-    struct fetched *f;
 
-    if (x->insn_len || !(v->ctl.efer & EFER_LMA) || !(vcpu_ops->mode(v) & SEG_LONG))
+    if (x->insn_len || !(v->ctl.efer & EFER_LMA))
         return NULL;
-    f = slot_of(s, v->regs.rip);
-    if (f->rip != v->regs.rip || f->mode != 8)
-        return NULL;
-    if (!f->code || f->losses != mmu_code_losses(&s->mmu) || f->root != mmu_code_root(&s->mmu))
-        return known_anew(s, f);
-    return same_code(f) ? &f->in : NULL;
+    if (!v->cs_attr)
+        return known_asked(s);
+    return *v->cs_attr & SEG_LONG ? known_long(s) : NULL;
 }
 
 const struct insn *fetch_look(struct subvmm *s, const struct vmexit *x, struct insn *buf)
@@ -136,7 +167,7 @@ enum hv_err fetch_insn(struct subvmm *s, const struct vcpu_code *c, unsigned mod
         return HV_AGAIN;
     if (f->rip != rip || f->bytes[0] != bytes[0] || f->bytes[1] != bytes[1] || f->mode != mode) {
         f->mode = 0; /* no mode: the entry holds nothing while it is being made */
-        f->code = NULL;
+        nowhere(f);
         if (decode(s, bytes, mode, &f->in) != HV_OK)
             return HV_AGAIN;
         f->rip = rip;

@@ -21,8 +21,8 @@ struct fetched { /* an instruction that exited and how it was decoded */
     unsigned mode; /* code size 2, 4, 8; 0: empty */
     /* Where the bytes lie, and of which root and after how many losses the shadow said so */
     uint32_t root;
-    uint64_t losses;
-    const uint8_t *code; /* NULL: not known */
+    uint64_t losses; /* UINT64_MAX: not known, and `where` says so as well */
+    const uint8_t *code;
     struct insn in;
     struct mmu_where where; /* asked after losses */
 };
@@ -75,9 +75,15 @@ struct subvmm {
     bool paused;
     bool kick_soon; /* an event waits that no window can announce: exit soon */
     bool kick_now;  /* ... as soon as what this entry injects is delivered */
-    bool calm;      /* nothing but the VCPU was touched since the guest exited: loop.c, rule 2 */
-    bool quiet;     /* events_prepare found nothing that waits, and no window is open */
-    bool root_set;  /* the vendor's last root is that of the last entry */
+    union {         /* loop.c: all of them, or the next round is a whole one */
+        struct {
+            bool calm;     /* nothing but the VCPU was touched since the guest exited: rule 2 */
+            bool quiet;    /* events_prepare found nothing that waits, and no window is open */
+            bool root_set; /* the vendor's last root is that of the last entry */
+        };
+        uint32_t quick;
+    };
+    uint32_t audit; /* the option */
     struct vm *vm;
     uint32_t epoch;   /* which life of the VM this is: struct vm.epoch */
     bool finished;    /* it was the finisher, and is done */
@@ -106,6 +112,9 @@ struct subvmm {
     struct fetched fetched[FETCHED];
     struct decoded decoded[DECODED];
 };
+_Static_assert(offsetof(struct subvmm, calm) == offsetof(struct subvmm, quick) &&
+                   offsetof(struct subvmm, root_set) == offsetof(struct subvmm, quick) + 2,
+               "one word");
 /* Fixes the origin of a VM's paravirtual clock, before its VCPUs run. */
 void kvmclock_init(struct vm *vm);
 /* Failure class 3: the guest did something unsupported. Dumps everything, parks the VCPU. */

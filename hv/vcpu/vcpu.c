@@ -92,7 +92,7 @@ static void reset_events(struct subvmm *s)
     v->pending = (struct vcpu_event){.type = EVENT_NONE};
     s->injected = v->pending;
     v->nmi_pending = v->nmi_blocked = false;
-    v->int_shadow = false;
+    v->int_shadow = v->intr = v->iret = false;
     v->iret_rip = UINT64_MAX;
     v->step_iret = false;
     vcpu_ops->window(v, false);

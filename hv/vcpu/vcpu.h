@@ -76,14 +76,23 @@ struct vcpu {
     struct vcpu_event pending; /* to inject at the next entry, ahead of interrupts */
     bool nmi_pending, nmi_blocked;
     bool window_armed;
-    bool directpf;    /* faults of P=0 do not exit while the guest is in 64-bit mode */
-    bool int_shadow;  /* STI / MOV SS shadow; cleared when an instruction is skipped or emulated */
-    bool pveoi_armed; /* the guest may clear the word instead of EOI */
-    void *arch;       /* the vendor's, struct svm_vcpu */
-    hpa_t io_map;     /* PORT_IO_MAP_BYTES, set before init; 0: every port exits */
+    bool directpf; /* faults of P=0 do not exit while the guest is in 64-bit mode */
+    union {        /* any of them: the loop looks closer behind an exit */
+        struct {
+            bool int_shadow;  /* STI / MOV SS shadow; cleared when an instruction is skipped or
+                                 emulated */
+            bool pveoi_armed; /* the guest may clear the word instead of EOI */
+            bool intr;        /* the entry injected an interrupt */
+            bool iret;        /* iret_rip is set */
+        };
+        uint32_t unsettled;
+    };
+    void *arch;              /* the vendor's, struct svm_vcpu */
+    const uint16_t *cs_attr; /* attributes of CS, while it is out of the guest; NULL: ask mode() */
+    hpa_t io_map;            /* PORT_IO_MAP_BYTES, set before init; 0: every port exits */
     uint64_t xcr0;
-    uint64_t ring_rip; /* RIP at entry, for the redelivery rule */
-    uint64_t iret_rip; /* RIP of the IRET that ends NMI blocking, while it has not run */
+    uint64_t shadow_rip; /* RIP at the exit at which int_shadow was found */
+    uint64_t iret_rip;   /* RIP of the IRET that ends NMI blocking, while it has not run */
     uint64_t pat, mtrr_def, tsc_aux, misc_enable, apic_base, tsc_adjust;
     uint64_t mtrr_fixed[11], mtrr_var[16];
     bool step_iret;        /* the next entry single-steps that IRET: an NMI waits behind it */

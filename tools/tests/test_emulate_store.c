@@ -46,6 +46,8 @@ static void test_plain_store(void)
     tap_ok(!PLAINLY(DATA_VA + 16, 0x65, 0x48, 0x89, 0x03) && !entry_stores, "not with GS");
     tap_ok(!PLAINLY(DATA_VA + 16, 0x67, 0x48, 0x89, 0x03) && !entry_stores,
            "not with addresses of 32 bits");
+    tap_ok(!PLAINLY(0x10, 0x48, 0x89, 0x05, 0x10, 0, 0, 0) && !entry_stores,
+           "not relative to RIP, whatever it is added to");
     REG(RBX) = DATA_VA + 20;
     tap_ok(!PLAINLY(DATA_VA + 20, 0x48, 0x89, 0x03) && !entry_stores, "not over two granules");
     REG(RBX) = DATA_VA + 16;
@@ -68,9 +70,42 @@ static void test_plain_store(void)
     tap_ok(!emulate_store(sv, &x, gpa(DATA_VA + 16 - GPA_OFFSET)), "not what is not known yet");
 }
 
+/* 64-bit code alone, by either way to know. */
+static void test_code_size(void)
+{
+    struct vmexit x = exit_pf(PFEC_W);
+    uint16_t attr = 0xa9b;
+
+    setup();
+    REG(RBX) = DATA_VA + 16;
+    tap_ok(PLAINLY(DATA_VA + 16, 0x48, 0x89, 0x03), "the vendor is asked for CS");
+    sv->vcpu.regs.rip = CODE_VA;
+    segs.seg[SEG_CS].attr = 0xc9b;
+    tap_ok(!fetch_known(sv, &x), "... and says that it is other code");
+    segs.seg[SEG_CS].attr = 0xa9b;
+    sv->mmu.last_root += FETCHED; /* which has the same entry */
+    native_code = false;
+    tap_ok(!fetch_known(sv, &x), "another root does not have the code");
+    sv->mmu.last_root -= FETCHED;
+    native_code = true;
+    tap_ok(fetch_known(sv, &x) != NULL, "... and this one still has it");
+    segs.seg[SEG_CS].attr = 0xc9b;
+    sv->vcpu.cs_attr = &attr;
+    tap_ok(fetch_known(sv, &x) != NULL, "CS is at hand");
+    attr = 0xc9b;
+    tap_ok(!fetch_known(sv, &x), "... and is other code");
+    attr = 0xa9b;
+    sv->vcpu.ctl.efer &= ~EFER_LMA;
+    tap_ok(!fetch_known(sv, &x), "... or has a bit that means nothing outside long mode");
+    sv->vcpu.ctl.efer |= EFER_LMA;
+    sv->vcpu.cs_attr = NULL;
+    segs.seg[SEG_CS].attr = 0xa9b;
+}
+
 int main(void)
 {
     rig_open();
     test_plain_store();
+    test_code_size();
     return rig_close();
 }

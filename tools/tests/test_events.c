@@ -124,6 +124,7 @@ static void test_shadow(void)
     rig_code("\x90\x90", 2);
     v->regs.rflags |= RFLAGS_IF;
     v->int_shadow = true;
+    v->shadow_rip = v->regs.rip;
     raise(0x51);
     subvmm_round(bsp());
     tap_ok(vendor[0].window && vendor[0].injected.type == EVENT_NONE, "shadow: a window, no event");

@@ -33,9 +33,13 @@ static struct vmcb block;
 static struct svm_vcpu arch = {.vmcb = &block};
 static struct vcpu vcpu = {.arch = &arch};
 
-void svm_enter(struct vcpu_regs *regs, uint64_t vmcb_hpa, uint64_t host_hpa)
+void svm_enter(struct vcpu *v, struct vmexit *x, uint64_t block_hpa)
 {
-    (void)regs, (void)vmcb_hpa, (void)host_hpa;
+    (void)v, (void)x, (void)block_hpa;
+}
+void svm_cr2_load(uint64_t cr2)
+{
+    (void)cr2;
 }
 void xsavec_filter(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 {
@@ -123,7 +127,7 @@ static enum vmexit_kind kind_of(uint32_t code)
     block.ctl.exitinfo1 = 1 << IOIO_SIZE_SHIFT;
     arch.injecting_df = false;
     arch.injected = 0;
-    svm_translate(&arch, &none, 0, &x);
+    svm_translate(&arch, &none, &x);
     return x.kind;
 }
 

@@ -21,7 +21,8 @@ static struct vmexit raw(uint64_t code, uint64_t info1, uint64_t info2, struct s
     block.ctl.exitinfo2 = info2;
     block.ctl.nrip = 0x7777;
     block.save.cr3 = 0x5000;
-    svm_translate(&arch, &f, 0x1000, &x);
+    svm_translate(&arch, &f, &x);
+    svm_translate_event(&arch, 0x1000, &x);
     return x;
 }
 

@@ -77,13 +77,11 @@ static bool legacy_pae(void)
     return !(block.save.efer & EFER_LMA);
 }
 
-void svm_enter(struct vcpu_regs *regs, uint64_t vmcb_hpa, uint64_t host_hpa)
+void svm_enter(struct vcpu *v, struct vmexit *x, uint64_t block_hpa)
 {
     const uint64_t *table = pdpte[block.save.cr3 == 0x6000];
 
-    (void)regs;
-    (void)vmcb_hpa;
-    (void)host_hpa;
+    (void)block_hpa;
     for (size_t i = 0; i < ARRAY_SIZE(spans); i++) {
         const uint8_t *now = (uint8_t *)&block + spans[i].at;
         if (!(block.ctl.clean & spans[i].bit))
@@ -105,6 +103,12 @@ void svm_enter(struct vcpu_regs *regs, uint64_t vmcb_hpa, uint64_t host_hpa)
         block.ctl.vintr &= ~VINTR_V_IRQ;
     memcpy(kept, &block, sizeof(kept));
     block.ctl.exitcode = exit_next;
+    svm_exited(v, x);
+}
+
+void svm_cr2_load(uint64_t cr2)
+{
+    (void)cr2;
 }
 
 void quirks_after_virq(void)
@@ -190,7 +194,7 @@ static void walk(unsigned rounds, bool legacy_only)
 
     memset(&block, 0, sizeof(block));
     memset(kept, 0xa5, sizeof(kept));
-    arch = (struct svm_vcpu){.vmcb = &block};
+    arch = (struct svm_vcpu){.vmcb = &block, .once = quirks.dr6_lost}; /* as svm_init */
     stale = 0;
     for (unsigned i = 0; i < rounds; i++) {
         for (uint64_t n = rnd(4); n; n--)
