@@ -212,6 +212,7 @@ enum mmu_verdict ref_fault(struct mmu *m, gva_t va, uint32_t access, struct mmu_
 
     if (err == HV_FAULT) {
         ref_drop_va(m, va, false);
+        m->xlate_gen++;
         stat_inc(m->pcpu, STAT_faults_forwarded);
         out->fault = (struct guest_fault){.cr2 = va, .pfec = w.pfec};
         return MMU_FORWARD;

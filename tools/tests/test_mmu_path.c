@@ -224,6 +224,25 @@ static void test_xlate(void)
            "the page was moved meanwhile: its new place");
 }
 
+/* A fault that the guest gets ends the emulator's translation of its address, with either pager. */
+static void test_xlate_fault(void)
+{
+    for (unsigned ref = 0; ref < 2; ref++) {
+        struct guest_fault f;
+        gpa_t at = gpa(0);
+
+        rig_up(ref ? "mmu=ref" : "", 128);
+        fake_set_cpu(0);
+        (void)fault(0, VA(0, 1), 0);
+        tap_ok(mmu_translate(&mmu[0], gva(VA(0, 1)), 0, &at, &f) == HV_OK && at.v == 513ull << 12,
+               "a translation of the emulator's");
+        put(1, PT, 1, 540ull << 12 | PTE_P | PTE_W);
+        tap_ok(forwarded(0, VA(0, 1), PFEC_U, PFEC_U | PFEC_P), "a fault of the guest's there");
+        tap_ok(mmu_translate(&mmu[0], gva(VA(0, 1)), 0, &at, &f) == HV_OK && at.v == 540ull << 12,
+               "... and its new place");
+    }
+}
+
 /* One frame written by more addresses than MMU_ALIASES: the oldest loses W. */
 static void test_crowd(void)
 {
@@ -348,6 +367,7 @@ int main(void)
     test_reread();
     test_drop();
     test_xlate();
+    test_xlate_fault();
     test_crowd();
     test_summit();
     test_bare();
