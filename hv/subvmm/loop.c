@@ -194,6 +194,7 @@ static HV_INLINE void run_guest(struct subvmm *s)
     profile_exit(s->pcpu, x.kind);
     mode_leave(&s->coh);
     s->entries++;
+    xstate_sync(s);
     if (v->unsettled | x.window_shadow)
         settle(s, &x);
     profile_border(s->pcpu, PROFILE_AFTER);
@@ -333,7 +334,6 @@ static void halted(struct subvmm *s)
 static HV_APART void whole_round(struct subvmm *s)
 {
     s->calm = false;
-    xstate_sync(s);
     take_actions(s);
     mmu_between(&s->mmu);
     if (vm_is_finisher(s->vm, s->cpu) && !s->finished) {

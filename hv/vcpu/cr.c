@@ -137,7 +137,6 @@ static bool write_cr4(struct subvmm *s, uint64_t value)
     if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) &&
         pae_active(c->cr0, value, c->efer) && !pdptes_load(s, c->cr3))
         return false;
-    xstate_sync(s); /* while it is known whether there can be anything */
     c->cr4 = value;
     commit(s, changed & CR4_EVENT);
     return true;

@@ -41,8 +41,8 @@ uint64_t xstate_components(void);
 bool xstate_legal(const struct vcpu *v, uint64_t xcr0);
 /* XCR0 and the registers it enables as after a reset. INIT leaves them alone. */
 void xstate_power_on(struct subvmm *s);
-/* Takes over what XSETBV did where it does not exit, and puts back what is not shown: in a whole
- * round of the loop, and where somebody asks for it. */
+/* Right after an exit: takes over what XSETBV did where it does not exit, and puts back what is not
+ * shown. */
 void xstate_sync(struct subvmm *s);
 /* CPUID leaf 0Dh; r: in the processor's own answer. */
 void xstate_leaf(struct subvmm *s, uint32_t subleaf, uint32_t r[4]);

@@ -119,7 +119,6 @@ void xstate_leaf(struct subvmm *s, uint32_t subleaf, uint32_t r[4])
 {
     const struct vcpu *v = &s->vcpu;
 
-    xstate_sync(s);
     if (!v->xcr0_allowed ||
         (subleaf > 1 && (subleaf >= XSTATE_COMPONENTS || !(v->xcr0_allowed & BIT(subleaf))))) {
         memset(r, 0, 4 * sizeof(r[0]));
