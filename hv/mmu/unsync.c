@@ -231,7 +231,7 @@ static bool is_upper(struct mmu *m, gfn_t f)
 /* Would its pages be dropped at the next event? */
 static bool is_zapped(struct mmu *m, gfn_t f)
 {
-    bool zap = false;
+    bool zap = !m->cfg.opt->unsync; /* also where only others have pages of it */
     for (uint32_t p = sp_first(m, f); p != SP_NONE; p = sp_next(m, p))
         zap |= unsync_must_zap(m, &m->sps[p]);
     return zap;

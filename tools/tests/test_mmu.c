@@ -126,6 +126,10 @@ static void test_unsync(void)
     *entry(PT, 1) = 0;
     mmu_event_flush(&mmu[0]);
     tap_eq(leaf(0, VA(0, 1)), 0, "and noticed at the event");
+    rig_up("unsync=off", 128);
+    (void)fault(1, VA(0, 1), PFEC_W);
+    give_up(0, PT);
+    tap_eq(stat_of(0, STAT_unsync_in), 0, "nor is one that others alone have counted as unsync");
 }
 
 static void test_reclaim(void)
