@@ -191,7 +191,7 @@ class Vmcb(Command):
     def run(self, words):
         cpu = words[0] if words else 0
         arch = at(subvmm(cpu)["vcpu"]["arch"].cast(gdb.lookup_type("struct svm_vcpu").pointer()), cpu)
-        block = gdb.Value(int(arch["vmcb_hpa"])).cast(gdb.lookup_type("struct vmcb").pointer()).dereference()
+        block = gdb.Value(int(arch["vmcb"])).cast(gdb.lookup_type("struct vmcb").pointer()).dereference()
         print(block.format_string(format="x", max_elements=8, pretty_structs=True))
 
 

@@ -438,7 +438,7 @@ def panic_lines(results, m):
     with open(reason.group(1), encoding="ascii") as f:
         results.expect("PANIC(" in f.read().splitlines()[int(reason.group(2)) - 1], "no PANIC in that line")
     names = [f[0] for f in found]
-    path = [n for n in ("mon_key", "keys_read", "input_pump", "subvmm_round", "subvmm_run") if n in names]
+    path = [n for n in ("mon_key", "keys_read", "input_pump", "whole_round", "subvmm_run") if n in names]
     results.expect(len(path) == 5 and "??" not in text, "the callers are missing: %s" % names)
     for (name, where, number), after in zip(found[1:], names):
         with open(where, encoding="ascii") as f:  # each caller's line begins the call of what stands above it
