@@ -120,6 +120,9 @@ def test_linux():
         "[    1.0] a.out[77]: segfault at 0 ip 0 sp 0 error 4",
         "[    3.8] PM-Timer running at invalid rate: 231% of normal - aborting.",
         "[    3.8] PM-Timer running at invalid rate: 50% of normal - aborting.",
+        "[    1.7] PM-Timer had inconsistent results: 0x5fcfa3, 0x1367 - aborting.",
+        "[    1.7] PM-Timer had inconsistent results: 0xffcfa3, 0xff1367 - aborting.",
+        "[    1.7] PM-Timer had no reasonable value.",
     ]
     for line in bad_lines:
         ok(linuxlog.complaints([line]) == [line], "a complaint: " + line[13:60])
@@ -128,6 +131,7 @@ def test_linux():
             "[    0.1] tsc: Refined TSC clocksource calibration: 2449.999 MHz", "[    0.1] smpboot: Max logical packages: 1",
             "[    0.1] ACPI: PM-Timer IO Port: 0x608", "[    0.1] APIC: Switch to symmetric I/O mode setup",
             "[    3.8] PM-Timer running at invalid rate: 131% of normal - aborting.",
+            "[    1.7] PM-Timer had inconsistent results: 0xffcfa3, 0x1367 - aborting.",  # a wrap
             "pb: irq: SPU: 0 0 Spurious interrupts"]
     for line in fine:
         ok(not linuxlog.complaints([line]), "no complaint: " + line[13:60])
