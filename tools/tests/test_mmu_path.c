@@ -358,6 +358,37 @@ static void test_once(void)
     tap_eq(m->last_root, page, "... until WP is set again");
 }
 
+/* The directory's entry moves, and its patch is drained, while the walk that has read it waits for
+ * the writer of the table that it led to. */
+static unsigned moves;
+static bool serve_move(void *ctx)
+{
+    if (!moves++) {
+        fake_set_cpu(1);
+        put(1, PD, 0, 24ull << 12 | ALL | PTE_A);
+        fake_set_cpu(0);
+        mmu_drain(ctx);
+    }
+    (void)serve_both(ctx);
+    return true;
+}
+
+static void test_walk_waits(void)
+{
+    rig_up("batch=off", 128);
+    *entry(24, 1) = 700ull << 12 | ALL;
+    *entry(PT + 1, 9) = PT << 12 | ALL;
+    (void)fault(1, VA(1, 9), PFEC_W);
+    (void)fault(0, VA(1, 1), PFEC_U);
+    moves = 0;
+    coh[0].serve = serve_move;
+    (void)fault(0, VA(0, 1), PFEC_U);
+    coh[0].serve = serve_both;
+    tap_ok(moves, "a walk waits for who writes the table");
+    tap_eq(leaf(0, VA(0, 1)) & PTE_ADDR, host_of(700),
+           "... and begins again after what was drained");
+}
+
 int main(void)
 {
     test_path();
@@ -372,5 +403,6 @@ int main(void)
     test_summit();
     test_bare();
     test_once();
+    test_walk_waits();
     return tap_done();
 }
