@@ -114,9 +114,9 @@ void mmu_event_invlpg(struct mmu *m, gva_t va)
     event_begin(m);
     m->event_invlpg = false;
     stat_inc(m->pcpu, STAT_flush_page);
-    if (m->cfg.opt->mmu == MMU_REF)
+    if (m->cfg.opt->mmu == MMU_REF) {
         ref_drop_va(m, va, true);
-    else {
+    } else {
         if (m->upper_count) /* every address's, as a processor's caches of them */
             upper_sync(m);
         unsync_sync_va(m, va);

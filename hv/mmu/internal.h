@@ -423,8 +423,10 @@ void unsync_leave_quiet(struct mmu *m);
 bool unsync_wanted(struct mmu *m, gfn_t f);
 
 /* --- unsync_policy.c: costs time when it is wrong, and nothing else --- */
-/* A store to traced f was trapped: is it time to give f up? Counts the trap. */
+/* A store to traced f was trapped: is it time to give f up? Counts the trap. kept: a table of
+ * tables (upper) whose pages would be re-read and not dropped, and have few links. */
 bool policy_gives_up(struct mmu *m, gfn_t f, bool upper, bool kept);
+bool policy_few(const struct sp *s);
 /* Full flushes that f, entered now, stays for others' sake: more each time it comes back. */
 uint8_t policy_stay(struct mmu *m, gfn_t f);
 /* f was left, having been entered with `stay`; or is a new table now. */

@@ -24,7 +24,6 @@
  *    re-read for nothing once too often, or one leaves the list (hushed). */
 #include "hv/mmu/internal.h"
 
-#define UPPER_LINKS 32 /* so many compared at each event are less than an exit */
 #define BARE_EPOCHS                                                                                \
     16 /* so often a list that concerns no root in use is gone through all the same */
 
@@ -240,9 +239,9 @@ static bool is_zapped(struct mmu *m, gfn_t f)
 bool unsync_wanted(struct mmu *m, gfn_t f)
 {
     bool upper = is_upper(m, f);
-    bool few = upper && m->sps[sp_first(m, f)].npresent <= UPPER_LINKS;
+    bool kept = upper && policy_few(&m->sps[sp_first(m, f)]) && !is_zapped(m, f);
 
-    return policy_gives_up(m, f, upper, few && !is_zapped(m, f));
+    return policy_gives_up(m, f, upper, kept);
 }
 
 /* Has a frame that this CPU writes a page here whose re-reads were not for nothing? The page seen
